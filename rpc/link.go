@@ -1,0 +1,207 @@
+package rpc
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	readBufferBytes = 64 << 10
+	// writeBufferBytes is how much the writer gathers from small frames into one write; a frame of half of it or more is written
+	// without the copy.
+	writeBufferBytes = 64 << 10
+
+	// DefaultPingInterval and DefaultIdleTimeout: each side pings at the interval, and gives a connection up from which it heard
+	// nothing for the timeout.
+	DefaultPingInterval = time.Second
+	DefaultIdleTimeout  = 5 * time.Second
+	// DefaultHandshakeTimeout bounds the exchange of greetings.
+	DefaultHandshakeTimeout = 5 * time.Second
+	// lingerTimeout bounds the wait for the other side to close after the last frame was written.
+	lingerTimeout = time.Second
+)
+
+// link is one established connection of either side: a reader, a writer that gathers queued frames, and a keepalive.
+type link struct {
+	conn         net.Conn
+	in           frameReader
+	out          *sendQueue
+	maxSendBytes int
+	started      time.Time
+
+	waitingSince atomic.Int64 // nanoseconds since started at which the reader began to wait for bytes; 0 while it does not wait
+	rttNanos     atomic.Int64
+
+	failOnce sync.Once
+	failure  error                                   // why the link ended; read it after done
+	done     chan struct{}                           // closed when the link has ended
+	onFail   func(err error, unsent map[uint64]bool) // called once, before done is closed
+	running  sync.WaitGroup                          // reader, writer, keepalive
+}
+
+func newLink(conn net.Conn, hs *handshakeResult, maxFrameBytes int) *link {
+	l := &link{conn: conn, out: newSendQueue(), maxSendBytes: hs.maxSendBytes, started: time.Now(), done: make(chan struct{})}
+	l.in = frameReader{r: bufio.NewReaderSize((*linkReader)(l), readBufferBytes), maxBytes: maxFrameBytes}
+	return l
+}
+
+// start runs the loops; handle gets every frame that is not a ping or pong, on the reading goroutine, and owns its payload.
+func (l *link) start(pingInterval, idleTimeout time.Duration, handle func(frame) error) {
+	l.running.Go(func() { l.readLoop(handle) })
+	l.running.Go(l.writeLoop)
+	l.running.Go(func() { l.keepAlive(pingInterval, idleTimeout) })
+}
+
+// fail ends the link; only the first reason counts.
+func (l *link) fail(err error) {
+	l.failOnce.Do(func() {
+		l.failure = err
+		unsent := l.out.close(err)
+		_ = l.conn.Close() // the reason to close is what counts
+		if l.onFail != nil {
+			l.onFail(err, unsent)
+		}
+		close(l.done)
+	})
+}
+
+// linkReader notes when the reader waits for the other side, so that the keepalive can tell a silent peer from a reader that is
+// held back on purpose.
+type linkReader link
+
+func (r *linkReader) Read(p []byte) (int, error) {
+	r.waitingSince.Store(int64(time.Since(r.started)) | 1)
+	n, err := r.conn.Read(p)
+	r.waitingSince.Store(0)
+	return n, err
+}
+
+func (l *link) readLoop(handle func(frame) error) {
+	for {
+		f, err := l.in.read()
+		if err != nil {
+			l.fail(readError(err))
+			return
+		}
+		switch f.typ {
+		case framePing:
+			pong := newFrame()
+			pong.b = append(pong.b, f.payload.b[:min(8, len(f.payload.b))]...)
+			f.payload.release()
+			pong.seal(framePong, 0, 0)
+			l.out.pushControl(pong)
+		case framePong:
+			if len(f.payload.b) == 8 {
+				sent := time.Duration(binary.BigEndian.Uint64(f.payload.b))
+				l.rttNanos.Store(int64(max(time.Since(l.started)-sent, 1)))
+			}
+			f.payload.release()
+		default:
+			if err := handle(f); err != nil {
+				l.fail(err)
+				return
+			}
+		}
+	}
+}
+
+func readError(err error) error {
+	var p *protocolError
+	switch {
+	case errors.As(err, &p):
+		return &Error{Code: CodeInternal, Message: err.Error(), cause: err}
+	case errors.Is(err, io.EOF):
+		return &Error{Code: CodeUnavailable, Message: "the other side closed the connection", cause: err}
+	}
+	return &Error{Code: CodeUnavailable, Message: "connection lost: " + err.Error(), cause: err}
+}
+
+func (l *link) writeLoop() {
+	gathered := make([]byte, 0, writeBufferBytes)
+	var batch []*buffer
+	for {
+		var ok bool
+		if batch, ok = l.out.take(batch); !ok {
+			l.linger()
+			return
+		}
+		err := l.writeBatch(batch, gathered)
+		for i, f := range batch {
+			f.release()
+			batch[i] = nil
+		}
+		if err != nil {
+			l.fail(&Error{Code: CodeUnavailable, Message: "connection lost: " + err.Error(), cause: err})
+			return
+		}
+	}
+}
+
+// linger ends a link whose last frame is written: it closes the writing half and waits for the other side to close, since closing
+// with unread bytes in the kernel would reset the connection and could destroy what was just written.
+func (l *link) linger() {
+	if half, ok := l.conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+		select {
+		case <-l.done:
+		case <-time.After(lingerTimeout):
+		}
+	}
+	l.fail(&Error{Code: CodeUnavailable, Message: "connection closed"})
+}
+
+// writeBatch writes all frames in order, small ones gathered.
+func (l *link) writeBatch(batch []*buffer, gathered []byte) error {
+	if len(batch) == 1 {
+		_, err := l.conn.Write(batch[0].b)
+		return err
+	}
+	for _, f := range batch {
+		if len(gathered) > 0 && len(gathered)+len(f.b) > writeBufferBytes {
+			if _, err := l.conn.Write(gathered); err != nil {
+				return err
+			}
+			gathered = gathered[:0]
+		}
+		if len(f.b) >= writeBufferBytes/2 && len(gathered) == 0 {
+			if _, err := l.conn.Write(f.b); err != nil {
+				return err
+			}
+			continue
+		}
+		gathered = append(gathered, f.b...)
+	}
+	if len(gathered) == 0 {
+		return nil
+	}
+	_, err := l.conn.Write(gathered)
+	return err
+}
+
+// keepAlive pings and watches for silence. The other side may stop reading for as long as its handlers are busy (that is its
+// backpressure), so a blocked write is no sign of death; its own pings show that it lives.
+func (l *link) keepAlive(interval, idleTimeout time.Duration) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-l.done:
+			return
+		case <-ticker.C:
+		}
+		now := time.Since(l.started)
+		if since := l.waitingSince.Load(); since != 0 && now-time.Duration(since) > idleTimeout {
+			l.fail(Errorf(CodeUnavailable, "connection lost: nothing heard from %v for %v", l.conn.RemoteAddr(), idleTimeout))
+			return
+		}
+		ping := newFrame()
+		ping.b = binary.BigEndian.AppendUint64(ping.b, uint64(now))
+		ping.seal(framePing, 0, 0)
+		l.out.pushControl(ping)
+	}
+}

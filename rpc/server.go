@@ -1,0 +1,296 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// DefaultMaxConns bounds a server's connections; further ones are refused with CodeExhausted.
+	DefaultMaxConns = 4096
+	// MaxHandlers bounds the handlers that run at the same time for one connection; past it the server stops reading from it, which
+	// the caller's send queue feels.
+	MaxHandlers = 256
+	// oneWayQueueMessages bounds one-way messages of one connection that wait for their handler.
+	oneWayQueueMessages = 256
+)
+
+// AcceptFunc decides on a connection by the metadata that its client sent, and gives the server's own in return. A refusal is best a
+// Refusal or *Error; any other error is sent as CodeInternal.
+type AcceptFunc func(md Metadata, remote net.Addr) (Metadata, error)
+
+// ServerOptions tune a server; the zero value accepts everyone.
+type ServerOptions struct {
+	AcceptConn       AcceptFunc    // nil accepts all; see also AcceptKind
+	Authorize        AuthorizeFunc // for services that were registered without their own; nil allows all
+	MaxFrameBytes    int           // 0 means DefaultMaxFrameBytes
+	MaxConns         int           // 0 means DefaultMaxConns
+	PingInterval     time.Duration // 0 means DefaultPingInterval
+	IdleTimeout      time.Duration // 0 means DefaultIdleTimeout
+	HandshakeTimeout time.Duration // 0 means DefaultHandshakeTimeout
+	Logger           *slog.Logger  // nil discards
+}
+
+// Server is the callee's side of any number of connections.
+type Server struct {
+	opts    ServerOptions
+	base    context.Context // ends with Close
+	endBase context.CancelFunc
+	methods atomic.Pointer[[]*method] // by id; copied on write
+
+	mu        sync.Mutex
+	services  map[string]*service
+	accepts   map[string]AcceptFunc
+	listeners map[net.Listener]struct{}
+	conns     map[net.Conn]*serverConn // nil while greeting
+	stopping  bool
+	serving   sync.WaitGroup // ServeConn calls
+}
+
+// NewServer makes a server without services; see Register, Serve and ServeConn.
+func NewServer(opts ServerOptions) *Server {
+	opts.MaxFrameBytes = frameLimit(opts.MaxFrameBytes)
+	if opts.MaxConns <= 0 {
+		opts.MaxConns = DefaultMaxConns
+	}
+	opts.PingInterval = orDefault(opts.PingInterval, DefaultPingInterval)
+	opts.IdleTimeout = orDefault(opts.IdleTimeout, DefaultIdleTimeout)
+	opts.HandshakeTimeout = orDefault(opts.HandshakeTimeout, DefaultHandshakeTimeout)
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{
+		opts: opts, services: map[string]*service{}, accepts: map[string]AcceptFunc{},
+		listeners: map[net.Listener]struct{}{}, conns: map[net.Conn]*serverConn{},
+	}
+	s.base, s.endBase = context.WithCancel(context.Background())
+	s.methods.Store(&[]*method{})
+	return s
+}
+
+// AcceptKind sets who decides on connections whose metadata has this kind (MetaKind), in place of ServerOptions.AcceptConn.
+func (s *Server) AcceptKind(kind string, accept AcceptFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accepts[kind] = accept
+}
+
+func (s *Server) add(svc *service) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.services[svc.name] != nil {
+		return Errorf(CodeInvalid, "service %q is already registered", svc.name)
+	}
+	methods := append([]*method(nil), *s.methods.Load()...)
+	for _, m := range svc.methods {
+		m.id = uint64(len(methods))
+		methods = append(methods, m)
+	}
+	s.services[svc.name] = svc
+	s.methods.Store(&methods)
+	return nil
+}
+
+// ErrServerClosed is what Serve returns after Shutdown or Close.
+var ErrServerClosed = errors.New("rpc: the server is closed")
+
+// Serve accepts connections until the listener fails or the server is closed. It closes the listener.
+func (s *Server) Serve(l net.Listener) error {
+	s.mu.Lock()
+	if s.stopping {
+		s.mu.Unlock()
+		_ = l.Close()
+		return ErrServerClosed
+	}
+	s.listeners[l] = struct{}{}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.listeners, l)
+		s.mu.Unlock()
+		_ = l.Close()
+	}()
+	for failures := 0; ; {
+		conn, err := l.Accept()
+		if err == nil {
+			failures = 0
+			go func() { _ = s.ServeConn(conn) }() // ServeConn logs
+			continue
+		}
+		if s.isStopping() {
+			return ErrServerClosed
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		// Out of file descriptors and the like pass; wait for it a little longer each time.
+		failures++
+		s.opts.Logger.Warn("accepting a connection failed", "listener", l.Addr().String(), "error", err)
+		select {
+		case <-time.After(min(time.Duration(failures)*10*time.Millisecond, time.Second)):
+		case <-s.base.Done():
+			return ErrServerClosed
+		}
+	}
+}
+
+func (s *Server) isStopping() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stopping
+}
+
+// ServeConn serves one connection until it ends and says why it did; it takes the connection over. A conn whose first bytes were
+// looked at must give them again.
+func (s *Server) ServeConn(conn net.Conn) error {
+	defer func() { _ = conn.Close() }()
+	if !s.enter(conn) {
+		return ErrServerClosed
+	}
+	defer s.leave(conn)
+	remote := conn.RemoteAddr()
+	if err := conn.SetDeadline(time.Now().Add(s.opts.HandshakeTimeout)); err != nil {
+		return err
+	}
+	hs, err := serverHandshake(conn, s.opts.MaxFrameBytes, func(md Metadata) (Metadata, error) { return s.acceptConn(md, remote) })
+	if err != nil {
+		s.opts.Logger.Info("connection refused", "remote", addrString(remote), "error", err)
+		return err
+	}
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	sc := newServerConn(s, conn, hs)
+	if !s.established(conn, sc) {
+		return ErrServerClosed
+	}
+	err = sc.serve()
+	s.opts.Logger.Debug("connection ended", "remote", addrString(remote), "error", err)
+	return err
+}
+
+func addrString(a net.Addr) string {
+	if a == nil {
+		return ""
+	}
+	return a.String()
+}
+
+func (s *Server) acceptConn(md Metadata, remote net.Addr) (Metadata, error) {
+	s.mu.Lock()
+	accept, known := s.accepts[md[MetaKind]]
+	tooMany := len(s.conns) > s.opts.MaxConns
+	s.mu.Unlock()
+	if tooMany {
+		return nil, Errorf(CodeExhausted, "the server has its limit of %d connections: try again later", s.opts.MaxConns)
+	}
+	if !known {
+		accept = s.opts.AcceptConn
+	}
+	if accept == nil {
+		return nil, nil
+	}
+	return accept(md, remote)
+}
+
+func (s *Server) enter(conn net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return false
+	}
+	s.conns[conn] = nil
+	s.serving.Add(1)
+	return true
+}
+
+func (s *Server) established(conn net.Conn, sc *serverConn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return false
+	}
+	s.conns[conn] = sc
+	return true
+}
+
+func (s *Server) leave(conn net.Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, conn)
+	s.serving.Done()
+}
+
+// Disconnect ends the connections whose metadata match, telling their clients why; calls in flight fail.
+func (s *Server) Disconnect(match func(Metadata) bool, reason *Error) {
+	for _, sc := range s.connections() {
+		if match(sc.info.Metadata) {
+			sc.sendGoAway(reason)
+			sc.out.finish(reason)
+		}
+	}
+}
+
+func (s *Server) connections() []*serverConn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []*serverConn
+	for _, sc := range s.conns {
+		if sc != nil {
+			all = append(all, sc)
+		}
+	}
+	return all
+}
+
+// Shutdown takes no new connections or calls, waits for the calls in flight and sends their answers, then closes. When the context ends first it closes at
+// once and returns the context's error.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.stopListening()
+	for _, sc := range s.connections() {
+		sc.drain()
+	}
+	ended := make(chan struct{})
+	go func() {
+		s.serving.Wait()
+		close(ended)
+	}()
+	var err error
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	return errors.Join(err, s.Close())
+}
+
+// stopListening closes the listeners and the connections that are still greeting.
+func (s *Server) stopListening() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopping = true
+	for l := range s.listeners {
+		_ = l.Close() // Serve reports that the server is closed
+	}
+	for conn, sc := range s.conns {
+		if sc == nil {
+			_ = conn.Close() // ends its handshake
+		}
+	}
+}
+
+// Close ends all connections and cancels their handlers, then waits for them; so it must not be called by a handler.
+func (s *Server) Close() error {
+	s.stopListening()
+	s.endBase()
+	for _, sc := range s.connections() {
+		sc.fail(&Error{Code: CodeUnavailable, Message: "the server was closed"})
+	}
+	s.serving.Wait()
+	return nil
+}
