@@ -1,6 +1,83 @@
 package raft
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+
+	"github.com/raftkv/raftkv/raft/quorum"
+	"github.com/raftkv/raftkv/raft/tracker"
+)
+
+// Core is the consensus algorithm of one member as a state machine: inputs go in by its methods, TakeEffects
+// gives what is to be done. It has no goroutine, clock, lock or I/O; one goroutine at a time may use it.
+type Core struct {
+	cfg Config
+	id  NodeID
+
+	role   Role // never RoleLearner: see Role
+	term   Term
+	vote   NodeID
+	leader NodeID
+	log    memLog
+
+	commit  Index
+	handed  Index // committed entries handed out for apply
+	applied Index // reported applied
+	// applying are the batches between applied and handed, for the bound of their bytes.
+	applying      []applyBatch
+	applyingBytes int
+
+	// memberships in force, by the index from which on; the last one counts, the others are for truncation.
+	memberships []membershipAt
+	voters      []NodeID
+	isVoter     bool
+
+	// seq numbers store requests; storedSeq is the last one reported. A message of the present term
+	// waits in gated until request hardSeq, which carries term and vote, is stored (Figure 2).
+	seq, storedSeq, hardSeq uint64
+	hardDirty               bool
+	install                 *SnapshotMeta
+	gated                   []gatedMessage
+
+	// follower
+	verified        Index // up to here the log is known to equal the log of this term's leader
+	ackPending      bool
+	electionElapsed int
+	electionTimeout int
+
+	// candidate
+	votes map[NodeID]bool
+
+	// leader
+	now              uint64 // ticks since the start
+	heartbeatElapsed int
+	progress         map[NodeID]*tracker.Progress
+	peers            []NodeID // keys of progress, sorted
+	uncommittedBytes int
+	transferTo       NodeID
+	transferDeadline uint64
+	reads            leaderReads
+	matchScratch     []uint64
+
+	asked []askedRead // reads that this follower asked its leader
+
+	out Effects
+}
+
+type applyBatch struct {
+	last  Index
+	bytes int
+}
+
+type membershipAt struct {
+	index      Index
+	membership Membership
+}
+
+type gatedMessage struct {
+	seq uint64
+	msg Message
+}
 
 // Config is fixed for the life of a Core.
 type Config struct {
@@ -13,13 +90,28 @@ type Config struct {
 	// Random returns a number in [0, n). It is the core's only source of randomness.
 	Random func(n int) int
 	// Limits default to the Default* constants when zero.
-	MaxAppendBytes      int // entries' bytes in one append message
+	MaxEntryBytes       int // a proposal's data
+	MaxAppendBytes      int // entries' bytes in one append message, which carries at least one entry
 	MaxInflightMessages int // append messages to one follower that were not answered
 	MaxInflightBytes    int // their entries' bytes
 	MaxUncommittedBytes int // proposals that are not committed; past it they are refused
 	MaxApplyBytes       int // committed entries handed out that were not reported applied
 	MaxPendingReads     int // reads that wait for a round
 }
+
+// Limits that hold where Config names none.
+const (
+	DefaultMaxEntryBytes       = 8 << 20
+	DefaultMaxAppendBytes      = 1 << 20
+	DefaultMaxInflightMessages = 256
+	DefaultMaxInflightBytes    = 16 << 20
+	DefaultMaxUncommittedBytes = 64 << 20
+	DefaultMaxApplyBytes       = 16 << 20
+	DefaultMaxPendingReads     = 16384
+)
+
+// PromoteLagEntries is how many entries a learner may lack when it is promoted (thesis §4.2.1).
+const PromoteLagEntries = 1024
 
 // Position names one entry by index and term.
 type Position struct {
@@ -83,8 +175,17 @@ type Effects struct {
 	// Reads may be answered; FailedReads lost their leader and may be asked again.
 	Reads       []ReadResult
 	FailedReads []uint64
+	// Transitions are the role changes since the last effects, oldest first.
+	Transitions []Transition
 	// SendSnapshots names followers that need a snapshot; report how it went by SnapshotSent.
 	SendSnapshots []NodeID
+}
+
+// Transition is a change of role, and what brought it about.
+type Transition struct {
+	From, To Role
+	Term     Term
+	Trigger  string
 }
 
 // Errors of proposals, reads and changes. All but ErrTooLarge mean "surely not appended; ask again, maybe elsewhere".
@@ -93,11 +194,339 @@ var (
 	ErrNoLeader     = errors.New("no leader is known")
 	ErrTransferring = errors.New("leadership is being handed over")
 	ErrBusy         = errors.New("too many proposals or reads are waiting")
-	ErrTooLarge     = errors.New("the proposal is larger than an append message may be")
+	ErrTooLarge     = errors.New("the proposal is larger than an entry may be")
 	// ErrConfigMoved says that the configuration index of the precondition is not the current one.
 	ErrConfigMoved = errors.New("the membership has changed meanwhile")
 	// ErrChangePending says that an earlier change, or the first entry of the term, is not committed yet.
 	ErrChangePending = errors.New("an earlier membership change is not committed yet")
+	// ErrNotCaughtUp says that the learner to be promoted lacks too many entries.
+	ErrNotCaughtUp = errors.New("the learner has not caught up yet")
 	// ErrUnsafeChange says that the active voters would fall below a quorum.
 	ErrUnsafeChange = errors.New("the active voters would fall below a quorum")
 )
+
+// New returns the core of a member that starts from what its disk holds. An error means that the pieces do not
+// fit together; nothing may be done with such a disk but ask a person.
+func New(cfg Config, init Initial) (*Core, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	c := &Core{cfg: cfg, id: cfg.ID, votes: map[NodeID]bool{}, progress: map[NodeID]*tracker.Progress{}}
+	c.log = memLog{start: init.LogStart, entries: init.Entries[:len(init.Entries):len(init.Entries)]}
+	for i, e := range init.Entries {
+		if want := init.LogStart.Index + 1 + Index(i); e.Index != want {
+			return nil, fmt.Errorf("raft: the log has entry %d where %d should be", e.Index, want)
+		}
+	}
+	c.log.bytes = sizeOf(init.Entries)
+	last := c.log.last()
+	c.log.stored, c.log.offered = last.Index, last.Index
+	at := init.Applied
+	switch {
+	case at.Index < init.LogStart.Index:
+		return nil, fmt.Errorf("raft: the state machine has applied up to %d, but the log starts behind %d: entries are missing between them", at.Index, init.LogStart.Index)
+	case at.Index > last.Index:
+		return nil, fmt.Errorf("raft: the state machine has applied up to %d, but the log ends at %d: the log has lost entries", at.Index, last.Index)
+	case !c.log.has(Position{at.Index, at.Term}):
+		t, _ := c.log.term(at.Index)
+		return nil, fmt.Errorf("raft: the state machine has applied entry %d of term %d, the log has it with term %d", at.Index, at.Term, t)
+	}
+	c.term, c.vote = init.HardState.Term, init.HardState.Vote
+	if last.Term > c.term {
+		c.term, c.vote = last.Term, 0
+		c.hardDirty = true
+	}
+	c.commit, c.handed, c.applied = at.Index, at.Index, at.Index
+	c.memberships = []membershipAt{{at.Membership.Index, at.Membership}}
+	for _, e := range c.log.slice(at.Index+1, last.Index) {
+		if err := c.noteMembership(e); err != nil {
+			return nil, err
+		}
+	}
+	c.membershipChanged()
+	c.resetElectionTimer()
+	return c, nil
+}
+
+func (cfg *Config) complete() error {
+	switch {
+	case cfg.ID == 0:
+		return errors.New("raft: a member needs an ID")
+	case cfg.Random == nil:
+		return errors.New("raft: Config.Random is missing")
+	case cfg.HeartbeatTicks < 1:
+		return fmt.Errorf("raft: %d heartbeat ticks, at least 1 is needed", cfg.HeartbeatTicks)
+	case cfg.ElectionTicks <= cfg.HeartbeatTicks:
+		return fmt.Errorf("raft: %d election ticks must be more than %d heartbeat ticks", cfg.ElectionTicks, cfg.HeartbeatTicks)
+	}
+	for _, limit := range []struct {
+		value  *int
+		preset int
+	}{
+		{&cfg.MaxEntryBytes, DefaultMaxEntryBytes},
+		{&cfg.MaxAppendBytes, DefaultMaxAppendBytes},
+		{&cfg.MaxInflightMessages, DefaultMaxInflightMessages},
+		{&cfg.MaxInflightBytes, DefaultMaxInflightBytes},
+		{&cfg.MaxUncommittedBytes, DefaultMaxUncommittedBytes},
+		{&cfg.MaxApplyBytes, DefaultMaxApplyBytes},
+		{&cfg.MaxPendingReads, DefaultMaxPendingReads},
+	} {
+		if *limit.value < 0 {
+			return fmt.Errorf("raft: negative limit %d", *limit.value)
+		}
+		if *limit.value == 0 {
+			*limit.value = limit.preset
+		}
+	}
+	return nil
+}
+
+// Tick tells the core that one unit of time has passed.
+func (c *Core) Tick() {
+	c.now++
+	if c.role == RoleLeader {
+		c.tickLeader()
+		return
+	}
+	c.expireReads()
+	c.electionElapsed++
+	if c.isVoter && c.electionElapsed >= c.electionTimeout {
+		c.campaign("election timeout")
+	}
+}
+
+// Step takes a message of another member.
+func (c *Core) Step(m Message) error {
+	if m.To != c.id {
+		return fmt.Errorf("raft: a message for member %s came to %s", m.To, c.id)
+	}
+	switch {
+	case m.Term > c.term:
+		if !c.adoptTerm(m) {
+			return nil
+		}
+	case m.Term < c.term:
+		c.answerOldTerm(m)
+		return nil
+	}
+	switch m.Type {
+	case MsgPreVote, MsgVote:
+		c.stepVoteRequest(m)
+	case MsgPreVoteResponse, MsgVoteResponse:
+		c.stepVoteResponse(m)
+	case MsgAppend, MsgHeartbeat, MsgSnapshot:
+		c.stepFromLeader(m)
+	case MsgAppendResponse, MsgHeartbeatResponse:
+		if p := c.progress[m.From]; c.role == RoleLeader && p != nil {
+			p.HeardTick = c.now
+			if m.Type == MsgAppendResponse {
+				c.stepAppendResponse(p, m)
+			} else {
+				c.stepHeartbeatResponse(p, m)
+			}
+		}
+	case MsgReadIndex:
+		c.stepReadIndex(m)
+	case MsgReadIndexResponse:
+		c.stepReadIndexResponse(m)
+	case MsgTimeoutNow:
+		if c.isVoter && c.role != RoleLeader {
+			c.becomeCandidate("leadership was handed over", true)
+		}
+	default:
+		return fmt.Errorf("raft: unknown message type %d: the sender is of a newer version", m.Type)
+	}
+	return nil
+}
+
+// adoptTerm takes over a higher term, and tells whether the message is to be looked at.
+func (c *Core) adoptTerm(m Message) bool {
+	switch m.Type {
+	case MsgPreVote, MsgVote:
+		// A member that hears from its leader does not let itself be disturbed (§6, thesis §4.2.3).
+		if !m.Transfer && c.leader != 0 && c.electionElapsed < c.cfg.ElectionTicks {
+			return false
+		}
+		if m.Type == MsgPreVote {
+			return true
+		}
+		c.becomeFollower(m.Term, 0, "a candidate of a higher term")
+	case MsgPreVoteResponse:
+		// A granted pre-vote carries the term that was asked for, which has not begun.
+		if m.Reject {
+			c.becomeFollower(m.Term, 0, "a member of a higher term")
+		}
+	case MsgAppend, MsgHeartbeat, MsgSnapshot:
+		c.becomeFollower(m.Term, m.From, "a leader of a higher term")
+	default:
+		c.becomeFollower(m.Term, 0, "a member of a higher term")
+	}
+	return true
+}
+
+// answerOldTerm tells a leader or candidate of the past what term it is. Without it a member that has
+// moved on could never be reached by a leader whose term it refuses.
+func (c *Core) answerOldTerm(m Message) {
+	switch m.Type {
+	case MsgAppend, MsgHeartbeat, MsgSnapshot:
+		c.send(Message{Type: MsgAppendResponse, To: m.From, Reject: true})
+	case MsgPreVote:
+		c.send(Message{Type: MsgPreVoteResponse, To: m.From, Reject: true})
+	}
+}
+
+// Stored tells the core that the storage has done what it was asked.
+func (c *Core) Stored(s Stored) {
+	if s.Seq <= c.storedSeq {
+		return
+	}
+	invariant(s.Seq <= c.seq, "request %d is stored, only %d were made", s.Seq, c.seq)
+	c.storedSeq = s.Seq
+	before := c.log.stored
+	c.log.complete(s.Seq)
+	c.releaseGated()
+	if c.log.stored == before {
+		return
+	}
+	if c.role == RoleLeader {
+		c.advanceCommit()
+	} else if c.ackPending {
+		c.acknowledge()
+	}
+}
+
+// Applied tells the core that the state machine has applied everything up to and including index.
+func (c *Core) Applied(index Index) {
+	invariant(index <= c.handed, "%d is applied, only %d was handed out", index, c.handed)
+	c.applied = max(c.applied, index)
+	n := 0
+	for ; n < len(c.applying) && c.applying[n].last <= index; n++ {
+		c.applyingBytes -= c.applying[n].bytes
+	}
+	c.applying = append(c.applying[:0], c.applying[n:]...)
+}
+
+// Compact drops the log up to and including index from memory. The state machine must hold all that durably.
+func (c *Core) Compact(index Index) {
+	if index <= c.log.start.Index {
+		return
+	}
+	invariant(index <= c.applied, "compact at %d, applied is %d", index, c.applied)
+	c.log.compact(index)
+	for len(c.memberships) > 1 && c.memberships[1].index <= index {
+		c.memberships = c.memberships[1:]
+	}
+}
+
+// TakeEffects returns what is to be done since the last call. The effects belong to the caller.
+func (c *Core) TakeEffects() Effects {
+	if c.role == RoleLeader {
+		c.startReadRound()
+		c.sendAppends()
+		c.leaveIfRemoved()
+	}
+	c.handOut()
+	if c.hardDirty || c.install != nil || c.log.offered < c.log.last().Index {
+		c.seq++
+		r := &StoreRequest{Seq: c.seq, Snapshot: c.install}
+		if c.hardDirty {
+			r.HardState = &HardState{c.term, c.vote}
+			c.hardDirty, c.hardSeq = false, c.seq
+		}
+		c.install = nil
+		r.Entries = c.log.offer(c.seq)
+		r.done = Stored{Seq: c.seq, Term: c.term, Last: c.log.last()}
+		c.out.Store = r
+	}
+	out := c.out
+	c.out = Effects{}
+	return out
+}
+
+// handOut gives committed entries to the state machine: those that are on this member's own stable storage, and
+// not more bytes at a time than the bound.
+func (c *Core) handOut() {
+	to := min(c.commit, c.log.stored)
+	if to <= c.handed || (c.applyingBytes >= c.cfg.MaxApplyBytes && len(c.applying) > 0) {
+		return
+	}
+	entries, size := c.log.limited(c.handed+1, to, c.cfg.MaxApplyBytes-c.applyingBytes)
+	c.handed = entries[len(entries)-1].Index
+	c.applying = append(c.applying, applyBatch{c.handed, size})
+	c.applyingBytes += size
+	c.out.Committed = entries
+}
+
+// send hands a message out, at once or when the member's term and vote are on stable storage.
+func (c *Core) send(m Message) {
+	m.From = c.id
+	if m.Term == 0 {
+		m.Term = c.term
+	}
+	need := c.hardSeq
+	if c.hardDirty {
+		need = c.seq + 1
+	}
+	if need > c.storedSeq {
+		c.gate(gatedMessage{need, m})
+		return
+	}
+	c.out.Messages = append(c.out.Messages, m)
+}
+
+// gate lets a message wait. Of answers that supersede each other only the latest is kept, so that what waits for
+// a slow disk is bounded.
+func (c *Core) gate(g gatedMessage) {
+	for i, old := range c.gated {
+		if old.seq == g.seq && old.msg.Type == g.msg.Type && old.msg.To == g.msg.To && old.msg.Context <= g.msg.Context &&
+			(g.msg.Type == MsgAppendResponse || g.msg.Type == MsgHeartbeatResponse) {
+			c.gated[i] = g
+			return
+		}
+	}
+	c.gated = append(c.gated, g)
+}
+
+func (c *Core) releaseGated() {
+	n := 0
+	for ; n < len(c.gated) && c.gated[n].seq <= c.storedSeq; n++ {
+		switch m := c.gated[n].msg; {
+		case m.To == c.id:
+			if m.Term == c.term {
+				c.stepVoteResponse(m)
+			}
+		default:
+			c.out.Messages = append(c.out.Messages, m)
+		}
+	}
+	c.gated = append(c.gated[:0], c.gated[n:]...)
+}
+
+func (c *Core) resetElectionTimer() {
+	c.electionElapsed = 0
+	c.electionTimeout = c.cfg.ElectionTicks + c.cfg.Random(c.cfg.ElectionTicks)
+}
+
+func (c *Core) commitTo(index Index) {
+	if index <= c.commit {
+		return
+	}
+	invariant(index <= c.log.last().Index, "commit index %d is past the log's end %d: this member has lost entries that it acknowledged", index, c.log.last().Index)
+	c.commit = index
+}
+
+// committedBy returns the highest index that a quorum of the voters has on stable storage.
+func (c *Core) committedBy() Index {
+	c.matchScratch = c.matchScratch[:0]
+	for _, id := range c.voters {
+		c.matchScratch = append(c.matchScratch, uint64(c.matchOf(id)))
+	}
+	return Index(quorum.Committed(c.matchScratch))
+}
+
+func (c *Core) matchOf(id NodeID) Index {
+	if id == c.id {
+		return c.log.stored
+	}
+	return Index(c.progress[id].Match)
+}

@@ -30,6 +30,8 @@ type Member struct {
 // Membership is the set of members in force from some log index on. It is a value: whoever changes one
 // clones it first.
 type Membership struct {
+	// Index is the log index of the entry that brought it; at bootstrap it is that of the initial state.
+	Index Index `json:"index,string"`
 	// Members is sorted by ID.
 	Members []Member `json:"members"`
 	// LastID is the highest ID that was ever given out. IDs are never used twice, so an ID at or below
@@ -195,7 +197,7 @@ func (m Membership) Apply(c Change) (Membership, NodeID, error) {
 	return m, 0, refuse("unknown kind of change %d", uint8(c.Kind))
 }
 
-// Equal tells whether both hold the same members under the same terms.
+// Equal tells whether both hold the same members, from whatever index on.
 func (m Membership) Equal(o Membership) bool {
 	if m.LastID != o.LastID || len(m.Members) != len(o.Members) {
 		return false
@@ -249,10 +251,11 @@ func NewMembership(members ...Member) Membership {
 
 const membershipFormat = 1
 
-// AppendBinary appends the encoding: format u8, last ID, member count, then for each member its
+// AppendBinary appends the encoding: format u8, index, last ID, member count, then for each member its
 // ID, incarnation, flags u8 and three length-prefixed strings; integers are uvarints.
 func (m Membership) AppendBinary(b []byte) ([]byte, error) {
 	b = append(b, membershipFormat)
+	b = binary.AppendUvarint(b, uint64(m.Index))
 	b = binary.AppendUvarint(b, uint64(m.LastID))
 	b = binary.AppendUvarint(b, uint64(len(m.Members)))
 	for _, x := range m.Members {
@@ -278,6 +281,7 @@ func (m *Membership) UnmarshalBinary(data []byte) error {
 		return fmt.Errorf("membership format %d: this build reads format %d", f, membershipFormat)
 	}
 	var out Membership
+	out.Index = Index(d.uvarint())
 	out.LastID = NodeID(d.uvarint())
 	n := d.uvarint()
 	if n > MaxMembers {

@@ -1,0 +1,236 @@
+package raft
+
+import (
+	"github.com/raftkv/raftkv/raft/quorum"
+	"github.com/raftkv/raftkv/raft/tracker"
+)
+
+// campaign starts an election, at first without touching the term (thesis §9.6): a member that cannot win does
+// not disturb those that have a leader.
+func (c *Core) campaign(trigger string) {
+	c.transition(RolePreCandidate, trigger)
+	c.leader = 0
+	c.failReads()
+	c.resetElectionTimer()
+	clear(c.votes)
+	c.votes[c.id] = true
+	if c.tally() == quorum.Won {
+		c.becomeCandidate(trigger, false)
+		return
+	}
+	c.requestVotes(MsgPreVote, c.term+1, false)
+}
+
+// becomeCandidate starts a real election in a new term (§5.2). The member's own vote counts once it is stored.
+func (c *Core) becomeCandidate(trigger string, transfer bool) {
+	c.setTerm(c.term+1, c.id)
+	c.transition(RoleCandidate, trigger)
+	c.leader = 0
+	c.failReads()
+	c.resetElectionTimer()
+	clear(c.votes)
+	c.send(Message{Type: MsgVoteResponse, To: c.id})
+	c.requestVotes(MsgVote, c.term, transfer)
+}
+
+func (c *Core) requestVotes(kind MessageType, term Term, transfer bool) {
+	last := c.log.last()
+	for _, id := range c.voters {
+		if id != c.id {
+			c.send(Message{Type: kind, To: id, Term: term, Index: last.Index, LogTerm: last.Term, Transfer: transfer})
+		}
+	}
+}
+
+// stepVoteRequest grants a vote to at most one candidate in a term (§5.2), whose log is at least as up to date as
+// this member's (§5.4.1). A learner answers too: it may be a voter that has not heard of its promotion.
+func (c *Core) stepVoteRequest(m Message) {
+	var free bool
+	if m.Type == MsgPreVote {
+		free = m.Term > c.term
+	} else {
+		free = c.vote == m.From || (c.vote == 0 && c.leader == 0)
+	}
+	last := c.log.last()
+	upToDate := m.LogTerm > last.Term || (m.LogTerm == last.Term && m.Index >= last.Index)
+	answer := Message{Type: MsgVoteResponse, To: m.From}
+	if m.Type == MsgPreVote {
+		answer.Type = MsgPreVoteResponse
+	}
+	if !free || !upToDate {
+		answer.Reject = true
+		c.send(answer)
+		return
+	}
+	if m.Type == MsgPreVote {
+		answer.Term = m.Term
+	} else {
+		if c.vote == 0 {
+			c.vote = m.From
+			c.hardDirty = true
+		}
+		c.electionElapsed = 0
+	}
+	c.send(answer)
+}
+
+func (c *Core) stepVoteResponse(m Message) {
+	switch {
+	case m.Type == MsgPreVoteResponse && c.role == RolePreCandidate && (m.Reject || m.Term == c.term+1):
+	case m.Type == MsgVoteResponse && c.role == RoleCandidate:
+	default:
+		return
+	}
+	if _, counted := c.votes[m.From]; !counted {
+		c.votes[m.From] = !m.Reject
+	}
+	switch c.tally() {
+	case quorum.Won:
+		if c.role == RolePreCandidate {
+			c.becomeCandidate("the pre-vote was won", false)
+		} else {
+			c.becomeLeader()
+		}
+	case quorum.Lost:
+		c.becomeFollower(c.term, 0, "the election was lost")
+	}
+}
+
+func (c *Core) tally() quorum.Outcome {
+	granted, refused := 0, 0
+	for _, id := range c.voters {
+		if yes, ok := c.votes[id]; ok && yes {
+			granted++
+		} else if ok {
+			refused++
+		}
+	}
+	return quorum.Vote(len(c.voters), granted, refused)
+}
+
+func (c *Core) becomeFollower(term Term, leader NodeID, trigger string) {
+	if term > c.term {
+		c.setTerm(term, 0)
+	}
+	c.transition(RoleFollower, trigger)
+	if leader != c.leader {
+		c.failReads()
+	}
+	c.leaveLeadership()
+	c.leader = leader
+	c.resetElectionTimer()
+}
+
+func (c *Core) setTerm(term Term, vote NodeID) {
+	invariant(term > c.term, "the term would go from %d to %d", c.term, term)
+	c.term, c.vote = term, vote
+	c.hardDirty = true
+	c.verified, c.ackPending = 0, false
+}
+
+// becomeLeader takes over the term: its first entry commits what earlier terms left behind (§5.4.2, §8).
+func (c *Core) becomeLeader() {
+	c.transition(RoleLeader, "the election was won")
+	c.leader = c.id
+	c.heartbeatElapsed = 0
+	c.transferTo = 0
+	c.reads = leaderReads{}
+	clear(c.progress)
+	c.membershipChanged()
+	c.uncommittedBytes = sizeOf(c.log.slice(c.commit+1, c.log.last().Index))
+	c.appendOwn(Entry{Type: EntryEmpty})
+	c.broadcastHeartbeat()
+}
+
+func (c *Core) leaveLeadership() {
+	c.transferTo = 0
+	clear(c.progress)
+	c.peers = c.peers[:0]
+}
+
+func (c *Core) tickLeader() {
+	c.expireReads()
+	if c.transferTo != 0 && c.now >= c.transferDeadline {
+		c.transferTo = 0
+	}
+	c.heartbeatElapsed++
+	if c.heartbeatElapsed < c.cfg.HeartbeatTicks {
+		return
+	}
+	c.heartbeatElapsed = 0
+	// A leader that a quorum does not answer makes room for another (thesis §6.2).
+	if !c.quorumActive(c.voters) {
+		c.becomeFollower(c.term, 0, "no quorum answered within an election timeout")
+		return
+	}
+	c.broadcastHeartbeat()
+}
+
+// active tells whether the member was heard from within an election timeout.
+func (c *Core) active(id NodeID) bool {
+	if id == c.id {
+		return true
+	}
+	p := c.progress[id]
+	return p != nil && c.now-p.HeardTick <= uint64(c.cfg.ElectionTicks)
+}
+
+func (c *Core) quorumActive(voters []NodeID) bool {
+	n := 0
+	for _, id := range voters {
+		if c.active(id) {
+			n++
+		}
+	}
+	return n >= quorum.Size(len(voters))
+}
+
+func (c *Core) transition(to Role, trigger string) {
+	if to == c.role {
+		return
+	}
+	c.out.Transitions = append(c.out.Transitions, Transition{From: c.role, To: to, Term: c.term, Trigger: trigger})
+	c.role = to
+}
+
+// Transfer hands leadership to a voter (thesis §3.10); zero picks the one that is most caught up. Proposals
+// are refused until it is done or an election timeout has passed.
+func (c *Core) Transfer(to NodeID) error {
+	if c.role != RoleLeader {
+		return ErrNotLeader
+	}
+	if to == 0 {
+		to = c.bestSuccessor()
+		if to == 0 {
+			return refuse("no other voter is active: leadership stays here")
+		}
+	}
+	if to == c.id {
+		return nil
+	}
+	p := c.progress[to]
+	if m, ok := c.membership().Find(to); !ok || m.Learner || p == nil {
+		return refuse("member %s has no vote and cannot lead", to)
+	}
+	c.transferTo = to
+	c.transferDeadline = c.now + uint64(c.cfg.ElectionTicks)
+	c.continueTransfer(p)
+	return nil
+}
+
+func (c *Core) bestSuccessor() NodeID {
+	var best NodeID
+	for _, id := range c.voters {
+		if id != c.id && c.active(id) && (best == 0 || c.progress[id].Match > c.progress[best].Match) {
+			best = id
+		}
+	}
+	return best
+}
+
+// continueTransfer lets the successor start its election once it has the whole log.
+func (c *Core) continueTransfer(p *tracker.Progress) {
+	if Index(p.Match) == c.log.last().Index {
+		c.send(Message{Type: MsgTimeoutNow, To: c.transferTo})
+	}
+}

@@ -1,0 +1,41 @@
+package raft
+
+import "github.com/raftkv/raftkv/raft/tracker"
+
+// stepSnapshot takes over a snapshot that the receiver's shell has staged (§7). One that is behind what is
+// committed already is not needed.
+func (c *Core) stepSnapshot(m Message) {
+	s := m.Snapshot
+	if s == nil || s.Index <= c.commit {
+		c.accept(c.commit)
+		return
+	}
+	at := Position{s.Index, s.Term}
+	if c.log.has(at) {
+		// The log has all that the snapshot has: only the commit index was behind.
+		c.commitTo(s.Index)
+		c.accept(s.Index)
+		return
+	}
+	c.log.restart(at)
+	c.memberships = []membershipAt{{s.Membership.Index, s.Membership.Clone()}}
+	c.membershipChanged()
+	c.commit, c.handed, c.applied = s.Index, s.Index, s.Index
+	c.applying, c.applyingBytes = nil, 0
+	c.install = s
+	c.verified, c.ackPending = s.Index, true
+}
+
+// SnapshotSent tells the leader how a snapshot that it asked for went: ok means that the receiver has staged all
+// of it, and that a MsgSnapshot was stepped there.
+func (c *Core) SnapshotSent(to NodeID, meta SnapshotMeta, ok bool) {
+	p := c.progress[to]
+	if c.role != RoleLeader || p == nil || p.State != tracker.Snapshot {
+		return
+	}
+	if ok {
+		p.SnapshotDone(uint64(meta.Index))
+	} else {
+		p.SnapshotDone(0)
+	}
+}
