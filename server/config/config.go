@@ -1,0 +1,107 @@
+package config
+
+import (
+	"log/slog"
+	"net"
+	"net/url"
+	"time"
+)
+
+// Defaults of the settings that have one.
+const (
+	DefaultHeartbeatInterval = 50 * time.Millisecond
+	DefaultElectionTimeout   = 500 * time.Millisecond
+	DefaultSnapshotCount     = 10_000
+	DefaultQuotaBackendBytes = 2 << 30
+	DefaultMaxKeyBytes       = 4 << 10
+	DefaultMaxValueBytes     = 1 << 20
+	DefaultClusterToken      = "raftkv-cluster"
+)
+
+// Config is a node's complete, validated configuration.
+type Config struct {
+	// Name is the human's name for the node; in a static cluster it is one of the names in InitialCluster.
+	Name    string
+	DataDir string
+
+	// The listeners; an empty list means that nothing is opened.
+	ListenClient  []Listen
+	ListenPeer    []Listen
+	ListenMetrics []Listen
+
+	// AdvertiseClient is the host:port that clients reach the node by; it may be empty.
+	AdvertiseClient string
+	// AdvertisePeer is the host:port that peers reach the node by; it may be empty unless a static cluster is formed.
+	AdvertisePeer string
+
+	// InitialCluster is empty unless the node is to form a static cluster when its data directory is empty.
+	InitialCluster []StaticMember
+	// InitialClusterToken tells static clusters apart.
+	InitialClusterToken string
+	// InitialClusterTokenSet says that the token was given and is not the default.
+	InitialClusterTokenSet bool
+	InitialClusterState    ClusterState
+
+	HeartbeatInterval time.Duration
+	ElectionTimeout   time.Duration
+	// SnapshotCount is the number of applied entries after which the log is compacted.
+	SnapshotCount     uint64
+	QuotaBackendBytes int64
+	MaxKeyBytes       int
+	MaxValueBytes     int
+
+	// AdminTokenFile is the file that holds the cluster's admin token; without it admin calls are refused.
+	AdminTokenFile string
+
+	LogLevel  slog.Level
+	LogFormat LogFormat
+}
+
+// StaticMember is one NAME=URL of --initial-cluster.
+type StaticMember struct {
+	Name string
+	// PeerAddress is the host:port of its peer listener.
+	PeerAddress string
+}
+
+// Listen is one address to listen on.
+type Listen struct {
+	// Address is host:port as net.Listen takes it; the host may be empty.
+	Address string
+}
+
+// String is the URL form.
+func (l Listen) String() string { return (&url.URL{Scheme: "http", Host: l.Address}).String() }
+
+// Unspecified says that the address means all of the machine's addresses, so that it tells nobody where to dial.
+func (l Listen) Unspecified() bool {
+	host, _, err := net.SplitHostPort(l.Address)
+	if err != nil {
+		return true
+	}
+	if host == "" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsUnspecified()
+}
+
+// ClusterState is the value of --initial-cluster-state.
+type ClusterState string
+
+const (
+	// ClusterNew: an empty node may form the static cluster.
+	ClusterNew ClusterState = "new"
+	// ClusterExisting: an empty node waits to be added to a running cluster.
+	ClusterExisting ClusterState = "existing"
+)
+
+// LogFormat is the value of --log-format.
+type LogFormat string
+
+const (
+	// LogText is for people.
+	LogText LogFormat = "text"
+	// LogJSON is for machines.
+	LogJSON LogFormat = "json"
+)

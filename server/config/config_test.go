@@ -1,0 +1,171 @@
+package config
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+)
+
+func load(t *testing.T, environ []string, args ...string) (Config, error) {
+	t.Helper()
+	f := Flags()
+	if err := f.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return Load(f, environ)
+}
+
+func writeFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "node.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+const peerFlag = "--listen-peer-urls=http://127.0.0.1:2380"
+
+func TestDefaults(t *testing.T) {
+	c, err := load(t, nil, "--name=a", peerFlag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.DataDir != "a.raftkv" || c.ElectionTimeout != 500*time.Millisecond || c.HeartbeatInterval != 50*time.Millisecond ||
+		c.MaxKeyBytes != 4096 || c.MaxValueBytes != 1<<20 || c.LogLevel != slog.LevelInfo || c.InitialClusterState != ClusterNew {
+		t.Errorf("defaults: %+v", c)
+	}
+	if len(c.ListenClient)+len(c.ListenMetrics) != 0 {
+		t.Error("a listener that no flag asked for")
+	}
+	if c.AdvertisePeer != "127.0.0.1:2380" {
+		t.Errorf("advertised peer address %q", c.AdvertisePeer)
+	}
+}
+
+func TestPrecedenceFlagEnvironmentFile(t *testing.T) {
+	path := writeFile(t, "name: from-file\ndata-dir: dir-file\nsnapshot-count: 700\nlog-level: debug\nlisten-peer-urls:\n- http://127.0.0.1:1\n- http://127.0.0.1:2\n")
+	env := []string{"RAFTKV_NAME=from-env", "RAFTKV_DATA_DIR=dir-env", "RAFTKV_CONFIG_FILE=" + path, "RAFTKV_SERVICE_HOST=10.0.0.1", "OTHER=1"}
+	c, err := load(t, env, "--name=from-flag")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Name != "from-flag" || c.DataDir != "dir-env" || c.SnapshotCount != 700 || c.LogLevel != slog.LevelDebug {
+		t.Errorf("got %+v", c)
+	}
+	if len(c.ListenPeer) != 2 || c.ListenPeer[1].Address != "127.0.0.1:2" {
+		t.Errorf("a YAML list became %v", c.ListenPeer)
+	}
+}
+
+func TestStaticCluster(t *testing.T) {
+	c, err := load(t, nil, "--name=b", "--listen-peer-urls=http://0.0.0.0:2380",
+		"--initial-cluster=a=http://a:2380, b=http://[fd00::2]:2380,c=http://c.example:2380", "--initial-cluster-token=t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(c.InitialCluster) != 3 || c.AdvertisePeer != "[fd00::2]:2380" || !c.InitialClusterTokenSet {
+		t.Errorf("got %+v", c)
+	}
+	c, err = load(t, nil, "--name=b", peerFlag, "--initial-cluster=a=http://a:2380,b=http://b:2380", "--initial-cluster-state=existing")
+	if err != nil || c.InitialCluster != nil {
+		t.Errorf("an existing cluster must not be formed: %v, %v", c.InitialCluster, err)
+	}
+}
+
+func TestClusterOfOneNeedsNoPeerListener(t *testing.T) {
+	if _, err := load(t, nil, "--name=a", "--initial-cluster=a=http://127.0.0.1:2380", "--listen-client-urls=http://127.0.0.1:0"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRefusalsSayWhatToDo(t *testing.T) {
+	for _, x := range []struct {
+		name string
+		args string
+		want string
+	}{
+		{"no name", peerFlag, "--name: give the node a name"},
+		{"bad name", "--name=a,b " + peerFlag, "no spaces, commas"},
+		{"no listener", "--name=a", "give --listen-peer-urls"},
+		{"alone and deaf", "--name=a --initial-cluster=a=http://h:1", "give --listen-client-urls"},
+		{"no port", "--name=a --listen-peer-urls=http://127.0.0.1", "port is missing"},
+		{"not a URL", "--name=a --listen-peer-urls=127.0.0.1:2380", "not a URL"},
+		{"https", "--name=a --listen-peer-urls=https://127.0.0.1:2380", "TLS is not supported"},
+		{"path", "--name=a --listen-peer-urls=http://127.0.0.1:2380/x", "only host and port"},
+		{"port", "--name=a --listen-peer-urls=http://127.0.0.1:99999", "not a"},
+		{"twice", "--name=a --listen-peer-urls=http://h:1,http://h:1", "given twice"},
+		{"not in cluster", "--name=z " + peerFlag + " --initial-cluster=a=http://h:1", "does not name this node"},
+		{"bad member", "--name=a " + peerFlag + " --initial-cluster=a", "write NAME=URL"},
+		{"member twice", "--name=a " + peerFlag + " --initial-cluster=a=http://h:1,a=http://h:2", "named twice"},
+		{"same URL", "--name=a " + peerFlag + " --initial-cluster=a=http://h:1,b=http://h:1", "same URL"},
+		{"too many", "--name=a " + peerFlag + " --initial-cluster=a=http://h:1,b=http://h:2,c=http://h:3,d=http://h:4,e=http://h:5,f=http://h:6,g=http://h:7,h=http://h:8", "at most 7 voters"},
+		{"undialable", "--name=a " + peerFlag + " --initial-cluster=a=http://0.0.0.0:1", "no host that others could dial"},
+		{"advertise differs", "--name=a " + peerFlag + " --initial-cluster=a=http://h:1 --initial-advertise-peer-urls=http://h:2", "make them equal"},
+		{"advertise unspecified", "--name=a " + peerFlag + " --advertise-client-urls=http://0.0.0.0:1", "no host that others could dial"},
+		{"heartbeat", "--name=a " + peerFlag + " --heartbeat-interval=200", "at least 5 times the heartbeat"},
+		{"tiny heartbeat", "--name=a " + peerFlag + " --heartbeat-interval=0", "the least is 5 ms"},
+		{"slow election", "--name=a " + peerFlag + " --election-timeout=60000", "the most is 50000 ms"},
+		{"snapshot count", "--name=a " + peerFlag + " --snapshot-count=1", "the least is 100"},
+		{"quota", "--name=a " + peerFlag + " --quota-backend-bytes=1", "it must be from"},
+		{"value limit", "--name=a " + peerFlag + " --max-value-bytes=99999999", "it must be from 1 to"},
+		{"level", "--name=a " + peerFlag + " --log-level=loud", "write debug, info"},
+		{"format", "--name=a " + peerFlag + " --log-format=xml", "write text or json"},
+		{"state", "--name=a " + peerFlag + " --initial-cluster-state=old", "write new or existing"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			_, err := load(t, nil, strings.Fields(x.args)...)
+			if err == nil || !strings.Contains(err.Error(), x.want) {
+				t.Errorf("got %v, want a refusal with %q", err, x.want)
+			}
+		})
+	}
+}
+
+func TestSourcesAreNamedInErrors(t *testing.T) {
+	_, err := load(t, []string{"RAFTKV_HEARTBEAT_INTERVAL=soon"}, "--name=a", peerFlag)
+	if err == nil || !strings.Contains(err.Error(), "RAFTKV_HEARTBEAT_INTERVAL") {
+		t.Errorf("environment: %v", err)
+	}
+	path := writeFile(t, "heartbeat-interval: soon\n")
+	_, err = load(t, nil, "--name=a", peerFlag, "--config-file="+path)
+	if err == nil || !strings.Contains(err.Error(), path+": heartbeat-interval") {
+		t.Errorf("file: %v", err)
+	}
+	path = writeFile(t, "hartbeat-interval: 5\n")
+	_, err = load(t, nil, "--name=a", peerFlag, "--config-file="+path)
+	if err == nil || !strings.Contains(err.Error(), `unknown setting "hartbeat-interval"`) {
+		t.Errorf("misspelt key: %v", err)
+	}
+	_, err = load(t, nil, "--name=a", peerFlag, "--config-file=/does/not/exist.yaml")
+	if err == nil || !strings.Contains(err.Error(), "does not exist") {
+		t.Errorf("missing file: %v", err)
+	}
+}
+
+func TestEveryFlagIsInTheHelpOnce(t *testing.T) {
+	f := Flags()
+	help := Usage(f)
+	count := 0
+	for _, g := range groups {
+		count += len(g.keys)
+		for _, key := range g.keys {
+			if !strings.Contains(help, "--"+key+" ") {
+				t.Errorf("help lacks --%s", key)
+			}
+		}
+	}
+	if n := strings.Count(f.FlagUsages(), "--"); count == 0 || n < count {
+		t.Errorf("%d flags in groups, %d declared", count, n)
+	}
+	declared := 0
+	f.VisitAll(func(*pflag.Flag) { declared++ })
+	if declared != count {
+		t.Errorf("%d flags are declared, %d are in the help's groups", declared, count)
+	}
+}

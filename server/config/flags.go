@@ -1,0 +1,118 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Names of the settings, as flags and as keys of the configuration file.
+const (
+	keyConfigFile          = "config-file"
+	keyName                = "name"
+	keyDataDir             = "data-dir"
+	keyListenClient        = "listen-client-urls"
+	keyListenPeer          = "listen-peer-urls"
+	keyListenMetrics       = "listen-metrics-urls"
+	keyAdvertiseClient     = "advertise-client-urls"
+	keyAdvertisePeer       = "initial-advertise-peer-urls"
+	keyInitialCluster      = "initial-cluster"
+	keyInitialClusterToken = "initial-cluster-token"
+	keyInitialClusterState = "initial-cluster-state"
+	keyHeartbeatInterval   = "heartbeat-interval"
+	keyElectionTimeout     = "election-timeout"
+	keySnapshotCount       = "snapshot-count"
+	keyQuotaBackendBytes   = "quota-backend-bytes"
+	keyMaxKeyBytes         = "max-key-bytes"
+	keyMaxValueBytes       = "max-value-bytes"
+	keyAdminTokenFile      = "admin-token-file"
+	keyLogLevel            = "log-level"
+	keyLogFormat           = "log-format"
+)
+
+// group is a heading of the help with its flags.
+type group struct {
+	title string
+	keys  []string
+}
+
+var groups = []group{
+	{"Node", []string{keyName, keyDataDir, keyConfigFile}},
+	{"Listeners (nothing is opened that is not asked for)", []string{keyListenClient, keyListenPeer, keyListenMetrics}},
+	{"Addresses told to others", []string{keyAdvertiseClient, keyAdvertisePeer}},
+	{"First start of a static cluster (ignored once the data directory belongs to a member)",
+		[]string{keyInitialCluster, keyInitialClusterToken, keyInitialClusterState}},
+	{"Raft", []string{keyHeartbeatInterval, keyElectionTimeout, keySnapshotCount}},
+	{"Limits", []string{keyQuotaBackendBytes, keyMaxKeyBytes, keyMaxValueBytes}},
+	{"Administration", []string{keyAdminTokenFile}},
+	{"Logging", []string{keyLogLevel, keyLogFormat}},
+}
+
+// Flags declares every setting on a flag set of its own. Its values are read by Load.
+func Flags() *pflag.FlagSet {
+	f := pflag.NewFlagSet("raftkv-node", pflag.ContinueOnError)
+	f.SortFlags = false
+	f.String(keyConfigFile, "", "YAML `file` whose keys are the names of these flags")
+	f.String(keyName, "", "human-readable `name` of this node (required)")
+	f.String(keyDataDir, "", "`directory` of log, state and identity (default \"NAME.raftkv\")")
+	f.String(keyListenClient, "", "comma-separated `URLs` to serve clients on, such as http://127.0.0.1:2379")
+	f.String(keyListenPeer, "", "comma-separated `URLs` to serve peers and the admin calls on, such as http://10.0.0.1:2380")
+	f.String(keyListenMetrics, "", "comma-separated `URLs` for /livez, /readyz, /metrics and /v1/status, such as http://127.0.0.1:8080")
+	f.String(keyAdvertiseClient, "", "`URL` that clients reach this node by (default: the first of --listen-client-urls with a host)")
+	f.String(keyAdvertisePeer, "", "`URL` that peers reach this node by (default: its URL in --initial-cluster, else the first of --listen-peer-urls with a host)")
+	f.String(keyInitialCluster, "", "all members of a new cluster as `NAME=URL,...`; without it an empty node waits to be bootstrapped or added")
+	f.String(keyInitialClusterToken, DefaultClusterToken, "`word` that tells this static cluster from others of the same names")
+	f.String(keyInitialClusterState, string(ClusterNew), "`new` to form the cluster, existing to wait until a running one adds this node")
+	f.Int(keyHeartbeatInterval, int(DefaultHeartbeatInterval.Milliseconds()), "`milliseconds` between a leader's heartbeats")
+	f.Int(keyElectionTimeout, int(DefaultElectionTimeout.Milliseconds()), "least `milliseconds` without a leader before an election, at least 5 heartbeats")
+	f.Uint64(keySnapshotCount, DefaultSnapshotCount, "applied `entries` after which the log is compacted")
+	f.Int64(keyQuotaBackendBytes, DefaultQuotaBackendBytes, "`bytes` that the state may take on disk")
+	f.Int(keyMaxKeyBytes, DefaultMaxKeyBytes, "longest key in `bytes`")
+	f.Int(keyMaxValueBytes, DefaultMaxValueBytes, "largest value in `bytes`")
+	f.String(keyAdminTokenFile, "", "`file` with the cluster's admin token; without it membership calls are refused")
+	f.String(keyLogLevel, "info", "`debug`, info, warn or error")
+	f.String(keyLogFormat, string(LogText), "`text` or json")
+	return f
+}
+
+// EnvironmentName is the environment variable of a setting: --data-dir is RAFTKV_DATA_DIR.
+func EnvironmentName(key string) string {
+	return environmentPrefix + strings.ToUpper(strings.ReplaceAll(key, "-", "_"))
+}
+
+const environmentPrefix = "RAFTKV_"
+
+// Examples belongs at the head of the help.
+const Examples = `  One node for trying things out:
+    raftkv-node --name a --initial-cluster a=http://127.0.0.1:2380 \
+      --listen-peer-urls http://127.0.0.1:2380 --listen-client-urls http://127.0.0.1:2379
+    curl -X PUT --data-binary hello http://127.0.0.1:2379/v1/kv/greeting
+    curl http://127.0.0.1:2379/v1/kv/greeting
+
+  The first of three nodes on one machine; b and c differ in name and ports:
+    raftkv-node --name a \
+      --initial-cluster a=http://127.0.0.1:2380,b=http://127.0.0.1:2480,c=http://127.0.0.1:2580 \
+      --listen-peer-urls http://127.0.0.1:2380 --listen-client-urls http://127.0.0.1:2379 \
+      --listen-metrics-urls http://127.0.0.1:8080
+
+  A node that waits for an operator or another node's leader to take it in:
+    raftkv-node --name demo-0 --data-dir /var/lib/raftkv --admin-token-file /etc/raftkv/token \
+      --listen-peer-urls http://0.0.0.0:2380 --listen-client-urls http://0.0.0.0:2379`
+
+// Usage renders the flags in groups.
+func Usage(f *pflag.FlagSet) string {
+	var b strings.Builder
+	for _, g := range groups {
+		part := pflag.NewFlagSet("", pflag.ContinueOnError)
+		part.SortFlags = false
+		for _, key := range g.keys {
+			part.AddFlag(f.Lookup(key))
+		}
+		const columns = 110
+		fmt.Fprintf(&b, "%s:\n%s\n", g.title, part.FlagUsagesWrapped(columns))
+	}
+	fmt.Fprintf(&b, "Every flag can also be an environment variable (--data-dir is %s) or a key of --config-file.\n", EnvironmentName(keyDataDir))
+	b.WriteString("A flag wins over the environment, the environment over the file, the file over the default.\n")
+	return b.String()
+}

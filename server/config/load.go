@@ -1,0 +1,106 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/pflag"
+)
+
+// Load completes the parsed flags from the environment and the configuration file, and validates the whole. environ is in the
+// form of os.Environ. All that is wrong is reported at once.
+func Load(f *pflag.FlagSet, environ []string) (Config, error) {
+	fromEnvironment, err := loadEnvironment(f, environ)
+	if err != nil {
+		return Config{}, err
+	}
+	if err := apply(f, fromEnvironment, func(key string) string { return EnvironmentName(key) }); err != nil {
+		return Config{}, err
+	}
+	if path, _ := f.GetString(keyConfigFile); path != "" {
+		fromFile, err := loadFile(f, path)
+		if err != nil {
+			return Config{}, err
+		}
+		if err := apply(f, fromFile, func(key string) string { return path + ": " + key }); err != nil {
+			return Config{}, err
+		}
+	}
+	return validate(f)
+}
+
+// delimiter is a character that no setting's name has: the settings are flat.
+const delimiter = "."
+
+// loadEnvironment takes only the variables that name a setting: Kubernetes puts others with the same prefix into the
+// environment of every pod beside a Service called "raftkv".
+func loadEnvironment(f *pflag.FlagSet, environ []string) (*koanf.Koanf, error) {
+	byVariable := map[string]string{}
+	f.VisitAll(func(x *pflag.Flag) { byVariable[EnvironmentName(x.Name)] = x.Name })
+	k := koanf.New(delimiter)
+	err := k.Load(env.Provider(delimiter, env.Opt{
+		Prefix:        environmentPrefix,
+		TransformFunc: func(name, value string) (string, any) { return byVariable[name], value },
+		EnvironFunc:   func() []string { return environ },
+	}), nil)
+	if err != nil {
+		return nil, fmt.Errorf("read the environment: %w", err)
+	}
+	return k, nil
+}
+
+func loadFile(f *pflag.FlagSet, path string) (*koanf.Koanf, error) {
+	k := koanf.New(delimiter)
+	if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("--%s %s does not exist: create it or leave the flag out", keyConfigFile, path)
+		}
+		return nil, fmt.Errorf("read --%s %s: %w", keyConfigFile, path, err)
+	}
+	for _, key := range k.Keys() {
+		name, _, _ := strings.Cut(key, delimiter)
+		if f.Lookup(name) == nil || name == keyConfigFile {
+			return nil, fmt.Errorf("%s: unknown setting %q: the keys are the names of the flags, without the dashes in front (see --help)", path, key)
+		}
+		if name != key {
+			return nil, fmt.Errorf("%s: %s must be a plain value, not a mapping", path, name)
+		}
+	}
+	return k, nil
+}
+
+// apply gives the layer's values to the flags that no stronger layer has set. The flags do the typing, so that a value means the
+// same wherever it comes from.
+func apply(f *pflag.FlagSet, layer *koanf.Koanf, source func(key string) string) error {
+	var errs []error
+	for _, key := range layer.Keys() {
+		if f.Changed(key) {
+			continue
+		}
+		var text string
+		switch v := layer.Get(key).(type) {
+		case []any:
+			parts := make([]string, len(v))
+			for i := range v {
+				parts[i] = fmt.Sprint(v[i])
+			}
+			text = strings.Join(parts, ",")
+		case nil:
+			continue
+		default:
+			text = fmt.Sprint(v)
+		}
+		if err := f.Set(key, text); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %q is not a value of --%s: %w", source(key), text, key, err))
+		}
+	}
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(errs...)
+}

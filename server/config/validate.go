@@ -1,0 +1,313 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/spf13/pflag"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// Bounds of what may be configured.
+const (
+	maxNameBytes          = 128
+	minHeartbeatMillis    = 5
+	maxElectionMillis     = 50_000
+	minElectionHeartbeats = 5
+	minSnapshotCount      = 100
+	minQuotaBytes         = 16 << 20
+	maxQuotaBytes         = 1 << 40
+	// hardMaxKeyBytes and hardMaxValueBytes keep one write well within a frame and an append message.
+	hardMaxKeyBytes   = 64 << 10
+	hardMaxValueBytes = 8 << 20
+)
+
+// reader collects the values and all that is wrong with them.
+type reader struct {
+	flags *pflag.FlagSet
+	errs  []error
+}
+
+func (r *reader) failf(key, format string, args ...any) {
+	r.errs = append(r.errs, fmt.Errorf("--%s: %s", key, fmt.Sprintf(format, args...)))
+}
+
+func (r *reader) text(key string) string {
+	v, _ := r.flags.GetString(key)
+	return strings.TrimSpace(v)
+}
+
+func (r *reader) integer(key string) int {
+	v, _ := r.flags.GetInt(key)
+	return v
+}
+
+func validate(f *pflag.FlagSet) (Config, error) {
+	r := &reader{flags: f}
+	c := Config{
+		Name:                   r.name(),
+		ListenClient:           r.listen(keyListenClient),
+		ListenPeer:             r.listen(keyListenPeer),
+		ListenMetrics:          r.listen(keyListenMetrics),
+		InitialClusterToken:    r.text(keyInitialClusterToken),
+		InitialClusterTokenSet: f.Changed(keyInitialClusterToken),
+		AdminTokenFile:         r.text(keyAdminTokenFile),
+	}
+	c.DataDir = r.text(keyDataDir)
+	if c.DataDir == "" && c.Name != "" {
+		c.DataDir = c.Name + ".raftkv"
+	}
+	r.cluster(&c)
+	r.advertise(&c)
+	r.timing(&c)
+	r.limits(&c)
+	r.logging(&c)
+	r.reachable(&c)
+	if err := errors.Join(r.errs...); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+func (r *reader) name() string {
+	name := r.text(keyName)
+	switch {
+	case name == "":
+		r.failf(keyName, "give the node a name that no other node of the cluster has, such as --%s a", keyName)
+	case len(name) > maxNameBytes:
+		r.failf(keyName, "%d bytes long, the limit is %d", len(name), maxNameBytes)
+	case !validName(name):
+		r.failf(keyName, "%q: a name has no spaces, commas, slashes or equals signs", name)
+	}
+	return name
+}
+
+func validName(name string) bool {
+	return name != "" && name != "." && name != ".." && !strings.ContainsFunc(name, func(c rune) bool {
+		return c == ',' || c == '=' || c == '/' || unicode.IsSpace(c) || !unicode.IsPrint(c)
+	})
+}
+
+// address takes http://host:port apart.
+func address(text string) (string, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" {
+		return "", fmt.Errorf("%q is not a URL: write it like http://127.0.0.1:2380", text)
+	}
+	switch {
+	case u.Scheme == "https":
+		return "", fmt.Errorf("%q: TLS is not supported by this version: use http:// and a network that you trust", text)
+	case u.Scheme != "http":
+		return "", fmt.Errorf("%q: the scheme must be http", text)
+	case u.Path != "" && u.Path != "/", u.RawQuery != "", u.Fragment != "", u.User != nil:
+		return "", fmt.Errorf("%q: only host and port may follow http://", text)
+	}
+	host, port, err := net.SplitHostPort(u.Host)
+	if err != nil {
+		return "", fmt.Errorf("%q: the port is missing: write it like http://127.0.0.1:2380, an IPv6 address in brackets", text)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return "", fmt.Errorf("%q: %q is not a port number", text, port)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+func (r *reader) listen(key string) []Listen {
+	var out []Listen
+	seen := map[string]bool{}
+	for _, part := range splitList(r.text(key)) {
+		a, err := address(part)
+		switch {
+		case err != nil:
+			r.failf(key, "%v", err)
+			continue
+		case seen[a] && !strings.HasSuffix(a, ":0"):
+			r.failf(key, "%q is given twice", part)
+			continue
+		}
+		seen[a] = true
+		out = append(out, Listen{Address: a})
+	}
+	return out
+}
+
+func splitList(text string) []string {
+	var out []string
+	for _, part := range strings.Split(text, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			out = append(out, part)
+		}
+	}
+	return out
+}
+
+// dialable checks an address that others are to dial.
+func dialable(text string) (string, error) {
+	a, err := address(text)
+	if err != nil {
+		return "", err
+	}
+	if (Listen{Address: a}).Unspecified() {
+		return "", fmt.Errorf("%q names no host that others could dial", text)
+	}
+	if strings.HasSuffix(a, ":0") {
+		return "", fmt.Errorf("%q: port 0 cannot be dialled", text)
+	}
+	return a, nil
+}
+
+func (r *reader) cluster(c *Config) {
+	switch s := ClusterState(r.text(keyInitialClusterState)); s {
+	case ClusterNew, ClusterExisting:
+		c.InitialClusterState = s
+	default:
+		r.failf(keyInitialClusterState, "%q: write new or existing", s)
+	}
+	if c.InitialClusterToken == "" {
+		r.failf(keyInitialClusterToken, "must not be empty")
+	}
+	names, addresses := map[string]bool{}, map[string]string{}
+	for _, part := range splitList(r.text(keyInitialCluster)) {
+		name, target, ok := strings.Cut(part, "=")
+		if !ok || !validName(name) {
+			r.failf(keyInitialCluster, "%q: write NAME=URL, such as a=http://127.0.0.1:2380", part)
+			continue
+		}
+		a, err := dialable(target)
+		if err != nil {
+			r.failf(keyInitialCluster, "member %s: %v", name, err)
+			continue
+		}
+		if names[name] {
+			r.failf(keyInitialCluster, "member %s is named twice; a member has one peer URL", name)
+			continue
+		}
+		if other := addresses[a]; other != "" {
+			r.failf(keyInitialCluster, "members %s and %s have the same URL", other, name)
+			continue
+		}
+		names[name], addresses[a] = true, name
+		c.InitialCluster = append(c.InitialCluster, StaticMember{Name: name, PeerAddress: a})
+	}
+	if len(c.InitialCluster) > raft.MaxVoters {
+		r.failf(keyInitialCluster, "%d members, a cluster has at most %d voters", len(c.InitialCluster), raft.MaxVoters)
+	}
+	if len(c.InitialCluster) > 0 && c.Name != "" && !names[c.Name] {
+		r.failf(keyInitialCluster, "does not name this node, %q: add %s=URL or start the node under one of the names in it", c.Name, c.Name)
+	}
+	if c.InitialClusterState == ClusterExisting {
+		c.InitialCluster = nil
+	}
+}
+
+func (r *reader) advertise(c *Config) {
+	one := func(key string, listen []Listen) string {
+		parts := splitList(r.text(key))
+		if len(parts) > 1 {
+			r.failf(key, "%d URLs: give one; a name may resolve to several addresses", len(parts))
+			return ""
+		}
+		if len(parts) == 1 {
+			a, err := dialable(parts[0])
+			if err != nil {
+				r.failf(key, "%v", err)
+			}
+			return a
+		}
+		for _, l := range listen {
+			if a, err := dialable(l.String()); err == nil {
+				return a
+			}
+		}
+		return ""
+	}
+	c.AdvertiseClient = one(keyAdvertiseClient, c.ListenClient)
+	own := ""
+	for _, m := range c.InitialCluster {
+		if m.Name == c.Name {
+			own = m.PeerAddress
+		}
+	}
+	if r.text(keyAdvertisePeer) == "" && own != "" {
+		c.AdvertisePeer = own
+		return
+	}
+	c.AdvertisePeer = one(keyAdvertisePeer, c.ListenPeer)
+	if own != "" && c.AdvertisePeer != "" && c.AdvertisePeer != own {
+		r.failf(keyAdvertisePeer, "http://%s differs from this node's URL in --%s, http://%s: make them equal", c.AdvertisePeer, keyInitialCluster, own)
+	}
+}
+
+func (r *reader) timing(c *Config) {
+	heartbeat, election := r.integer(keyHeartbeatInterval), r.integer(keyElectionTimeout)
+	c.HeartbeatInterval = time.Duration(heartbeat) * time.Millisecond
+	c.ElectionTimeout = time.Duration(election) * time.Millisecond
+	if heartbeat < minHeartbeatMillis {
+		r.failf(keyHeartbeatInterval, "%d ms, the least is %d ms", heartbeat, minHeartbeatMillis)
+	}
+	if election < minElectionHeartbeats*heartbeat {
+		r.failf(keyElectionTimeout, "%d ms must be at least %d times the heartbeat interval of %d ms, or a late heartbeat costs the leader its place", election, minElectionHeartbeats, heartbeat)
+	}
+	if election > maxElectionMillis {
+		r.failf(keyElectionTimeout, "%d ms, the most is %d ms", election, maxElectionMillis)
+	}
+	c.SnapshotCount, _ = r.flags.GetUint64(keySnapshotCount)
+	if c.SnapshotCount < minSnapshotCount {
+		r.failf(keySnapshotCount, "%d entries, the least is %d", c.SnapshotCount, minSnapshotCount)
+	}
+}
+
+func (r *reader) limits(c *Config) {
+	c.QuotaBackendBytes, _ = r.flags.GetInt64(keyQuotaBackendBytes)
+	if c.QuotaBackendBytes < minQuotaBytes || c.QuotaBackendBytes > maxQuotaBytes {
+		r.failf(keyQuotaBackendBytes, "%d bytes, it must be from %d to %d", c.QuotaBackendBytes, minQuotaBytes, int64(maxQuotaBytes))
+	}
+	c.MaxKeyBytes, c.MaxValueBytes = r.integer(keyMaxKeyBytes), r.integer(keyMaxValueBytes)
+	if c.MaxKeyBytes < 1 || c.MaxKeyBytes > hardMaxKeyBytes {
+		r.failf(keyMaxKeyBytes, "%d bytes, it must be from 1 to %d", c.MaxKeyBytes, hardMaxKeyBytes)
+	}
+	if c.MaxValueBytes < 1 || c.MaxValueBytes > hardMaxValueBytes {
+		r.failf(keyMaxValueBytes, "%d bytes, it must be from 1 to %d", c.MaxValueBytes, hardMaxValueBytes)
+	}
+}
+
+func (r *reader) logging(c *Config) {
+	level := r.text(keyLogLevel)
+	if err := c.LogLevel.UnmarshalText([]byte(level)); err != nil {
+		r.failf(keyLogLevel, "%q: write debug, info, warn or error", level)
+		c.LogLevel = slog.LevelInfo
+	}
+	switch f := LogFormat(r.text(keyLogFormat)); f {
+	case LogText, LogJSON:
+		c.LogFormat = f
+	default:
+		r.failf(keyLogFormat, "%q: write text or json", f)
+	}
+}
+
+// reachable refuses a node that could never become useful.
+func (r *reader) reachable(c *Config) {
+	alone := len(c.InitialCluster) == 1
+	if len(c.ListenPeer) == 0 && !alone && r.text(keyListenPeer) == "" {
+		r.failf(keyListenPeer, "peers and the operator must reach this node: give --%s http://HOST:2380 (only a cluster of one, --%s %s=URL, can do without)",
+			keyListenPeer, keyInitialCluster, orName(c.Name))
+	}
+	if len(c.ListenPeer) == 0 && alone && len(c.ListenClient) == 0 && r.text(keyListenClient) == "" {
+		r.failf(keyListenClient, "this node would listen nowhere: give --%s http://127.0.0.1:2379", keyListenClient)
+	}
+}
+
+func orName(name string) string {
+	if name == "" {
+		return "NAME"
+	}
+	return name
+}

@@ -1,0 +1,302 @@
+package identity
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"syscall"
+
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/server/sealedfile"
+)
+
+// Names in a data directory.
+const (
+	lockName      = "LOCK"
+	identityName  = "identity"
+	memberName    = "member"
+	stagingName   = "member.new"
+	removedPrefix = "removed-"
+	// lostAndFound is what mkfs puts into the root of a fresh volume.
+	lostAndFound = "lost+found"
+)
+
+// maxSetAside bounds the search for a free name; a directory is set aside once in the life of a member.
+const maxSetAside = 10_000
+
+// ErrLocked says that another process uses the directory.
+var ErrLocked = errors.New("the data directory is in use")
+
+// ErrForeign says that the directory belongs to someone else, or that nobody can tell whose it is.
+var ErrForeign = errors.New("the data directory cannot be used")
+
+// Dir is a locked data directory.
+type Dir struct {
+	path string
+	lock *os.File
+	id   Identity
+	// step lets a test crash before a step.
+	step func(name string) error
+}
+
+// Open locks the directory, makes it when it is missing, and completes what a crash left half done. name is the node's.
+func Open(path, name string) (*Dir, error) {
+	return open(path, name, func(string) error { return nil })
+}
+
+func open(path, name string, step func(string) error) (_ *Dir, err error) {
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, err
+	}
+	if err := makeDir(path); err != nil {
+		return nil, fmt.Errorf("make the data directory: %w", err)
+	}
+	d := &Dir{path: path, step: step}
+	if d.lock, err = takeLock(filepath.Join(path, lockName)); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Close())
+		}
+	}()
+	present, err := d.list()
+	if err != nil {
+		return nil, err
+	}
+	if !present[identityName] {
+		if len(present) != 0 {
+			return nil, fmt.Errorf("%w: %s has no file %q but holds %s: name an empty directory by --data-dir, or restore the file",
+				ErrForeign, path, identityName, strings.Join(sortedNames(present), ", "))
+		}
+		return d, d.write(Identity{Incarnation: drawIncarnation(), Name: name})
+	}
+	if d.id, err = read(d.file(identityName)); err != nil {
+		return nil, err
+	}
+	if d.id.Name != name {
+		return nil, fmt.Errorf("%w: %s belongs to the node %q, this one is %q: give --name %s, or another --data-dir",
+			ErrForeign, path, d.id.Name, name, d.id.Name)
+	}
+	return d, d.recover(present)
+}
+
+// makeDir makes the directory and its entry durable.
+func makeDir(path string) error {
+	if info, err := os.Stat(path); err == nil {
+		if !info.IsDir() {
+			return fmt.Errorf("%s is not a directory", path)
+		}
+		return nil
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return err
+	}
+	return sealedfile.SyncDir(filepath.Dir(path))
+}
+
+func takeLock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open the lock of the data directory: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("%w: another process holds %s (%w): stop it first, or give this node its own --data-dir", ErrLocked, path, err)
+	}
+	return f, nil
+}
+
+// list returns what is in the directory and means something.
+func (d *Dir) list() (map[string]bool, error) {
+	entries, err := os.ReadDir(d.path)
+	if err != nil {
+		return nil, err
+	}
+	present := map[string]bool{}
+	for _, e := range entries {
+		if n := e.Name(); n != lockName && n != lostAndFound && !(e.Type().IsRegular() && sealedfile.IsTemporary(n)) {
+			present[n] = true
+		}
+	}
+	return present, nil
+}
+
+func sortedNames(set map[string]bool) []string {
+	var out []string
+	for n := range set {
+		out = append(out, n)
+	}
+	sort.Strings(out)
+	return out
+}
+
+// recover makes up for the steps that a crash cut off; see the package's comment.
+func (d *Dir) recover(present map[string]bool) error {
+	if d.id.Empty() {
+		if present[memberName] {
+			return fmt.Errorf("%w: %s holds a member's data, but %s says that it speaks for no member: restore the file, or set the data aside by hand",
+				ErrForeign, d.file(memberName), d.file(identityName))
+		}
+		return os.RemoveAll(d.file(stagingName))
+	}
+	switch found, err := d.isSetAside(); {
+	case err != nil:
+		return err
+	case present[memberName]:
+		return nil
+	case present[stagingName]:
+		return d.activate()
+	case found:
+		return d.renew()
+	}
+	return fmt.Errorf("%w: %s says member %s, but its log and state are gone from %s. Starting without them could lose acknowledged writes. "+
+		"Restore them, or delete %s to let the node join as a new member", ErrForeign, d.file(identityName), d.id.MemberID, d.file(memberName), d.file(identityName))
+}
+
+// isSetAside tells whether a directory holds the data of the present incarnation that was set aside.
+func (d *Dir) isSetAside() (bool, error) {
+	matches, err := filepath.Glob(d.file(removedPrefix + "*"))
+	if err != nil {
+		return false, err
+	}
+	for _, m := range matches {
+		id, err := read(filepath.Join(m, identityName))
+		if err != nil || id.Incarnation != d.id.Incarnation {
+			continue // whatever it is, it is not what this incarnation left
+		}
+		if _, err := os.Stat(filepath.Join(m, memberName)); err == nil {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// Identity returns whom the directory speaks for.
+func (d *Dir) Identity() Identity { return d.id }
+
+// Path returns the directory itself.
+func (d *Dir) Path() string { return d.path }
+
+// MemberPath returns the directory of the member's log and state.
+func (d *Dir) MemberPath() string { return d.file(memberName) }
+
+func (d *Dir) file(name string) string { return filepath.Join(d.path, name) }
+
+func (d *Dir) write(id Identity) error {
+	if err := d.step("write identity"); err != nil {
+		return err
+	}
+	if err := write(d.file(identityName), id); err != nil {
+		return fmt.Errorf("write the identity: %w", err)
+	}
+	d.id = id
+	return nil
+}
+
+// BecomeMember makes an empty directory a member's. prepare fills the given, empty directory with the member's first log and
+// state and must leave them on stable storage; it may have been called before, for an attempt that came to nothing.
+func (d *Dir) BecomeMember(cluster raft.ClusterID, member raft.NodeID, clusterToken string, prepare func(dir string) error) error {
+	if !d.id.Empty() {
+		return fmt.Errorf("the directory belongs to member %s already", d.id.MemberID)
+	}
+	if cluster == 0 || member == 0 {
+		return errors.New("a member needs a cluster ID and a member ID")
+	}
+	staging := d.file(stagingName)
+	if err := os.RemoveAll(staging); err != nil {
+		return err
+	}
+	if err := os.Mkdir(staging, 0o700); err != nil {
+		return err
+	}
+	if err := prepare(staging); err != nil {
+		return fmt.Errorf("prepare the member's data: %w", err)
+	}
+	if err := errors.Join(sealedfile.SyncDir(staging), sealedfile.SyncDir(d.path)); err != nil {
+		return err
+	}
+	id := d.id
+	id.ClusterID, id.MemberID, id.ClusterToken = cluster, member, clusterToken
+	if err := d.write(id); err != nil {
+		return err
+	}
+	return d.activate()
+}
+
+func (d *Dir) activate() error {
+	if err := d.step("activate"); err != nil {
+		return err
+	}
+	if err := os.Rename(d.file(stagingName), d.file(memberName)); err != nil {
+		return err
+	}
+	return sealedfile.SyncDir(d.path)
+}
+
+// SetAside moves a removed member's data to a directory of its own, whose path it returns, and draws a new incarnation: from then
+// on the directory is empty. extra names further files in the directory that go with the data.
+func (d *Dir) SetAside(extra ...string) (string, error) {
+	if d.id.Empty() {
+		return "", errors.New("the directory speaks for no member")
+	}
+	aside, err := d.reserve()
+	if err != nil {
+		return "", err
+	}
+	if err := write(filepath.Join(aside, identityName), d.id); err != nil {
+		return "", err
+	}
+	if err := errors.Join(sealedfile.SyncDir(aside), sealedfile.SyncDir(d.path)); err != nil {
+		return "", err
+	}
+	// The member's data goes last: its place tells how far this came.
+	for _, name := range append(append([]string(nil), extra...), memberName) {
+		if err := d.step("move " + name); err != nil {
+			return "", err
+		}
+		if err := os.Rename(d.file(name), filepath.Join(aside, name)); err != nil && !(name != memberName && errors.Is(err, fs.ErrNotExist)) {
+			return "", err
+		}
+	}
+	if err := errors.Join(sealedfile.SyncDir(aside), sealedfile.SyncDir(d.path)); err != nil {
+		return "", err
+	}
+	return aside, d.renew()
+}
+
+// reserve makes the directory to move to, or finds the one that an interrupted attempt made.
+func (d *Dir) reserve() (string, error) {
+	if err := d.step("reserve"); err != nil {
+		return "", err
+	}
+	for n := 1; n <= maxSetAside; n++ {
+		aside := d.file(fmt.Sprintf("%s%s-%d", removedPrefix, d.id.MemberID, n))
+		err := os.Mkdir(aside, 0o700)
+		if err == nil {
+			return aside, nil
+		}
+		if !errors.Is(err, fs.ErrExist) {
+			return "", err
+		}
+		if _, err := os.Stat(filepath.Join(aside, memberName)); !errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if id, err := read(filepath.Join(aside, identityName)); errors.Is(err, fs.ErrNotExist) || (err == nil && id.Incarnation == d.id.Incarnation) {
+			return aside, nil
+		}
+	}
+	return "", fmt.Errorf("%s holds %d directories that were set aside for member %s: move some away", d.path, maxSetAside, d.id.MemberID)
+}
+
+// renew draws a new incarnation after the data was moved to aside.
+func (d *Dir) renew() error {
+	return d.write(Identity{Incarnation: drawIncarnation(), Name: d.id.Name})
+}
+
+// Close gives the lock back.
+func (d *Dir) Close() error { return d.lock.Close() }

@@ -1,0 +1,33 @@
+// Package identity keeps a node's data directory and whom it speaks for.
+//
+// A member ID belongs to one incarnation of a data directory: a random number that is drawn when the directory is first used
+// and that never changes while the directory speaks for anyone. The layout:
+//
+//	LOCK                   held by the running process
+//	identity               incarnation, name, and, once it is a member, cluster ID and member ID
+//	member/                the member's log and state
+//	member.new/            the same while it is being prepared; it means nothing yet
+//	removed-<member>-<n>/  what a removed member left; never read again, never deleted
+//	static                 a static cluster's table (package bootstrap)
+//
+// # What a crash can leave
+//
+// Every file is replaced as a whole (package sealedfile) and every rename is followed by a sync of its directories. Becoming a
+// member is: prepare member.new and sync it; write the identity with the member ID, which is the moment that counts; rename
+// member.new to member. So at a start
+//
+//   - no identity and nothing else: a new directory. An incarnation is drawn.
+//   - no identity but other files: refused. Nobody can tell whose data this is.
+//   - an identity without a member ID: empty. member.new was never in force and is thrown away.
+//   - an identity with a member ID and member: the member.
+//   - an identity with a member ID and only member.new: the rename is made up for.
+//   - an identity with a member ID and no data, but a removed-* directory that holds the data of this incarnation: the member
+//     was removed and the crash came before the new incarnation was written; that is made up for.
+//   - an identity with a member ID and no data anywhere: refused. Log and vote are lost, and starting without them could break
+//     promises that this member made.
+//
+// A removed member's directory is set aside thus: make removed-*, copy the identity into it, rename member into it, write the
+// identity with a new incarnation.
+//
+// A refusal changes nothing in the directory but the lock file.
+package identity
