@@ -1,0 +1,254 @@
+package kv
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// commandFormat is the first byte of every command. A later format is proposed only once the cluster version shows
+// that every member reads it.
+const commandFormat = 1
+
+// Flags of operations; a bit that is not named here makes a command malformed.
+const (
+	opPrevKV    = 1 << 0
+	opKeysOnly  = 1 << 1
+	opCountOnly = 1 << 2
+	opWithCount = 1 << 3
+)
+
+// AppendBinary appends the encoding: format u8, kind u8, then the fields in the order in which they are declared.
+// Integers are uvarints, byte strings and lists carry their length first.
+func (c Command) AppendBinary(b []byte) ([]byte, error) {
+	b = append(b, commandFormat, byte(c.Kind))
+	switch c.Kind {
+	case CommandTxn:
+		return c.Txn.append(b, MaxTxnDepth)
+	case CommandOpenSession:
+		b = binary.AppendUvarint(b, uint64(c.Incarnation))
+		return binary.AppendUvarint(b, c.Nonce), nil
+	case CommandCompact:
+		return binary.AppendUvarint(b, c.Revision), nil
+	}
+	return b, fmt.Errorf("%w: unknown kind %d", ErrMalformed, c.Kind)
+}
+
+func (t *Txn) append(b []byte, depth int) ([]byte, error) {
+	if t == nil || depth == 0 {
+		return b, fmt.Errorf("%w: transactions are missing or nested more than %d deep", ErrMalformed, MaxTxnDepth)
+	}
+	b = binary.AppendUvarint(b, uint64(len(t.Compares)))
+	for i := range t.Compares {
+		c := &t.Compares[i]
+		b = append(b, byte(c.Target), byte(c.Relation))
+		b = appendRange(b, c.Keys)
+		b = binary.AppendUvarint(b, c.Number)
+		b = appendBytes(b, c.Value)
+	}
+	for _, ops := range [][]Op{t.Success, t.Failure} {
+		b = binary.AppendUvarint(b, uint64(len(ops)))
+		for i := range ops {
+			var err error
+			if b, err = ops[i].append(b, depth); err != nil {
+				return b, err
+			}
+		}
+	}
+	return b, nil
+}
+
+func (op *Op) append(b []byte, depth int) ([]byte, error) {
+	var flags byte
+	for _, f := range []struct {
+		on  bool
+		bit byte
+	}{
+		{op.PrevKV, opPrevKV}, {op.Range.KeysOnly, opKeysOnly},
+		{op.Range.CountOnly, opCountOnly}, {op.Range.WithCount, opWithCount},
+	} {
+		if f.on {
+			flags |= f.bit
+		}
+	}
+	b = append(b, byte(op.Kind), flags)
+	switch op.Kind {
+	case OpPut:
+		b = appendBytes(b, op.Keys.Start)
+		b = appendBytes(b, op.Value)
+		return binary.AppendUvarint(b, uint64(op.Lease)), nil
+	case OpDelete:
+		return appendRange(b, op.Keys), nil
+	case OpRange:
+		b = appendRange(b, op.Keys)
+		b = binary.AppendUvarint(b, op.Range.Revision)
+		return binary.AppendUvarint(b, uint64(max(op.Range.Limit, 0))), nil
+	case OpTxn:
+		return op.Txn.append(b, depth-1)
+	}
+	return b, fmt.Errorf("%w: unknown operation %d", ErrMalformed, op.Kind)
+}
+
+func appendBytes(b, v []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(len(v)))
+	return append(b, v...)
+}
+
+func appendRange(b []byte, r KeyRange) []byte {
+	b = appendBytes(b, r.Start)
+	return appendBytes(b, r.End)
+}
+
+// DecodeCommand reads an encoding made by AppendBinary; it needs all of data. Slices of the command are slices
+// of data. Every error wraps ErrMalformed.
+func DecodeCommand(data []byte) (Command, error) {
+	d := decoder{data: data}
+	if f := d.byte(); !d.failed && f != commandFormat {
+		return Command{}, fmt.Errorf("%w: format %d, this build reads format %d", ErrMalformed, f, commandFormat)
+	}
+	c := Command{Kind: CommandKind(d.byte())}
+	switch c.Kind {
+	case CommandTxn:
+		c.Txn = d.txn(MaxTxnDepth)
+	case CommandOpenSession:
+		c.Incarnation = raft.Incarnation(d.uvarint())
+		c.Nonce = d.uvarint()
+	case CommandCompact:
+		c.Revision = d.uvarint()
+	default:
+		d.failed = true
+	}
+	if d.failed || len(d.data) != 0 {
+		return Command{}, ErrMalformed
+	}
+	return c, nil
+}
+
+// decoder reads a byte slice front to back and remembers whether that failed.
+type decoder struct {
+	data   []byte
+	failed bool
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.data)
+	if d.failed || n <= 0 {
+		d.failed = true
+		return 0
+	}
+	d.data = d.data[n:]
+	return v
+}
+
+func (d *decoder) byte() byte {
+	if d.failed || len(d.data) == 0 {
+		d.failed = true
+		return 0
+	}
+	v := d.data[0]
+	d.data = d.data[1:]
+	return v
+}
+
+// bytes returns a slice of the input; nil for an empty one.
+func (d *decoder) bytes() []byte {
+	n := d.uvarint()
+	if d.failed || n > uint64(len(d.data)) {
+		d.failed = true
+		return nil
+	}
+	if n == 0 {
+		return nil
+	}
+	v := d.data[:n:n]
+	d.data = d.data[n:]
+	return v
+}
+
+// count reads the length of a list whose elements take at least least bytes, so that a short input cannot
+// make it allocate much.
+func (d *decoder) count(least int) int {
+	n := d.uvarint()
+	if d.failed || n > uint64(len(d.data)/least) {
+		d.failed = true
+		return 0
+	}
+	return int(n)
+}
+
+func (d *decoder) keyRange() KeyRange { return KeyRange{Start: d.bytes(), End: d.bytes()} }
+
+func (d *decoder) txn(depth int) *Txn {
+	const leastCompareBytes, leastOpBytes = 6, 4
+	if depth == 0 {
+		d.failed = true
+		return nil
+	}
+	t := new(Txn)
+	if n := d.count(leastCompareBytes); n > 0 {
+		t.Compares = make([]Compare, n)
+	}
+	for i := range t.Compares {
+		c := &t.Compares[i]
+		c.Target, c.Relation = CompareTarget(d.byte()), Relation(d.byte())
+		c.Keys = d.keyRange()
+		c.Number = d.uvarint()
+		c.Value = d.bytes()
+		if c.Target < TargetVersion || c.Target > TargetLease || c.Relation < Equal || c.Relation > Greater {
+			d.failed = true
+		}
+		if d.failed {
+			return nil
+		}
+	}
+	for _, ops := range []*[]Op{&t.Success, &t.Failure} {
+		if n := d.count(leastOpBytes); n > 0 {
+			*ops = make([]Op, n)
+		}
+		for i := range *ops {
+			d.op(&(*ops)[i], depth)
+			if d.failed {
+				return nil
+			}
+		}
+	}
+	return t
+}
+
+func (d *decoder) op(op *Op, depth int) {
+	op.Kind = OpKind(d.byte())
+	flags := d.byte()
+	var allowed byte
+	switch op.Kind {
+	case OpPut:
+		allowed = opPrevKV
+		op.Keys.Start = d.bytes()
+		op.Value = d.bytes()
+		op.Lease = int64(d.uvarint())
+	case OpDelete:
+		allowed = opPrevKV
+		op.Keys = d.keyRange()
+	case OpRange:
+		allowed = opKeysOnly | opCountOnly | opWithCount
+		op.Keys = d.keyRange()
+		op.Range.Keys = op.Keys
+		op.Range.Revision = d.uvarint()
+		limit := d.uvarint()
+		if limit > 1<<31-1 {
+			d.failed = true
+		}
+		op.Range.Limit = int(limit)
+	case OpTxn:
+		op.Txn = d.txn(depth - 1)
+	default:
+		d.failed = true
+	}
+	if flags&^allowed != 0 {
+		d.failed = true
+	}
+	op.PrevKV = flags&opPrevKV != 0
+	op.Range.KeysOnly = flags&opKeysOnly != 0
+	op.Range.CountOnly = flags&opCountOnly != 0
+	op.Range.WithCount = flags&opWithCount != 0
+}

@@ -1,0 +1,37 @@
+// Package kv is the replicated state machine: keys with their history, addressed by revisions, on an ordered store.
+//
+// # Data model
+//
+// The store has one 64-bit revision. An empty store is at revision 1; every command that writes raises it by one, however
+// many keys it writes. A key carries the revision that created it, the revision that last wrote it and the number of
+// writes since it was created. History is kept until it is compacted. A key is any non-empty byte string.
+//
+// # Writing
+//
+// An entry's data is a session header and a command: AppendProposal(nil, header, command). Commands are made by Put,
+// Delete, DeleteRange, CompareAndPut, CompareAndDelete, Transaction, OpenSession and Compact; all but the last two
+// are special cases of a transaction. Apply returns a *Result for every EntryNormal and nil for the other types. A refused
+// command (Result.Err) has changed nothing but the session that it came from. Errors that Result.Err may hold:
+// ErrExpired and ErrForgotten (see package session), ErrSequence, ErrMalformed, ErrDuplicateKey, ErrFutureRevision, ErrCompacted,
+// ErrEmptyKey.
+//
+// Sizes of keys and values are not checked in Apply, or members with other settings would disagree: front ends
+// call Command.CheckLimits before they propose.
+//
+// # Reading
+//
+// Machine.Get and Machine.Range read at the revision that was last applied, or at an older one that is not compacted
+// away. Reads never wait for writes, flushes or compaction, nor the other way round. The answer's slices must
+// not be changed by the caller.
+//
+// # Durability
+//
+// Apply puts entries into an in-memory overlay that reads see at once. A background flush moves it into the store, in
+// one transaction with the applied index, the membership, the cluster version and the sessions. Durable tells how
+// far that has come; the log covers the rest. The overlay is bounded: when the flush falls behind, Apply waits. With
+// Options.Synchronous there are no goroutines: the flush happens inside Apply and FlushNow, which makes a simulation
+// deterministic.
+//
+// What it does not promise: a Machine knows nothing of leaders or quorums. Whether a read is linearizable is decided by
+// whoever waits for the right applied index first.
+package kv

@@ -1,0 +1,154 @@
+package session
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sort"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// Record is one piece of a table as it is kept on disk: an open session, or one of its results.
+// Records have a byte-string key, so that any ordered store can hold them.
+type Record struct {
+	Key []byte
+	// Value is nil when the record is to be deleted; it is never empty otherwise.
+	Value []byte
+}
+
+var errRecord = errors.New("session record")
+
+const recordFormat = 1
+
+// Changes returns what has changed since the last call, sorted by key, and forgets that it has. Written in the
+// order of the calls, they make the table that Load reads.
+func (t *Table) Changes() []Record {
+	places := make([]place, 0, len(t.dirty))
+	for p := range t.dirty {
+		places = append(places, p)
+	}
+	sort.Slice(places, func(i, j int) bool {
+		if places[i].session != places[j].session {
+			return places[i].session < places[j].session
+		}
+		return places[i].sequence < places[j].sequence
+	})
+	clear(t.dirty)
+	out := make([]Record, 0, len(places))
+	for _, p := range places {
+		r := Record{Key: p.key()}
+		if s, ok := t.sessions[p.session]; ok {
+			if p.sequence == 0 {
+				r.Value = encodeSession(s.Session)
+			} else if result, ok := s.results[p.sequence]; ok {
+				r.Value = append([]byte{recordFormat}, result...)
+			}
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// Load makes a table of all the records that Changes has left in the store. next returns them in any order and
+// a nil key at the end.
+func Load(next func() (Record, error)) (*Table, error) {
+	t := NewTable()
+	results := map[place][]byte{}
+	var open []Session
+	for {
+		r, err := next()
+		if err != nil {
+			return nil, err
+		}
+		if r.Key == nil {
+			break
+		}
+		if len(r.Key) != placeBytes || len(r.Value) == 0 {
+			return nil, fmt.Errorf("%w: a key of %d and a value of %d bytes", errRecord, len(r.Key), len(r.Value))
+		}
+		if r.Value[0] != recordFormat {
+			return nil, fmt.Errorf("%w: format %d, this build reads format %d", errRecord, r.Value[0], recordFormat)
+		}
+		p := place{binary.BigEndian.Uint64(r.Key), binary.BigEndian.Uint64(r.Key[8:])}
+		if p.sequence != 0 {
+			results[p] = append([]byte(nil), r.Value[1:]...)
+			continue
+		}
+		s, err := decodeSession(p.session, r.Value[1:])
+		if err != nil {
+			return nil, err
+		}
+		open = append(open, s)
+	}
+	// Every entry uses at most one session, so Used orders them as the running table did.
+	sort.Slice(open, func(i, j int) bool { return open[i].Used < open[j].Used })
+	for _, s := range open {
+		t.insert(&state{Session: s, results: map[uint64][]byte{}})
+	}
+	for p, result := range results {
+		s, ok := t.sessions[p.session]
+		if !ok {
+			return nil, fmt.Errorf("%w: a result of session %d, which is not open", errRecord, p.session)
+		}
+		s.results[p.sequence] = result
+		t.results++
+		t.digest += digestResult(p.session, p.sequence, result)
+	}
+	return t, nil
+}
+
+const placeBytes = 16
+
+func (p place) key() []byte {
+	b := make([]byte, 0, placeBytes)
+	b = binary.BigEndian.AppendUint64(b, p.session)
+	return binary.BigEndian.AppendUint64(b, p.sequence)
+}
+
+func encodeSession(s Session) []byte {
+	b := []byte{recordFormat}
+	for _, v := range []uint64{uint64(s.Incarnation), s.Nonce, s.Low, s.Used} {
+		b = binary.AppendUvarint(b, v)
+	}
+	return b
+}
+
+func decodeSession(id uint64, b []byte) (Session, error) {
+	var v [4]uint64
+	for i := range v {
+		x, n := binary.Uvarint(b)
+		if n <= 0 {
+			return Session{}, fmt.Errorf("%w: session %d: %w", errRecord, id, errTruncated)
+		}
+		v[i], b = x, b[n:]
+	}
+	if len(b) != 0 {
+		return Session{}, fmt.Errorf("%w: session %d: %d bytes too many", errRecord, id, len(b))
+	}
+	return Session{ID: id, Incarnation: raft.Incarnation(v[0]), Nonce: v[1], Low: v[2], Used: v[3]}, nil
+}
+
+// The table's digest is the sum of its records' digests, so that it can be kept as records come and go.
+
+func digestSession(s Session) uint64 {
+	h := mix(mix(mix(0, s.ID), uint64(s.Incarnation)), s.Nonce)
+	return mix(mix(h, s.Low), s.Used)
+}
+
+func digestResult(session, sequence uint64, result []byte) uint64 {
+	h := mix(mix(mix(1, session), sequence), uint64(len(result)))
+	for len(result) >= 8 {
+		h, result = mix(h, binary.LittleEndian.Uint64(result)), result[8:]
+	}
+	for _, x := range result {
+		h = mix(h, uint64(x))
+	}
+	return h
+}
+
+// mix is one step of a multiply-and-shift hash. It guards against mistakes, not against malice.
+func mix(h, v uint64) uint64 {
+	h = (h ^ v) * 0x9e3779b97f4a7c15
+	return h ^ h>>29
+}

@@ -1,0 +1,258 @@
+package session
+
+import (
+	"container/list"
+	"errors"
+	"fmt"
+	"sort"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// Bounds of a table. They are part of the replicated state machine: changing one needs a new cluster version.
+const (
+	// MaxSessions is the number of open sessions. One more evicts the session that was used least recently.
+	MaxSessions = 4096
+	// MaxWindow is how far a sequence may be ahead of its session's Low, in proposals.
+	MaxWindow = 8192
+	// MaxResults is the number of results that all sessions keep together. One more evicts whole sessions, the least
+	// recently used first.
+	MaxResults = 64 << 10
+	// MaxResultBytes is the length of one result.
+	MaxResultBytes = 128
+)
+
+// Reasons for which a proposal is not applied. Errors of Begin are part of the replicated state.
+var (
+	// ErrExpired says that the session is not in the table: it was evicted or never opened.
+	ErrExpired = errors.New("the session is unknown or has expired: open a new one")
+	// ErrForgotten says that the sequence is below Low, so that its result is gone. It was not applied again.
+	ErrForgotten = errors.New("the sequence is below the session's low mark: its result is no longer known")
+	// ErrSequence says that the sequence is zero, below the header's own Low, or MaxWindow or more above Low.
+	ErrSequence = errors.New("the sequence number is outside of the session's window")
+)
+
+// Session describes one open session.
+type Session struct {
+	// ID is the log index of the entry that opened it.
+	ID uint64
+	// Incarnation and Nonce tell the process that opened it.
+	Incarnation raft.Incarnation
+	Nonce       uint64
+	// Low is the lowest sequence that may still be asked for.
+	Low uint64
+	// Used is the log index of the last entry that belonged to it.
+	Used uint64
+}
+
+type bounds struct {
+	sessions, window, results int
+}
+
+// Table is the set of open sessions. It changes only by entries applied in order and is the same on every
+// member that applied the same ones. It is not safe for concurrent use.
+type Table struct {
+	bounds   bounds
+	sessions map[uint64]*state
+	origins  map[origin]uint64
+	// used orders the sessions, the least recently used first.
+	used    *list.List
+	results int
+	digest  uint64
+	// dirty holds what changed since Changes was called, and whether the store has a record of it, so that
+	// what came and went between two calls leaves no trace.
+	dirty map[place]bool
+}
+
+type origin struct {
+	incarnation raft.Incarnation
+	nonce       uint64
+}
+
+type state struct {
+	Session
+	results map[uint64][]byte
+	element *list.Element
+}
+
+// place is where a record is kept: a session (sequence zero) or one of its results.
+type place struct {
+	session, sequence uint64
+}
+
+// NewTable returns an empty table.
+func NewTable() *Table {
+	return newTable(bounds{sessions: MaxSessions, window: MaxWindow, results: MaxResults})
+}
+
+func newTable(b bounds) *Table {
+	return &Table{
+		bounds:   b,
+		sessions: map[uint64]*state{},
+		origins:  map[origin]uint64{},
+		used:     list.New(),
+		dirty:    map[place]bool{},
+	}
+}
+
+// Open opens a session by the entry at index and returns its ID. An origin with a nonce that is not zero has at most
+// one session: opening it again returns the first one.
+func (t *Table) Open(index uint64, incarnation raft.Incarnation, nonce uint64) uint64 {
+	from := origin{incarnation, nonce}
+	if id, ok := t.origins[from]; ok && nonce != 0 {
+		t.touch(t.sessions[id], index)
+		return id
+	}
+	if len(t.sessions) >= t.bounds.sessions {
+		t.evict(t.used.Front().Value.(*state))
+	}
+	s := &state{
+		Session: Session{ID: index, Incarnation: incarnation, Nonce: nonce, Low: 1, Used: index},
+		results: map[uint64][]byte{},
+	}
+	t.insert(s)
+	t.dirty[place{s.ID, 0}] = false
+	return index
+}
+
+// Begin looks at the header of the entry at index. It says whether the command behind it is to be applied now.
+// When it is not, either err tells why it never will be, or result is that of the first time.
+// After a fresh command was applied, Finish records its result.
+func (t *Table) Begin(index uint64, h Header) (fresh bool, result []byte, err error) {
+	if h.Session == 0 {
+		return true, nil, nil
+	}
+	s, ok := t.sessions[h.Session]
+	if !ok {
+		return false, nil, ErrExpired
+	}
+	t.touch(s, index)
+	if h.Sequence == 0 || h.Sequence < h.Low {
+		return false, nil, ErrSequence
+	}
+	t.raiseLow(s, h.Low)
+	if h.Sequence < s.Low {
+		return false, nil, ErrForgotten
+	}
+	if h.Sequence-s.Low >= uint64(t.bounds.window) {
+		return false, nil, ErrSequence
+	}
+	if r, ok := s.results[h.Sequence]; ok {
+		return false, r, nil
+	}
+	return true, nil, nil
+}
+
+// Finish keeps the result of the command that Begin called fresh, at most MaxResultBytes long. It does not copy it.
+func (t *Table) Finish(h Header, result []byte) {
+	if h.Session == 0 {
+		return
+	}
+	if len(result) > MaxResultBytes {
+		panic(fmt.Sprintf("session: a result of %d bytes, the limit is %d", len(result), MaxResultBytes))
+	}
+	s, ok := t.sessions[h.Session]
+	if !ok {
+		panic(fmt.Sprintf("session: a result for session %d, which is not open", h.Session))
+	}
+	// The one in use is the last in the order, and its window is smaller than the bound of all: it stays.
+	for t.results >= t.bounds.results {
+		t.evict(t.used.Front().Value.(*state))
+	}
+	s.results[h.Sequence] = result
+	t.results++
+	t.digest += digestResult(s.ID, h.Sequence, result)
+	t.dirty[place{s.ID, h.Sequence}] = false
+}
+
+// Len returns the number of open sessions and of results kept.
+func (t *Table) Len() (sessions, results int) { return len(t.sessions), t.results }
+
+// Digest is a checksum of all that the table holds. Equal tables have equal digests, however they came about.
+func (t *Table) Digest() uint64 { return t.digest }
+
+// Sessions returns the open sessions, sorted by ID.
+func (t *Table) Sessions() []Session {
+	out := make([]Session, 0, len(t.sessions))
+	for _, s := range t.sessions {
+		out = append(out, s.Session)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].ID < out[j].ID })
+	return out
+}
+
+func (t *Table) touch(s *state, index uint64) {
+	t.digest -= digestSession(s.Session)
+	s.Used = index
+	t.digest += digestSession(s.Session)
+	t.used.MoveToBack(s.element)
+	if p := (place{s.ID, 0}); !t.isDirty(p) {
+		t.dirty[p] = true
+	}
+}
+
+// raiseLow forgets the results below low. It walks the sequences or the results, whichever are fewer.
+func (t *Table) raiseLow(s *state, low uint64) {
+	if low <= s.Low {
+		return
+	}
+	if low-s.Low <= uint64(len(s.results)) {
+		for seq := s.Low; seq < low; seq++ {
+			t.forget(s, seq)
+		}
+	} else {
+		for seq := range s.results {
+			if seq < low {
+				t.forget(s, seq)
+			}
+		}
+	}
+	t.digest -= digestSession(s.Session)
+	s.Low = low
+	t.digest += digestSession(s.Session)
+}
+
+func (t *Table) forget(s *state, seq uint64) {
+	r, ok := s.results[seq]
+	if !ok {
+		return
+	}
+	delete(s.results, seq)
+	t.results--
+	t.digest -= digestResult(s.ID, seq, r)
+	t.drop(place{s.ID, seq})
+}
+
+func (t *Table) evict(s *state) {
+	for seq := range s.results {
+		t.forget(s, seq)
+	}
+	t.digest -= digestSession(s.Session)
+	t.used.Remove(s.element)
+	delete(t.sessions, s.ID)
+	if from := (origin{s.Incarnation, s.Nonce}); t.origins[from] == s.ID {
+		delete(t.origins, from)
+	}
+	t.drop(place{s.ID, 0})
+}
+
+func (t *Table) insert(s *state) {
+	s.element = t.used.PushBack(s)
+	t.sessions[s.ID] = s
+	t.origins[origin{s.Incarnation, s.Nonce}] = s.ID
+	t.digest += digestSession(s.Session)
+}
+
+func (t *Table) isDirty(p place) bool {
+	_, ok := t.dirty[p]
+	return ok
+}
+
+// drop notes that what was at p is gone.
+func (t *Table) drop(p place) {
+	if stored, ok := t.dirty[p]; ok && !stored {
+		delete(t.dirty, p)
+		return
+	}
+	t.dirty[p] = true
+}
