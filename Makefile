@@ -1,0 +1,120 @@
+# raftkv. `make` lists the targets; `make demo` and `make test` need nothing but Go, make and (for Kubernetes) root on Linux.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+# One place names the version of the programs, their images and the chart.
+VERSION := $(shell sed -n 's/^appVersion: *"\(.*\)"/\1/p' charts/raftkv/Chart.yaml)
+ARCH ?= $(shell go env GOARCH)
+GO_LDFLAGS := -X main.version=$(VERSION)
+
+# For `make push`: where the images go. Docker Hub has no nested names, so there give the two repositories too.
+REGISTRY ?=
+NODE_REPOSITORY ?= raftkv/node
+OPERATOR_REPOSITORY ?= raftkv/operator
+
+GOLANGCI_LINT := build/tools/golangci-lint
+# Every module of this repository, each with dependencies of its own.
+MODULES := . hack/images test/localkube test/localkube/build
+
+##@ Try it
+
+.PHONY: demo
+demo: ## A 3-node Kubernetes on this machine with a store on it. On your own cluster: make demo KUBECONFIG=...
+	@VERSION=$(VERSION) hack/demo.sh up
+
+.PHONY: demo-down
+demo-down: ## Remove everything that `make demo` made
+	@VERSION=$(VERSION) hack/demo.sh down
+
+##@ Build
+
+.PHONY: build
+build: ## Compile the programs into build/bin
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(GO_LDFLAGS)" -o build/bin/raftkv-node ./cmd/node
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(GO_LDFLAGS)" -o build/bin/raftkv-operator ./cmd/operator
+
+.PHONY: images
+images: ## Write build/images/node.tar and operator.tar; needs no container engine
+	@go build -C hack/images -o ../../build/tools/images .
+	@build/tools/images build --version $(VERSION) --arch $(ARCH) --out build/images
+
+.PHONY: push
+push: ## Build for amd64 and arm64 and push: make push REGISTRY=ghcr.io/me
+	@[[ -n "$(REGISTRY)" ]] || { echo "Name the registry: make push REGISTRY=ghcr.io/me" >&2; exit 2; }
+	@go build -C hack/images -o ../../build/tools/images .
+	@build/tools/images push --version $(VERSION) --registry $(REGISTRY) \
+	  --node-repository $(NODE_REPOSITORY) --operator-repository $(OPERATOR_REPOSITORY)
+
+.PHONY: localkube
+localkube: ## Compile build/localkube, which runs a real Kubernetes on this machine
+	@go build -C test/localkube -o ../../build/localkube .
+
+.PHONY: generate
+generate: ## Write all generated files anew: deepcopy, CRDs, RBAC, and the chart's copies of them
+	@hack/generate.sh
+	@hack/chart.sh
+
+.PHONY: clean
+clean: ## Remove what was built here
+	rm -rf build
+
+##@ Check
+
+.PHONY: test
+test: test-unit test-sim test-e2e ## All tests: units, the simulation campaign, one end-to-end pass on a real Kubernetes
+
+.PHONY: test-unit
+test-unit: ## The tests of every module that need no cluster
+	@hack/test.sh unit
+
+.PHONY: test-sim
+test-sim: ## The simulation campaign
+	@hack/test.sh sim
+
+.PHONY: test-e2e
+test-e2e: ## One end-to-end pass on a Kubernetes of its own (root on Linux)
+	@VERSION=$(VERSION) hack/e2e.sh
+
+.PHONY: race
+race: ## The unit tests under the race detector
+	@hack/test.sh race
+
+.PHONY: vet
+vet: ## go vet, in every module
+	@for module in $(MODULES); do echo "vet $$module"; go vet -C $$module ./...; done
+	@echo "vet . with the end-to-end tests"; go vet -tags e2e ./test/...
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## golangci-lint, in every module
+	@for module in $(MODULES); do echo "lint $$module"; (cd $$module && $(CURDIR)/$(GOLANGCI_LINT) run --config $(CURDIR)/.golangci.yml ./...); done
+
+$(GOLANGCI_LINT): hack/tools/go.mod
+	@echo "building golangci-lint (about two minutes the first time)"
+	@go build -C hack/tools -o $(CURDIR)/$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+.PHONY: drift
+drift: ## Fail when a generated file is not what `make generate` writes
+	@hack/drift.sh
+
+##@ Measure and hunt
+
+.PHONY: bench
+bench: ## Go benchmarks of every package
+	go test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: sim
+sim: ## A longer simulation campaign; replay one seed with: make sim SEED=...
+	@SEED="$(SEED)" hack/test.sh sim-long
+
+.PHONY: soak
+soak: ## Hours of simulation and repeated end-to-end passes
+	@VERSION=$(VERSION) hack/test.sh soak
+
+.PHONY: help
+help:
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
