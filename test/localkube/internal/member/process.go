@@ -1,0 +1,170 @@
+package member
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// mark is the environment variable that tells an init process from every other process of the machine.
+const mark = "RAFTKV_LOCALKUBE_MEMBER"
+
+// listenerFD is where an init process finds the listener that it inherited, if its spec has ForwardTo.
+const listenerFD = 3
+
+const (
+	killTimeout  = 20 * time.Second
+	pollInterval = 20 * time.Millisecond
+)
+
+// Process is a running init process, seen from the machine.
+type Process struct {
+	Member string
+	PID    int
+}
+
+// Start starts a member's init process, detached from this process and its terminal. initCommand is the argument list
+// (without the program's name) by which this program runs Init. The listener may be nil.
+func Start(work, name string, initCommand []string, listener *os.File) (Process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return Process{}, err
+	}
+	spec, err := ReadSpec(SpecFile(work, name))
+	if err != nil {
+		return Process{}, err
+	}
+	if err := os.MkdirAll(spec.LogDir, 0o755); err != nil {
+		return Process{}, err
+	}
+	log, err := os.OpenFile(filepath.Join(spec.LogDir, "init.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return Process{}, err
+	}
+	defer log.Close()
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return Process{}, err
+	}
+	defer null.Close()
+	if err := os.Remove(spec.StatusFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Process{}, err
+	}
+	files := []*os.File{null, log, log}
+	if listener != nil {
+		files = append(files, listener)
+	}
+	process, err := os.StartProcess(self, append([]string{"localkube"}, initCommand...), &os.ProcAttr{
+		Dir: "/",
+		// Nothing of the caller's environment reaches the cluster, so that it is the same wherever it was started from.
+		Env: []string{
+			"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", mark + "=" + markOf(work, name),
+		},
+		Files: files,
+		Sys: &syscall.SysProcAttr{
+			Setsid: true,
+			Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET |
+				syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,
+		},
+	})
+	if err != nil {
+		return Process{}, fmt.Errorf("start %s in namespaces of its own: %w", name, err)
+	}
+	pid := process.Pid
+	return Process{Member: name, PID: pid}, process.Release()
+}
+
+// SpecFile is where a member's Spec is kept.
+func SpecFile(work, name string) string { return filepath.Join(work, "members", name+".json") }
+
+func markOf(work, name string) string { return work + ":" + name }
+
+// Find lists the init processes of the cluster in the folder work.
+func Find(work string) ([]Process, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	var found []Process
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if name, ok := identify(pid, work); ok {
+			found = append(found, Process{Member: name, PID: pid})
+		}
+	}
+	return found, nil
+}
+
+// identify says which member of the cluster a process is the init of. Only the init itself qualifies: it bears the mark
+// and is number 1 of a process namespace below this one.
+func identify(pid int, work string) (string, bool) {
+	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil {
+		return "", false
+	}
+	for variable := range bytes.SplitSeq(environ, []byte{0}) {
+		name, ok := strings.CutPrefix(string(variable), mark+"="+work+":")
+		if ok && name != "" && isInit(pid) {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+func isInit(pid int) bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return false
+	}
+	for line := range strings.SplitSeq(string(status), "\n") {
+		if numbers, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			fields := strings.Fields(numbers)
+			return len(fields) >= 2 && fields[len(fields)-1] == "1"
+		}
+	}
+	return false
+}
+
+// Kill ends members at once, with everything that runs in them, and waits until nothing of them is left.
+func Kill(work string, processes []Process) error {
+	for _, p := range processes {
+		// The handle holds on to this very process (a pidfd), so the check and the kill cannot mean two different ones.
+		handle, err := os.FindProcess(p.PID)
+		if err != nil {
+			continue
+		}
+		if name, ok := identify(p.PID, work); ok && name == p.Member {
+			if err := handle.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+				return fmt.Errorf("kill %s (process %d): %w", p.Member, p.PID, err)
+			}
+		}
+		if err := handle.Release(); err != nil {
+			return err
+		}
+	}
+	deadline := time.Now().Add(killTimeout)
+	for _, p := range processes {
+		for {
+			// A zombie has lost its environment: the kernel has then ended all that ran below it.
+			if _, there := identify(p.PID, work); !there {
+				break
+			}
+			if time.Now().After(deadline) {
+				return fmt.Errorf("%s (process %d) is still there %v after it was killed; see what it waits for in /proc/%d/stack",
+					p.Member, p.PID, killTimeout, p.PID)
+			}
+			time.Sleep(pollInterval)
+		}
+	}
+	return nil
+}
