@@ -1,0 +1,32 @@
+package backend
+
+import (
+	"context"
+	"errors"
+
+	"github.com/raftkv/raftkv/kv"
+)
+
+// Backend is the store as any one node offers it. All methods may be called at any time and from any goroutine.
+type Backend interface {
+	// Propose replicates the command and returns its result, forwarding it to the leader if need be. The error is one of the
+	// package's, wrapped, or that of the context, in which case the outcome is unknown.
+	Propose(ctx context.Context, command kv.Command) (*kv.Result, error)
+	// ReadBarrier returns once Range is linearizable: what it then returns includes every write that was acknowledged
+	// before ReadBarrier was called.
+	ReadBarrier(ctx context.Context) error
+	// Range reads this node's own state.
+	Range(kv.RangeRequest) (*kv.RangeResult, error)
+}
+
+// What may become of a request. Texts behind a wrap say why.
+var (
+	// ErrUnavailable: surely not applied; the same request may be sent again, to any node.
+	ErrUnavailable = errors.New("not available")
+	// ErrBusy: surely not applied, because a bounded queue is full; send it again later.
+	ErrBusy = errors.New("too busy")
+	// ErrUnknown: perhaps applied.
+	ErrUnknown = errors.New("the outcome is unknown")
+	// ErrTooLarge: the request can never be accepted.
+	ErrTooLarge = errors.New("too large")
+)

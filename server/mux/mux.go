@@ -1,0 +1,235 @@
+package mux
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+)
+
+const (
+	// MaxPrefixBytes bounds what a matcher may want to see.
+	MaxPrefixBytes = 32
+	// maxUndecided bounds the connections that have not said enough; past it accepting waits.
+	maxUndecided = 1024
+	// sniffTimeout bounds how long a connection may take to say it.
+	sniffTimeout = 10 * time.Second
+	// acceptPause spares the processor while the system refuses to accept, as when file descriptors have run out.
+	acceptPause = 50 * time.Millisecond
+)
+
+// Verdict is what a matcher makes of a connection's first bytes.
+type Verdict int
+
+const (
+	// No: not this protocol.
+	No Verdict = iota
+	// Yes: this protocol.
+	Yes
+	// More: not to be told from so few bytes.
+	More
+)
+
+// Matcher judges the first bytes. With MaxPrefixBytes of them it must not answer More.
+type Matcher func(prefix []byte) Verdict
+
+// Mux shares out the connections of one listener.
+type Mux struct {
+	source  net.Listener
+	logger  *slog.Logger
+	routes  []*route
+	slots   chan struct{}
+	closed  chan struct{}
+	closing sync.Once
+	// sniffing counts the goroutines that read first bytes; pending holds their connections, to be closed at the end.
+	sniffing sync.WaitGroup
+	mu       sync.Mutex
+	pending  map[net.Conn]struct{}
+}
+
+type route struct {
+	mux   *Mux
+	match Matcher
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+// New shares out the connections of source. Add the routes before Serve.
+func New(source net.Listener, logger *slog.Logger) *Mux {
+	return &Mux{
+		source: source, logger: logger,
+		slots: make(chan struct{}, maxUndecided), closed: make(chan struct{}), pending: map[net.Conn]struct{}{},
+	}
+}
+
+// Listen adds a protocol. Matchers are asked in the order in which they were added.
+func (m *Mux) Listen(match Matcher) net.Listener {
+	r := &route{mux: m, match: match, conns: make(chan net.Conn), done: make(chan struct{})}
+	m.routes = append(m.routes, r)
+	return r
+}
+
+// Serve accepts connections until Close, and then returns net.ErrClosed.
+func (m *Mux) Serve() error {
+	defer m.sniffing.Wait()
+	for {
+		select {
+		case m.slots <- struct{}{}:
+		case <-m.closed:
+			return net.ErrClosed
+		}
+		c, err := m.source.Accept()
+		if err != nil {
+			<-m.slots
+			if m.isClosed() || errors.Is(err, net.ErrClosed) {
+				return net.ErrClosed
+			}
+			m.logger.Warn("accepting a client's connection failed", "error", err)
+			select {
+			case <-time.After(acceptPause):
+			case <-m.closed:
+			}
+			continue
+		}
+		m.track(c)
+		m.sniffing.Add(1)
+		go m.sniff(c)
+	}
+}
+
+func (m *Mux) isClosed() bool {
+	select {
+	case <-m.closed:
+		return true
+	default:
+		return false
+	}
+}
+
+func (m *Mux) track(c net.Conn) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.pending[c] = struct{}{}
+	if m.isClosed() {
+		_ = c.Close()
+	}
+}
+
+func (m *Mux) untrack(c net.Conn) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.pending, c)
+}
+
+// sniff finds the connection's route and hands it over.
+func (m *Mux) sniff(c net.Conn) {
+	defer m.sniffing.Done()
+	r, prefix := m.decide(c)
+	m.untrack(c)
+	<-m.slots
+	if r == nil {
+		if len(prefix) > 0 {
+			m.logger.Debug("closed a connection of an unknown protocol", "remote", c.RemoteAddr().String(), "prefix", string(prefix))
+		}
+		_ = c.Close()
+		return
+	}
+	select {
+	case r.conns <- &conn{Conn: c, unread: prefix}:
+	case <-r.done:
+		_ = c.Close()
+	case <-m.closed:
+		_ = c.Close()
+	}
+}
+
+func (m *Mux) decide(c net.Conn) (*route, []byte) {
+	if err := c.SetReadDeadline(time.Now().Add(sniffTimeout)); err != nil {
+		return nil, nil
+	}
+	var buffer [MaxPrefixBytes]byte
+	n := 0
+	for n < len(buffer) {
+		k, err := c.Read(buffer[n:])
+		n += k
+		if n > 0 {
+			r, decided := m.route(buffer[:n])
+			if decided {
+				if r != nil && c.SetReadDeadline(time.Time{}) != nil {
+					r = nil
+				}
+				return r, buffer[:n]
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	return nil, buffer[:n]
+}
+
+// route asks the matchers in order; one that wants more holds up those behind it.
+func (m *Mux) route(prefix []byte) (*route, bool) {
+	for _, r := range m.routes {
+		switch r.match(prefix) {
+		case Yes:
+			return r, true
+		case More:
+			return nil, false
+		case No:
+		}
+	}
+	return nil, true
+}
+
+// Close closes the source and every connection that was not handed over yet.
+func (m *Mux) Close() error {
+	var err error
+	m.closing.Do(func() {
+		close(m.closed)
+		err = m.source.Close()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for c := range m.pending {
+			_ = c.Close()
+		}
+	})
+	return err
+}
+
+// Accept is that of a protocol's listener.
+func (r *route) Accept() (net.Conn, error) {
+	select {
+	case c := <-r.conns:
+		return c, nil
+	case <-r.done:
+		return nil, net.ErrClosed
+	case <-r.mux.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close ends one protocol; the others go on.
+func (r *route) Close() error {
+	r.once.Do(func() { close(r.done) })
+	return nil
+}
+
+func (r *route) Addr() net.Addr { return r.mux.source.Addr() }
+
+// conn gives the sniffed bytes first.
+type conn struct {
+	net.Conn
+	unread []byte
+}
+
+func (c *conn) Read(b []byte) (int, error) {
+	if len(c.unread) == 0 {
+		return c.Conn.Read(b)
+	}
+	n := copy(b, c.unread)
+	c.unread = c.unread[n:]
+	return n, nil
+}

@@ -1,0 +1,129 @@
+package mux
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestHTTP1IsToldByItsFirstBytes(t *testing.T) {
+	for _, x := range []struct {
+		prefix string
+		want   Verdict
+	}{
+		{"G", More}, {"GET", More}, {"GET /", Yes}, {"M-SEARCH * ", Yes}, {"DELETE /v1", Yes},
+		{"PRI", More}, {"PRI * HTTP/2", More}, {"PRI * HTTP/2.0\r\n", No}, {"PRI /x HTTP/1.1", Yes},
+		{"RKV1", No}, {"get /", No}, {" GET", No}, {"\x16\x03\x01", No}, {strings.Repeat("A", 32), No}, {"-", No},
+	} {
+		if got := HTTP1([]byte(x.prefix)); got != x.want {
+			t.Errorf("%q: got %d, want %d", x.prefix, got, x.want)
+		}
+	}
+}
+
+func start(t *testing.T) (*Mux, net.Listener, net.Listener) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := New(l, slog.New(slog.DiscardHandler))
+	web := m.Listen(HTTP1)
+	other := m.Listen(func(p []byte) Verdict {
+		if len(p) < 4 {
+			return More
+		}
+		if string(p[:4]) == "RKV1" {
+			return Yes
+		}
+		return No
+	})
+	done := make(chan error, 1)
+	go func() { done <- m.Serve() }()
+	t.Cleanup(func() {
+		_ = m.Close()
+		if err := <-done; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Serve ended with %v", err)
+		}
+	})
+	return m, web, other
+}
+
+func dial(t *testing.T, l net.Listener) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestEachProtocolGetsItsConnectionsWhole(t *testing.T) {
+	_, web, other := start(t)
+	srv := &http.Server{ReadHeaderTimeout: time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "hello "+r.URL.Path)
+	})}
+	go func() { _ = srv.Serve(web) }()
+	t.Cleanup(func() { _ = srv.Close() })
+	resp, err := http.Get("http://" + web.Addr().String() + "/x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _ := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if string(body) != "hello /x" {
+		t.Errorf("HTTP got %q", body)
+	}
+
+	c := dial(t, other)
+	for _, b := range []byte("RKV1rest") { // one byte at a time, as a slow network might
+		if _, err := c.Write([]byte{b}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := other.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = got.Close() }()
+	buffer := make([]byte, 8)
+	if _, err := io.ReadFull(got, buffer); err != nil || string(buffer) != "RKV1rest" {
+		t.Errorf("the other protocol read %q, %v", buffer, err)
+	}
+}
+
+func TestUnknownProtocolsAreClosed(t *testing.T) {
+	_, web, _ := start(t)
+	c := dial(t, web)
+	if _, err := c.Write([]byte("\x16\x03\x01\x02nonsense")); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := c.Read(make([]byte, 1)); err == nil {
+		t.Errorf("read %d bytes from a connection that should be closed", n)
+	}
+}
+
+func TestCloseEndsSilentConnectionsAndListeners(t *testing.T) {
+	m, web, other := start(t)
+	c := dial(t, web)
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range []net.Listener{web, other} {
+		if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("Accept after Close: %v", err)
+		}
+	}
+	if _, err := c.Read(make([]byte, 1)); err == nil {
+		t.Error("a silent connection outlived the mux")
+	}
+}
