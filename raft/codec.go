@@ -1,6 +1,7 @@
 package raft
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -175,8 +176,7 @@ func (m Message) AppendBinary(b []byte) ([]byte, error) {
 	return append(b, s...), nil
 }
 
-// UnmarshalBinary reads an encoding made by AppendBinary. The entries' data are slices of the input,
-// which must therefore not be used again by the caller.
+// UnmarshalBinary reads an encoding made by AppendBinary. The entries' data share one copy of the input.
 func (m *Message) UnmarshalBinary(data []byte) error {
 	d := decoder{data: data}
 	var x Message
@@ -198,6 +198,7 @@ func (m *Message) UnmarshalBinary(data []byte) error {
 		return fmt.Errorf("decode message: %d entries in %d bytes", n, len(d.data))
 	}
 	if n > 0 && d.err == nil {
+		d.data = bytes.Clone(d.data)
 		x.Entries = make([]Entry, 0, n)
 		for i := uint64(0); i < n && d.err == nil; i++ {
 			x.Entries = append(x.Entries, d.entry())

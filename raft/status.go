@@ -78,3 +78,52 @@ func (c *Core) LogBytes() int { return c.log.bytes }
 
 // LogStart returns the position behind which the log in memory begins.
 func (c *Core) LogStart() Position { return c.log.start }
+
+// CompactionPoint returns up to where the log may be compacted so that the applied entries that are left are at most
+// keepEntries, and at most keepBytes together with those that are not applied yet. It returns at most limit.
+func (c *Core) CompactionPoint(limit Index, keepEntries uint64, keepBytes int) Index {
+	point := Index(0)
+	if uint64(c.applied) > keepEntries {
+		point = c.applied - Index(keepEntries)
+	}
+	left := c.log.bytes
+	for i := range c.log.entries {
+		e := &c.log.entries[i]
+		if left <= keepBytes && e.Index > point {
+			break
+		}
+		left -= e.EncodedSize()
+		point = max(point, e.Index)
+	}
+	return min(point, limit, c.applied)
+}
+
+// View is the part of the status that changes seldom, cheap to take and to compare.
+type View struct {
+	Role            Role
+	Term            Term
+	Leader          NodeID
+	ConfigIndex     Index
+	ConfigCommitted bool
+	CommittedInTerm bool
+	TransferPending bool
+	// ActiveMask has bit i set when a leader heard from member i of the membership within an election timeout.
+	ActiveMask uint64
+}
+
+// View returns the part of the status that changes seldom.
+func (c *Core) View() View {
+	v := View{
+		Role: c.Role(), Term: c.term, Leader: c.leader,
+		ConfigIndex: c.configIndex(), ConfigCommitted: c.configIndex() <= c.commit,
+		CommittedInTerm: c.role == RoleLeader && c.committedInTerm(), TransferPending: c.transferTo != 0,
+	}
+	if c.role == RoleLeader {
+		for i, m := range c.memberships[len(c.memberships)-1].membership.Members {
+			if c.active(m.ID) {
+				v.ActiveMask |= 1 << i
+			}
+		}
+	}
+	return v
+}

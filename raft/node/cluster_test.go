@@ -1,0 +1,338 @@
+package node
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/raft/session"
+)
+
+// journal is the state machine of these tests: it remembers the commands in the order in which they were applied, and
+// knows sessions. Its disk is its memory.
+type journal struct {
+	mu       sync.Mutex
+	meta     raft.SnapshotMeta
+	table    *session.Table
+	commands []string
+	staged   map[raft.Index][]byte
+}
+
+func newJournal(meta raft.SnapshotMeta) *journal {
+	return &journal{meta: meta, table: session.NewTable(), staged: map[raft.Index][]byte{}}
+}
+
+type outcome struct {
+	position int
+	session  uint64
+	err      error
+}
+
+func (j *journal) Apply(entries []raft.Entry) ([]any, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	results := make([]any, len(entries))
+	for i, e := range entries {
+		if e.Index != j.meta.Index+1 {
+			return nil, fmt.Errorf("entry %d behind %d", e.Index, j.meta.Index)
+		}
+		j.meta.Index, j.meta.Term = e.Index, e.Term
+		switch e.Type {
+		case raft.EntryMembership:
+			if err := j.meta.Membership.UnmarshalBinary(e.Data); err != nil {
+				return nil, err
+			}
+		case raft.EntryNormal:
+			results[i] = j.applyCommand(e)
+		}
+	}
+	return results, nil
+}
+
+func (j *journal) applyCommand(e raft.Entry) outcome {
+	h, command, err := session.Decode(e.Data)
+	if err != nil {
+		return outcome{err: err}
+	}
+	if string(command[:1]) == "O" {
+		inc := binary.BigEndian.Uint64(command[1:])
+		return outcome{session: j.table.Open(uint64(e.Index), raft.Incarnation(inc), binary.BigEndian.Uint64(command[9:]))}
+	}
+	fresh, old, err := j.table.Begin(uint64(e.Index), h)
+	if err != nil {
+		return outcome{err: err}
+	}
+	if !fresh {
+		return outcome{position: int(binary.BigEndian.Uint64(old))}
+	}
+	j.commands = append(j.commands, string(command))
+	j.table.Finish(h, binary.BigEndian.AppendUint64(nil, uint64(len(j.commands))))
+	return outcome{position: len(j.commands)}
+}
+
+func (j *journal) Applied() raft.SnapshotMeta {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.meta
+}
+
+func (j *journal) Durable() raft.Index { return j.Applied().Index }
+func (j *journal) Flush()              {}
+
+func (j *journal) all() []string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return append([]string(nil), j.commands...)
+}
+
+type journalSnapshot struct {
+	meta raft.SnapshotMeta
+	text string
+}
+
+func (s journalSnapshot) Meta() raft.SnapshotMeta { return s.meta }
+func (s journalSnapshot) Close() error            { return nil }
+func (s journalSnapshot) WriteTo(w io.Writer) (int64, error) {
+	n, err := io.WriteString(w, s.text)
+	return int64(n), err
+}
+
+func (j *journal) Snapshot(context.Context) (Snapshot, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	text := ""
+	for _, c := range j.commands {
+		text += c + "\n"
+	}
+	return journalSnapshot{j.meta, text}, nil
+}
+
+func (j *journal) Stage(raft.SnapshotMeta) (Stage, error) { return nil, errors.New("not used") }
+
+func (j *journal) Install(meta raft.SnapshotMeta) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.meta = meta
+	j.commands = nil
+	line := ""
+	for _, b := range j.staged[meta.Index] {
+		if b == '\n' {
+			j.commands = append(j.commands, line)
+			line = ""
+			continue
+		}
+		line += string(b)
+	}
+	return nil
+}
+
+type journalSessions struct{}
+
+func (journalSessions) Open(origin raft.Incarnation, nonce uint64) ([]byte, error) {
+	b := binary.BigEndian.AppendUint64([]byte("O"), uint64(origin))
+	return binary.BigEndian.AppendUint64(b, nonce), nil
+}
+func (journalSessions) Opened(r any) (uint64, bool) {
+	return r.(outcome).session, r.(outcome).session != 0
+}
+func (journalSessions) Expired(r any) bool { return errors.Is(r.(outcome).err, session.ErrExpired) }
+
+// memoryLog keeps the requests; broken makes it fail.
+type memoryLog struct {
+	mu     sync.Mutex
+	broken error
+}
+
+func (l *memoryLog) Append([]*raft.StoreRequest) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.broken
+}
+
+func (l *memoryLog) Compact(raft.Position) error { return nil }
+
+// net joins the nodes of one test in memory.
+type network struct {
+	mu    sync.Mutex
+	nodes map[raft.NodeID]*Node
+	state map[raft.NodeID]*journal
+	cut   map[raft.NodeID]bool
+	// loseForwards lets forwarded proposals arrive and their answer get lost.
+	loseForwards bool
+}
+
+type port struct {
+	net  *network
+	self raft.NodeID
+}
+
+func (p port) reach(to raft.NodeID) *Node {
+	p.net.mu.Lock()
+	defer p.net.mu.Unlock()
+	if p.net.cut[p.self] || p.net.cut[to] {
+		return nil
+	}
+	return p.net.nodes[to]
+}
+
+func (p port) Send(messages []raft.Message) {
+	for _, m := range messages {
+		if to := p.reach(m.To); to != nil {
+			to.Deliver(m)
+		}
+	}
+}
+
+func (p port) SetMembership(raft.Membership, raft.Membership) {}
+
+func (p port) SendSnapshot(_ context.Context, m raft.Message, s io.WriterTo) error {
+	to := p.reach(m.To)
+	if to == nil {
+		return errors.New("cut")
+	}
+	state := p.net.state[m.To]
+	r, w := io.Pipe()
+	go func() {
+		_, err := s.WriteTo(w)
+		w.CloseWithError(err)
+	}()
+	data, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	state.mu.Lock()
+	state.staged[m.Snapshot.Index] = data
+	state.mu.Unlock()
+	to.Deliver(m)
+	return nil
+}
+
+func (p port) Forward(ctx context.Context, leader raft.NodeID, data [][]byte) error {
+	to := p.reach(leader)
+	if to == nil {
+		return fmt.Errorf("%w: cut", ErrNotAppended)
+	}
+	err := to.AppendForwarded(ctx, data)
+	p.net.mu.Lock()
+	defer p.net.mu.Unlock()
+	if p.net.loseForwards {
+		return errors.New("the answer was lost")
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNotAppended, err)
+	}
+	return nil
+}
+
+type cluster struct {
+	*network
+	t    *testing.T
+	logs map[raft.NodeID]*memoryLog
+}
+
+func startCluster(t *testing.T, n int, tune func(*Config)) *cluster {
+	t.Helper()
+	c := &cluster{t: t, logs: map[raft.NodeID]*memoryLog{}, network: &network{
+		nodes: map[raft.NodeID]*Node{}, state: map[raft.NodeID]*journal{}, cut: map[raft.NodeID]bool{}}}
+	var all []raft.Member
+	for i := 1; i <= n; i++ {
+		all = append(all, raft.Member{ID: raft.NodeID(i), Incarnation: raft.Incarnation(i)})
+	}
+	m := raft.NewMembership(all...)
+	m.Index = 1
+	base := raft.SnapshotMeta{Index: 1, Term: 1, Membership: m, ClusterVersion: 1}
+	for i := 1; i <= n; i++ {
+		id := raft.NodeID(i)
+		c.state[id], c.logs[id] = newJournal(base), &memoryLog{}
+		random := rand.New(rand.NewPCG(uint64(i), 7))
+		cfg := Config{
+			ID: id, Name: fmt.Sprintf("n%d", i), Incarnation: raft.Incarnation(i), Nonce: uint64(1000 + i),
+			StateMachine: c.state[id], Sessions: journalSessions{}, Log: c.logs[id], Transport: port{c.network, id},
+			Logger:            slog.New(slog.DiscardHandler),
+			Initial:           raft.Initial{Applied: base, LogStart: raft.Position{Index: 1, Term: 1}},
+			Random:            random.IntN,
+			HeartbeatInterval: 10 * time.Millisecond, ElectionTimeout: 100 * time.Millisecond, SnapshotEntries: 1000,
+		}
+		if tune != nil {
+			tune(&cfg)
+		}
+		node, err := Start(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.mu.Lock()
+		c.nodes[id] = node
+		c.mu.Unlock()
+	}
+	t.Cleanup(func() {
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		for _, node := range c.nodes {
+			node.Stop(ended)
+		}
+	})
+	return c
+}
+
+func (c *cluster) leader() *Node {
+	c.t.Helper()
+	return c.waitFor("a leader", func(n *Node) bool {
+		s := n.Summary()
+		return s.Role == raft.RoleLeader && s.CommittedInTerm && !c.isCut(n.cfg.ID)
+	})
+}
+
+func (c *cluster) isCut(id raft.NodeID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cut[id]
+}
+
+func (c *cluster) setCut(id raft.NodeID, cut bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cut[id] = cut
+}
+
+// waitFor waits until the condition holds for a node and returns it.
+func (c *cluster) waitFor(what string, holds func(*Node) bool) *Node {
+	c.t.Helper()
+	deadline := time.NewTimer(30 * time.Second)
+	defer deadline.Stop()
+	poll := time.NewTicker(2 * time.Millisecond)
+	defer poll.Stop()
+	for {
+		for _, n := range c.nodes {
+			if holds(n) {
+				return n
+			}
+		}
+		select {
+		case <-poll.C:
+		case <-deadline.C:
+			c.t.Fatalf("no %s within 30 s", what)
+		}
+	}
+}
+
+func (c *cluster) follower() *Node {
+	c.t.Helper()
+	l := c.leader()
+	return c.waitFor("follower", func(n *Node) bool {
+		return n != l && n.Summary().Leader == l.cfg.ID && !c.isCut(n.cfg.ID)
+	})
+}
+
+func soon(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}

@@ -1,0 +1,175 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// Log keeps store requests durably, in order. Its methods are called from one goroutine.
+type Log interface {
+	// Append stores the requests as one batch and returns when they are on stable storage. An error is fatal.
+	Append(batch []*raft.StoreRequest) error
+	// Compact says that entries up to and including position are not needed any more.
+	Compact(position raft.Position) error
+}
+
+// Transport carries messages to the other members. Send must not block.
+type Transport interface {
+	// Send sends messages, each to its To. Those that cannot be sent are dropped.
+	Send([]raft.Message)
+	// SetMembership tells who the peers are. committed is the latest membership that is known to be committed.
+	SetMembership(current, committed raft.Membership)
+	// SendSnapshot streams a snapshot to message.To and returns nil once the receiver has staged all of it and was
+	// given the message.
+	SendSnapshot(ctx context.Context, message raft.Message, snapshot io.WriterTo) error
+	// Forward hands proposals to the leader's Node.AppendForwarded.
+	Forward(ctx context.Context, leader raft.NodeID, proposals [][]byte) error
+}
+
+// Sessions tells how the state machine's sessions are opened (thesis §6.3).
+type Sessions interface {
+	// Open returns the command that opens a session for a process.
+	Open(origin raft.Incarnation, nonce uint64) ([]byte, error)
+	// Opened returns the ID of the session that the command's result tells of.
+	Opened(result any) (uint64, bool)
+	// Expired tells whether a command was refused because its session is not open any more.
+	Expired(result any) bool
+}
+
+// Ticker is a source of ticks.
+type Ticker interface {
+	C() <-chan time.Time
+	Stop()
+}
+
+// Clock is the node's only source of time.
+type Clock interface {
+	Now() time.Time
+	NewTicker(time.Duration) Ticker
+}
+
+// Observer is told what is worth measuring. Its methods are called from the node's goroutines and must not block.
+type Observer interface {
+	// Synced: one batch of entries is on stable storage.
+	Synced(took time.Duration, entries int)
+	// Applied: a batch of entries was applied.
+	Applied(took time.Duration, entries int)
+	// Transition: the member's role has changed.
+	Transition(raft.Transition)
+	// Leader: another leader is known, or none.
+	Leader(raft.NodeID)
+	// Refused: a proposal was refused.
+	Refused(reason string)
+	// SnapshotSent: a stream to a follower has ended.
+	SnapshotSent(err error)
+	// SnapshotInstalled: a received snapshot is in force.
+	SnapshotInstalled()
+}
+
+// Config is what a node is made of.
+type Config struct {
+	ID           raft.NodeID
+	Name         string
+	Incarnation  raft.Incarnation
+	StateMachine StateMachine
+	Sessions     Sessions
+	Log          Log
+	// Initial is what the log and the state machine hold.
+	Initial   raft.Initial
+	Transport Transport
+	Logger    *slog.Logger
+	Clock     Clock    // the machine's when nil
+	Observer  Observer // may be nil
+	// Random returns a number in [0, n).
+	Random func(n int) int
+	// Nonce tells this process from others of the same incarnation.
+	Nonce uint64
+
+	HeartbeatInterval time.Duration
+	ElectionTimeout   time.Duration
+	// SnapshotEntries is the number of applied entries after which the log is compacted; half of them stay for
+	// followers that are a little behind.
+	SnapshotEntries uint64
+}
+
+// Bounds of a node.
+const (
+	// MaxProposals is the number of proposals that wait for an answer. It is below the sessions' window.
+	MaxProposals = 8000
+	// MaxProposalBytes bounds their commands together.
+	MaxProposalBytes = 64 << 20
+	// MaxReaders is the number of reads that wait.
+	MaxReaders = 65536
+	// MaxInboundMessages bounds the messages of peers that wait for the loop; more are dropped.
+	MaxInboundMessages = 4096
+	// MaxInboundBytes bounds the bytes of their entries.
+	MaxInboundBytes = 64 << 20
+	// MaxForwards is the number of batches on their way to the leader.
+	MaxForwards = 64
+	// MaxLogBytes is the size of the log in memory from which it is compacted whatever SnapshotEntries says.
+	MaxLogBytes = 128 << 20
+	// HardLogBytes is the size from which it is compacted although a snapshot is on its way to a follower.
+	HardLogBytes = 512 << 20
+	// ticksPerHeartbeat is how finely time is measured.
+	ticksPerHeartbeat = 5
+)
+
+// Errors of proposals and reads.
+var (
+	// ErrUnavailable: surely not applied. Ask again, here or elsewhere.
+	ErrUnavailable = errors.New("no leader could be reached in time: surely not applied")
+	// ErrUnknown: whether it was applied is not known.
+	ErrUnknown = errors.New("no answer came in time: it is not known whether it was applied")
+	// ErrBusy: too much is waiting. Surely not applied.
+	ErrBusy = errors.New("too many requests are waiting: surely not applied")
+	// ErrTooLarge: larger than an entry of the log may be.
+	ErrTooLarge = errors.New("the command is larger than an entry of the log may be")
+	// ErrStopped: the node is stopping or has stopped. Surely not applied.
+	ErrStopped = errors.New("the node is stopping: surely not applied")
+)
+
+func (cfg *Config) complete() error {
+	switch {
+	case cfg.StateMachine == nil || cfg.Log == nil || cfg.Transport == nil || cfg.Sessions == nil || cfg.Logger == nil || cfg.Random == nil:
+		return errors.New("node: Config lacks a part")
+	case cfg.HeartbeatInterval < ticksPerHeartbeat*time.Millisecond:
+		return fmt.Errorf("node: a heartbeat interval of %s is too short: %s at least", cfg.HeartbeatInterval, ticksPerHeartbeat*time.Millisecond)
+	case cfg.ElectionTimeout < 2*cfg.HeartbeatInterval:
+		return fmt.Errorf("node: an election timeout of %s is too short for heartbeats every %s", cfg.ElectionTimeout, cfg.HeartbeatInterval)
+	case cfg.SnapshotEntries < 1:
+		return errors.New("node: SnapshotEntries must be at least 1")
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = machineClock{}
+	}
+	if cfg.Observer == nil {
+		cfg.Observer = noObserver{}
+	}
+	return nil
+}
+
+type machineClock struct{}
+
+func (machineClock) Now() time.Time { return time.Now() }
+
+func (machineClock) NewTicker(d time.Duration) Ticker { return machineTicker{time.NewTicker(d)} }
+
+type machineTicker struct{ *time.Ticker }
+
+func (t machineTicker) C() <-chan time.Time { return t.Ticker.C }
+
+type noObserver struct{}
+
+func (noObserver) Synced(time.Duration, int)  {}
+func (noObserver) Applied(time.Duration, int) {}
+func (noObserver) Transition(raft.Transition) {}
+func (noObserver) Leader(raft.NodeID)         {}
+func (noObserver) Refused(string)             {}
+func (noObserver) SnapshotSent(error)         {}
+func (noObserver) SnapshotInstalled()         {}

@@ -1,0 +1,196 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// Node is one running member. Its methods may be called from any goroutine.
+type Node struct {
+	cfg Config
+	log *slog.Logger
+
+	// The loop owns these.
+	core      *raft.Core
+	published Summary
+	readyTerm raft.Term
+	waiting   []*proposal // not sent, or to be sent again
+	opening   bool        // a session is being opened
+	openTicks int
+	forwards  int
+	readers   readersInLoop
+	changes   []*pendingChange
+	streams   map[raft.NodeID]*stream
+
+	proposals proposals
+	inbound   *queue[raft.Message]
+	requests  *queue[func()] // run by the loop
+	reads     *queue[*reader]
+	stores    *queue[storeWork]
+	applies   *queue[applyWork]
+	applied   atomic.Uint64
+
+	summary atomic.Pointer[Summary]
+	changed *broadcast
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wait   sync.WaitGroup
+	fatal  chan error
+	once   sync.Once
+}
+
+// Start runs a member. The log and the state machine belong to the node until Stop has returned; the caller
+// closes them then.
+func Start(cfg Config) (*Node, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	tick := cfg.HeartbeatInterval / ticksPerHeartbeat
+	core, err := raft.New(raft.Config{
+		ID: cfg.ID, HeartbeatTicks: ticksPerHeartbeat,
+		ElectionTicks: int((cfg.ElectionTimeout + tick - 1) / tick),
+		Random:        cfg.Random,
+	}, cfg.Initial)
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg: cfg, core: core,
+		log:      cfg.Logger.With("node", cfg.Name, "member", cfg.ID.String()),
+		streams:  map[raft.NodeID]*stream{},
+		inbound:  newQueue[raft.Message](),
+		requests: newQueue[func()](),
+		reads:    newQueue[*reader](),
+		stores:   newQueue[storeWork](),
+		applies:  newQueue[applyWork](),
+		changed:  newBroadcast(),
+		fatal:    make(chan error, 1),
+	}
+	n.applied.Store(uint64(cfg.Initial.Applied.Index))
+	n.proposals.init()
+	n.readers.groups = map[uint64][]*reader{}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.publish(true)
+	for _, run := range []func(){n.loop, n.storeLoop, n.applyLoop} {
+		n.wait.Add(1)
+		go func() {
+			defer n.wait.Done()
+			run()
+		}()
+	}
+	return n, nil
+}
+
+// Fatal delivers the error that made the node stop by itself: its disk or its state machine failed.
+func (n *Node) Fatal() <-chan error { return n.fatal }
+
+// fail stops the node for good; a failed disk is never tried again (rule: a failed fsync is fatal).
+func (n *Node) fail(err error) {
+	n.once.Do(func() {
+		n.log.Error("the node stops: going on would put data at risk", "error", err)
+		n.fatal <- err
+		n.cancel()
+	})
+}
+
+// Stop hands leadership over if this member leads and another can, waits for that until ctx ends, and stops.
+func (n *Node) Stop(ctx context.Context) {
+	if n.Summary().Role == raft.RoleLeader {
+		if _, err := n.Transfer(ctx, 0); err != nil {
+			n.log.Info("stopping without a hand-over of leadership", "reason", err)
+		}
+	}
+	n.cancel()
+	n.wait.Wait()
+}
+
+// Deliver takes a message from a peer. It never blocks; what is past the bounds is dropped, as Raft tolerates.
+func (n *Node) Deliver(m raft.Message) {
+	size := 0
+	for i := range m.Entries {
+		size += m.Entries[i].EncodedSize()
+	}
+	n.inbound.put(m, size, MaxInboundMessages, MaxInboundBytes)
+}
+
+// Unreachable tells that messages to a peer were lost.
+func (n *Node) Unreachable(id raft.NodeID) {
+	n.requests.put(func() { n.core.Unreachable(id) }, 0, MaxInboundMessages, 0)
+}
+
+// do runs f in the loop and returns when it has run.
+func (n *Node) do(ctx context.Context, f func()) error {
+	done := make(chan struct{})
+	if ok, _ := n.requests.put(func() { f(); close(done) }, 0, MaxInboundMessages, 0); !ok {
+		return ErrBusy
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-n.ctx.Done():
+		return ErrStopped
+	}
+}
+
+// Transfer hands leadership to a voter, zero for the one that is most caught up, and returns who leads then.
+func (n *Node) Transfer(ctx context.Context, to raft.NodeID) (raft.NodeID, error) {
+	var err error
+	if doErr := n.do(ctx, func() { err = n.core.Transfer(to) }); doErr != nil {
+		return 0, doErr
+	}
+	if err != nil {
+		return 0, err
+	}
+	for {
+		news := n.changed.wait()
+		s := n.Summary()
+		switch {
+		case to == n.cfg.ID && s.Leader == to:
+			return to, nil
+		case s.Leader != 0 && s.Leader != n.cfg.ID:
+			return s.Leader, nil
+		}
+		var pending raft.NodeID
+		if err := n.do(ctx, func() { pending = n.core.Status().TransferTo }); err != nil {
+			return 0, err
+		}
+		if s.Role == raft.RoleLeader && pending == 0 {
+			return 0, ErrTransferFailed
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-n.ctx.Done():
+			return 0, ErrStopped
+		}
+	}
+}
+
+// broadcast wakes everyone who waits.
+type broadcast struct {
+	mu sync.Mutex
+	ch chan struct{}
+}
+
+func newBroadcast() *broadcast { return &broadcast{ch: make(chan struct{})} }
+
+func (b *broadcast) wait() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.ch
+}
+
+func (b *broadcast) send() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.ch)
+	b.ch = make(chan struct{})
+}

@@ -1,0 +1,66 @@
+package node
+
+import (
+	"context"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// stream is a snapshot on its way to a follower. The log behind its index is kept meanwhile.
+type stream struct {
+	index  raft.Index
+	cancel context.CancelFunc
+}
+
+// sendSnapshot streams the state machine's durable state to a follower, beside everything else.
+func (n *Node) sendSnapshot(to raft.NodeID) {
+	if old := n.streams[to]; old != nil {
+		old.cancel()
+	}
+	ctx, cancel := context.WithCancel(n.ctx)
+	s := &stream{index: n.core.LogStart().Index, cancel: cancel}
+	n.streams[to] = s
+	term := n.core.Term()
+	n.wait.Add(1)
+	go func() {
+		defer n.wait.Done()
+		defer cancel()
+		meta, err := n.streamTo(ctx, to, term, s)
+		n.cfg.Observer.SnapshotSent(err)
+		if err != nil && ctx.Err() == nil {
+			n.log.Warn("a snapshot could not be sent, it will be tried again", "to", to.String(), "error", err)
+		}
+		n.requests.put(func() {
+			if n.streams[to] == s {
+				delete(n.streams, to)
+				n.core.SnapshotSent(to, meta, err == nil)
+			}
+		}, 0, 0, 0)
+	}()
+}
+
+func (n *Node) streamTo(ctx context.Context, to raft.NodeID, term raft.Term, s *stream) (raft.SnapshotMeta, error) {
+	snapshot, err := n.cfg.StateMachine.Snapshot(ctx)
+	if err != nil {
+		return raft.SnapshotMeta{}, err
+	}
+	defer func() {
+		if err := snapshot.Close(); err != nil {
+			n.log.Warn("closing a snapshot", "error", err)
+		}
+	}()
+	meta := snapshot.Meta()
+	n.requests.put(func() { s.index = meta.Index }, 0, 0, 0)
+	n.log.Info("sending a snapshot", "to", to.String(), "index", uint64(meta.Index), "term", uint64(meta.Term))
+	return meta, n.cfg.Transport.SendSnapshot(ctx, raft.Message{
+		Type: raft.MsgSnapshot, From: n.cfg.ID, To: to, Term: term, Snapshot: &meta,
+	}, snapshot)
+}
+
+// stopStreams ends all streams when this member does not lead any more.
+func (n *Node) stopStreams() {
+	for to, s := range n.streams {
+		s.cancel()
+		delete(n.streams, to)
+	}
+}
