@@ -73,6 +73,12 @@ func (c *Core) Term() Term { return c.term }
 // Leader returns the leader of the current term, zero if it is not known.
 func (c *Core) Leader() NodeID { return c.leader }
 
+// Commit returns the commit index.
+func (c *Core) Commit() Index { return c.commit }
+
+// ConfigIndex returns the log index of the membership in force.
+func (c *Core) ConfigIndex() Index { return c.configIndex() }
+
 // LogBytes returns the bytes of the log in memory.
 func (c *Core) LogBytes() int { return c.log.bytes }
 
