@@ -17,6 +17,9 @@ REGISTRY ?=
 NODE_REPOSITORY ?= raftkv/node
 OPERATOR_REPOSITORY ?= raftkv/operator
 
+# A KUBECONFIG on make's command line means a cluster of one's own; one in the environment is nobody's wish for a demo there.
+DEMO := VERSION=$(VERSION) REGISTRY=$(REGISTRY) DEMO_KUBECONFIG=$(if $(findstring command line,$(origin KUBECONFIG)),$(abspath $(KUBECONFIG))) hack/demo.sh
+
 GOLANGCI_LINT := build/tools/golangci-lint
 # Every module of this repository, each with dependencies of its own.
 MODULES := . hack/images test/localkube test/localkube/build
@@ -25,11 +28,11 @@ MODULES := . hack/images test/localkube test/localkube/build
 
 .PHONY: demo
 demo: ## A 3-node Kubernetes on this machine with a store on it. On your own cluster: make demo KUBECONFIG=...
-	@VERSION=$(VERSION) hack/demo.sh up
+	@$(DEMO) up
 
 .PHONY: demo-down
 demo-down: ## Remove everything that `make demo` made
-	@VERSION=$(VERSION) hack/demo.sh down
+	@$(DEMO) down
 
 ##@ Build
 

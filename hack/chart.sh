@@ -7,5 +7,5 @@ cd "$(dirname "$0")/.."
 files=charts/raftkv/files
 rm -rf "$files/crds" "$files/rbac"
 mkdir -p "$files/crds" "$files/rbac"
-cp config/crd/*.yaml "$files/crds/"
+cp config/crd/raftkv.io_*.yaml "$files/crds/"
 cp config/rbac/role.yaml "$files/rbac/role.yaml"

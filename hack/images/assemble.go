@@ -27,9 +27,9 @@ const dataFolder = "data"
 // epoch is the time of everything in an image.
 var epoch = time.Unix(0, 0).UTC()
 
-// assemble lays the binary on an empty base.
-func assemble(p program, version, arch string, binary []byte) (v1.Image, error) {
-	files, err := layerFiles(p, binary)
+// assemble lays the compiled programs, in the order of p.binaries, on an empty base.
+func assemble(p program, version, arch string, compiled [][]byte) (v1.Image, error) {
+	files, err := layerFiles(p, compiled)
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func assemble(p program, version, arch string, binary []byte) (v1.Image, error) 
 	}
 	image, err := mutate.Append(empty.Image, mutate.Addendum{
 		Layer:   layer,
-		History: v1.History{Created: v1.Time{Time: epoch}, CreatedBy: "hack/images", Comment: p.pkg},
+		History: v1.History{Created: v1.Time{Time: epoch}, CreatedBy: "hack/images", Comment: p.title},
 	})
 	if err != nil {
 		return nil, err
@@ -63,7 +63,7 @@ func assemble(p program, version, arch string, binary []byte) (v1.Image, error) 
 		OS:           "linux",
 		Created:      v1.Time{Time: epoch},
 		Config: v1.Config{
-			Entrypoint:   []string{p.binary},
+			Entrypoint:   []string{p.binaries[0].path},
 			User:         fmt.Sprintf("%d:%d", userID, userID),
 			WorkingDir:   "/",
 			ExposedPorts: ports,
@@ -79,14 +79,13 @@ func assemble(p program, version, arch string, binary []byte) (v1.Image, error) 
 	})
 }
 
-// layerFiles is the image's one layer as a tar: the binary, the names of its user, and the data folder.
-func layerFiles(p program, binary []byte) ([]byte, error) {
-	var buffer bytes.Buffer
-	archive := tar.NewWriter(&buffer)
-	entries := []struct {
+// layerFiles is the image's one layer as a tar: the programs, the names of their user, and the data folder.
+func layerFiles(p program, compiled [][]byte) ([]byte, error) {
+	type file struct {
 		header  tar.Header
 		content []byte
-	}{
+	}
+	files := []file{
 		{header: tar.Header{Name: dataFolder + "/", Typeflag: tar.TypeDir, Mode: 0o700, Uid: userID, Gid: userID}},
 		{header: tar.Header{Name: "etc/", Typeflag: tar.TypeDir, Mode: 0o755}},
 		{
@@ -98,18 +97,22 @@ func layerFiles(p program, binary []byte) ([]byte, error) {
 			content: fmt.Appendf(nil, "root:x:0:0:root:/:/sbin/nologin\nnonroot:x:%d:%d:nonroot:/%s:/sbin/nologin\n",
 				userID, userID, dataFolder),
 		},
-		{
-			header:  tar.Header{Name: strings.TrimPrefix(p.binary, "/"), Typeflag: tar.TypeReg, Mode: 0o755},
-			content: binary,
-		},
 	}
-	for _, entry := range entries {
-		entry.header.ModTime = epoch
-		entry.header.Size = int64(len(entry.content))
-		if err := archive.WriteHeader(&entry.header); err != nil {
+	for i, b := range p.binaries {
+		files = append(files, file{
+			header:  tar.Header{Name: strings.TrimPrefix(b.path, "/"), Typeflag: tar.TypeReg, Mode: 0o755},
+			content: compiled[i],
+		})
+	}
+	var buffer bytes.Buffer
+	archive := tar.NewWriter(&buffer)
+	for _, f := range files {
+		f.header.ModTime = epoch
+		f.header.Size = int64(len(f.content))
+		if err := archive.WriteHeader(&f.header); err != nil {
 			return nil, err
 		}
-		if _, err := archive.Write(entry.content); err != nil {
+		if _, err := archive.Write(f.content); err != nil {
 			return nil, err
 		}
 	}

@@ -10,55 +10,66 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// A program is one binary of the main module and the image around it.
+// A program is one image and what is in it.
 type program struct {
-	name         string // of the archive, and in messages
-	pkg          string // Go package, from the module's root
-	binary       string // path in the image
-	repository   string // in a registry
+	name         string   // of the archive, and in messages
+	binaries     []binary // the first is the entry point
+	repository   string   // in a registry
 	title        string
 	ports        []string
 	maxSizeBytes int64 // of the image's files, unpacked
 }
 
+// A binary is one Go program of the main module in an image.
+type binary struct {
+	path string // in the image
+	pkg  string // Go package, from the module's root
+}
+
 var programs = []program{
 	{
-		name: "node", pkg: "./cmd/node", binary: "/raftkv-node", repository: "raftkv/node",
+		name: "node", repository: "raftkv/node",
+		binaries:     []binary{{path: "/raftkv-node", pkg: "./cmd/node"}},
 		title:        "raftkv node: a strongly consistent key-value store",
 		ports:        []string{"2379/tcp", "2380/tcp", "8080/tcp"},
 		maxSizeBytes: 40_000_000,
 	},
 	{
-		name: "operator", pkg: "./cmd/operator", binary: "/raftkv-operator", repository: "raftkv/operator",
+		name: "operator", repository: "raftkv/operator",
+		// The check is what `helm test` runs in the cluster.
+		binaries:     []binary{{path: "/raftkv-operator", pkg: "./cmd/operator"}, {path: "/raftkv-check", pkg: "./test/check"}},
 		title:        "raftkv operator: runs RaftClusters on Kubernetes",
 		ports:        []string{"8080/tcp", "8081/tcp"},
 		maxSizeBytes: 80_000_000,
 	},
 }
 
-// compileImage compiles the program for one architecture and lays it on an empty base.
+// compileImage compiles the image's programs for one architecture and lays them on an empty base.
 func compileImage(ctx context.Context, source string, p program, version, arch string) (v1.Image, error) {
-	binary, err := compile(ctx, source, p, version, arch)
-	if err != nil {
-		return nil, err
+	compiled := make([][]byte, len(p.binaries))
+	for i, b := range p.binaries {
+		var err error
+		if compiled[i], err = compile(ctx, source, b.pkg, version, arch); err != nil {
+			return nil, err
+		}
 	}
-	return assemble(p, version, arch, binary)
+	return assemble(p, version, arch, compiled)
 }
 
-// compile returns a static binary that depends on nothing but the source, the toolchain and the version.
-func compile(ctx context.Context, source string, p program, version, arch string) ([]byte, error) {
+// compile returns a static program that depends on nothing but the source, the toolchain and the version.
+func compile(ctx context.Context, source, pkg, version, arch string) ([]byte, error) {
 	folder, err := os.MkdirTemp("", "raftkv-images-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(folder)
-	file := filepath.Join(folder, p.name)
+	file := filepath.Join(folder, "program")
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false",
-		"-ldflags", "-s -w -buildid= -X main.version="+version, "-o", file, p.pkg)
+		"-ldflags", "-s -w -buildid= -X main.version="+version, "-o", file, pkg)
 	build.Dir = source
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH="+arch, "GOFLAGS=")
 	if output, err := build.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("compile %s for %s: %w\n%s", p.pkg, arch, err, output)
+		return nil, fmt.Errorf("compile %s for %s: %w\n%s", pkg, arch, err, output)
 	}
 	return os.ReadFile(file)
 }

@@ -43,8 +43,9 @@ func sampleModule(t *testing.T) string {
 
 func sampleProgram() program {
 	return program{
-		name: "node", pkg: "./cmd/node", binary: "/raftkv-node", repository: "raftkv/node",
-		title: "sample", ports: []string{"2379/tcp"}, maxSizeBytes: 40_000_000,
+		name: "node", repository: "raftkv/node",
+		binaries: []binary{{path: "/raftkv-node", pkg: "./cmd/node"}},
+		title:    "sample", ports: []string{"2379/tcp"}, maxSizeBytes: 40_000_000,
 	}
 }
 
@@ -124,7 +125,7 @@ func unpack(t *testing.T, image v1.Image) (map[string]*tar.Header, map[string][]
 func TestAnImageAboveItsLimitIsRefused(t *testing.T) {
 	p := sampleProgram()
 	p.maxSizeBytes = 10_000
-	_, err := assemble(p, "1.2.3", "amd64", make([]byte, 10_001))
+	_, err := assemble(p, "1.2.3", "amd64", [][]byte{make([]byte, 10_001)})
 	if err == nil || !strings.Contains(err.Error(), "limit") {
 		t.Errorf("got %v, want an error that names the limit", err)
 	}
@@ -135,7 +136,7 @@ func TestAPushedImageHasOneManifestForEachArchitecture(t *testing.T) {
 	defer server.Close()
 	images := make(map[string]v1.Image)
 	for _, arch := range []string{"amd64", "arm64"} {
-		image, err := assemble(sampleProgram(), "1.2.3", arch, []byte("program for "+arch))
+		image, err := assemble(sampleProgram(), "1.2.3", arch, [][]byte{[]byte("program for " + arch)})
 		if err != nil {
 			t.Fatal(err)
 		}

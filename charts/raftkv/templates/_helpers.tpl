@@ -1,0 +1,61 @@
+{{- define "raftkv.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "raftkv.fullname" -}}
+{{- if .Values.fullnameOverride }}
+{{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- $name := include "raftkv.name" . }}
+{{- if contains $name .Release.Name }}
+{{- printf "%s-operator" .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else }}
+{{- printf "%s-%s-operator" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "raftkv.selectorLabels" -}}
+app.kubernetes.io/name: raftkv-operator
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "raftkv.labels" -}}
+{{ include "raftkv.selectorLabels" . }}
+{{ include "raftkv.releaseLabels" . }}
+{{- end }}
+
+{{- /* The labels of what belongs to the release and is no operator. */ -}}
+{{- define "raftkv.releaseLabels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: raftkv
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{- define "raftkv.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create }}
+{{- default (include "raftkv.fullname" .) .Values.serviceAccount.name }}
+{{- else }}
+{{- required "serviceAccount.name is needed when serviceAccount.create is false" .Values.serviceAccount.name }}
+{{- end }}
+{{- end }}
+
+{{- /* An image reference from a registry, a block with repository, tag and digest, and the version to fall back to. */ -}}
+{{- define "raftkv.reference" -}}
+{{- $name := printf "%s/%s" (trimSuffix "/" .registry) .image.repository }}
+{{- if .image.digest }}
+{{- printf "%s@%s" $name .image.digest }}
+{{- else }}
+{{- printf "%s:%s" $name (default .version .image.tag) }}
+{{- end }}
+{{- end }}
+
+{{- define "raftkv.operatorImage" -}}
+{{- include "raftkv.reference" (dict "registry" .Values.image.registry "image" .Values.image "version" .Chart.AppVersion) }}
+{{- end }}
+
+{{- define "raftkv.nodeImage" -}}
+{{- include "raftkv.reference" (dict "registry" (default .Values.image.registry .Values.nodeImage.registry) "image" .Values.nodeImage "version" .Chart.AppVersion) }}
+{{- end }}
