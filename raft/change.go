@@ -81,7 +81,9 @@ func (c *Core) noteMembership(e Entry) error {
 	if err := m.UnmarshalBinary(e.Data); err != nil {
 		return err
 	}
-	invariant(m.Index == e.Index, "the membership of entry %d says that it is entry %d", e.Index, m.Index)
+	if m.Index != e.Index {
+		broken("the membership of entry %d says that it is entry %d", e.Index, m.Index)
+	}
 	c.memberships = append(c.memberships, membershipAt{e.Index, m})
 	return nil
 }

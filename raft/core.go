@@ -380,7 +380,9 @@ func (c *Core) Stored(s Stored) {
 	if s.Seq <= c.storedSeq {
 		return
 	}
-	invariant(s.Seq <= c.seq, "request %d is stored, only %d were made", s.Seq, c.seq)
+	if s.Seq > c.seq {
+		broken("request %d is stored, only %d were made", s.Seq, c.seq)
+	}
 	c.storedSeq = s.Seq
 	before := c.log.stored
 	c.log.complete(s.Seq)
@@ -397,7 +399,9 @@ func (c *Core) Stored(s Stored) {
 
 // Applied tells the core that the state machine has applied everything up to and including index.
 func (c *Core) Applied(index Index) {
-	invariant(index <= c.handed, "%d is applied, only %d was handed out", index, c.handed)
+	if index > c.handed {
+		broken("%d is applied, only %d was handed out", index, c.handed)
+	}
 	c.applied = max(c.applied, index)
 	n := 0
 	for ; n < len(c.applying) && c.applying[n].last <= index; n++ {
@@ -411,7 +415,9 @@ func (c *Core) Compact(index Index) {
 	if index <= c.log.start.Index {
 		return
 	}
-	invariant(index <= c.applied, "compact at %d, applied is %d", index, c.applied)
+	if index > c.applied {
+		broken("compact at %d, applied is %d", index, c.applied)
+	}
 	c.log.compact(index)
 	for len(c.memberships) > 1 && c.memberships[1].index <= index {
 		c.memberships = c.memberships[1:]
@@ -511,7 +517,9 @@ func (c *Core) commitTo(index Index) {
 	if index <= c.commit {
 		return
 	}
-	invariant(index <= c.log.last().Index, "commit index %d is past the log's end %d: this member has lost entries that it acknowledged", index, c.log.last().Index)
+	if index > c.log.last().Index {
+		broken("commit index %d is past the log's end %d: this member has lost entries that it acknowledged", index, c.log.last().Index)
+	}
 	c.commit = index
 }
 

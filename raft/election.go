@@ -122,7 +122,9 @@ func (c *Core) becomeFollower(term Term, leader NodeID, trigger string) {
 }
 
 func (c *Core) setTerm(term Term, vote NodeID) {
-	invariant(term > c.term, "the term would go from %d to %d", c.term, term)
+	if term <= c.term {
+		broken("the term would go from %d to %d", c.term, term)
+	}
 	c.term, c.vote = term, vote
 	c.hardDirty = true
 	c.verified, c.ackPending = 0, false

@@ -46,7 +46,9 @@ func (l *memLog) slice(from, to Index) []Entry {
 	if from > to {
 		return nil
 	}
-	invariant(from > l.start.Index && to <= l.last().Index, "slice %d..%d of a log of %d..%d", from, to, l.start.Index+1, l.last().Index)
+	if from <= l.start.Index || to > l.last().Index {
+		broken("slice %d..%d of a log of %d..%d", from, to, l.start.Index+1, l.last().Index)
+	}
 	lo, hi := from-l.start.Index-1, to-l.start.Index
 	return l.entries[lo:hi:hi]
 }
@@ -67,14 +69,27 @@ func (l *memLog) limited(from, to Index, maxBytes int) ([]Entry, int) {
 
 // append adds entries behind the last one.
 func (l *memLog) append(entries ...Entry) {
-	invariant(len(entries) == 0 || entries[0].Index == l.last().Index+1, "append of %v behind %v", entries, l.last())
+	if len(entries) > 0 && entries[0].Index != l.last().Index+1 {
+		broken("append of %v behind %v", entries, l.last())
+	}
 	l.entries = append(l.entries, entries...)
 	l.bytes += sizeOf(entries)
 }
 
+// appendOne adds an entry behind the last one.
+func (l *memLog) appendOne(e Entry) {
+	if e.Index != l.last().Index+1 {
+		broken("append of entry %d behind %d", e.Index, l.last().Index)
+	}
+	l.entries = append(l.entries, e)
+	l.bytes += e.EncodedSize()
+}
+
 // truncate drops everything from index on.
 func (l *memLog) truncate(index Index) {
-	invariant(index > l.start.Index, "truncate at %d, the log starts behind %d", index, l.start.Index)
+	if index <= l.start.Index {
+		broken("truncate at %d, the log starts behind %d", index, l.start.Index)
+	}
 	keep := index - l.start.Index - 1
 	l.bytes -= sizeOf(l.entries[keep:])
 	l.entries = l.entries[:keep:keep] // the next append copies: what was handed out stays as it is
@@ -105,7 +120,9 @@ func (l *memLog) complete(seq uint64) {
 // compact drops the entries up to and including index.
 func (l *memLog) compact(index Index) {
 	t, ok := l.term(index)
-	invariant(ok && index <= l.stored, "compact at %d of a log of %d..%d stored to %d", index, l.start.Index, l.last().Index, l.stored)
+	if !ok || index > l.stored {
+		broken("compact at %d of a log of %d..%d stored to %d", index, l.start.Index, l.last().Index, l.stored)
+	}
 	l.bytes -= sizeOf(l.entries[:index-l.start.Index])
 	rest := l.entries[index-l.start.Index:]
 	l.entries = append(make([]Entry, 0, len(rest)+len(rest)/4), rest...) // a copy, so that the old array can go

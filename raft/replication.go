@@ -37,7 +37,7 @@ func (c *Core) mayPropose() error {
 
 func (c *Core) appendOwn(e Entry) {
 	e.Term, e.Index = c.term, c.log.last().Index+1
-	c.log.append(e)
+	c.log.appendOne(e)
 	c.uncommittedBytes += e.EncodedSize()
 }
 
@@ -105,7 +105,9 @@ func (c *Core) stepAppendResponse(p *tracker.Progress, m Message) {
 		}
 		return
 	}
-	invariant(m.Index <= c.log.last().Index, "member %s acknowledged %d, the log ends at %d", m.From, m.Index, c.log.last().Index)
+	if m.Index > c.log.last().Index {
+		broken("member %s acknowledged %d, the log ends at %d", m.From, m.Index, c.log.last().Index)
+	}
 	if !p.Acknowledge(uint64(m.Index)) {
 		return
 	}
@@ -157,7 +159,9 @@ func (c *Core) stepHeartbeatResponse(p *tracker.Progress, m Message) {
 
 // stepFromLeader takes what the leader of the present term sends.
 func (c *Core) stepFromLeader(m Message) {
-	invariant(c.role != RoleLeader, "member %s leads term %d too", m.From, m.Term)
+	if c.role == RoleLeader {
+		broken("member %s leads term %d too", m.From, m.Term)
+	}
 	if c.role != RoleFollower || c.leader != m.From {
 		c.becomeFollower(m.Term, m.From, "a leader of the same term")
 	}
@@ -201,7 +205,9 @@ func (c *Core) stepAppend(m Message) {
 // replaceFrom appends the entries; what conflicts with the first of them goes (§5.3).
 func (c *Core) replaceFrom(entries []Entry) {
 	if at := entries[0].Index; at <= c.log.last().Index {
-		invariant(at > c.commit, "entry %d is committed and would be replaced", at)
+		if at <= c.commit {
+			broken("entry %d is committed and would be replaced", at)
+		}
 		c.log.truncate(at)
 		c.dropMembershipsFrom(at)
 	}
@@ -209,7 +215,9 @@ func (c *Core) replaceFrom(entries []Entry) {
 	for _, e := range entries {
 		if e.Type == EntryMembership {
 			err := c.noteMembership(e)
-			invariant(err == nil, "%v", err)
+			if err != nil {
+				broken("%v", err)
+			}
 			c.membershipChanged()
 		}
 	}
