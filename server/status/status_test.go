@@ -1,0 +1,111 @@
+package status
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/raft/transport"
+	"github.com/raftkv/raftkv/server/admin"
+)
+
+func get(t *testing.T, h http.Handler, path string) (int, string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	body, err := io.ReadAll(w.Result().Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w.Code, string(body)
+}
+
+func leader() admin.Status {
+	return admin.Status{
+		Name: "a", State: admin.StateMember, MemberID: 0xab, Incarnation: 0xcd, ClusterID: 0xef, ClusterVersion: 1,
+		Role: "leader", Term: 5, Leader: 0xab, Commit: 1 << 60, Applied: 9, Ready: true, Version: "1.2.3",
+		Members: []admin.MemberStatus{
+			{Member: raft.Member{ID: 0xab, Name: "a"}, Match: 10, Active: true},
+			{Member: raft.Member{ID: 0xac, Name: "b", Learner: true}, Match: 7},
+		},
+	}
+}
+
+func TestStatusIsWhatANodeSays(t *testing.T) {
+	h := Handler(func(context.Context) admin.Status { return leader() }, NewMetrics("x"))
+	code, body := get(t, h, "/v1/status")
+	var doc map[string]any
+	if err := json.Unmarshal([]byte(body), &doc); err != nil || code != 200 {
+		t.Fatal(code, err)
+	}
+	for key, want := range map[string]any{
+		"name": "a", "memberID": "ab", "incarnation": "cd", "clusterID": "ef", "clusterVersion": 1.0, "role": "leader",
+		"term": "5", "leader": "ab", "commit": "1152921504606846976", "applied": "9", "version": "1.2.3",
+	} {
+		if doc[key] != want {
+			t.Errorf("%s is %v, want %v", key, doc[key], want)
+		}
+	}
+	if m := doc["members"].([]any)[1].(map[string]any); m["match"] != "7" || m["id"] != "ac" || m["learner"] != true {
+		t.Errorf("second member: %v", m)
+	}
+}
+
+func TestLivezDependsOnNothingAndReadyzSaysWhy(t *testing.T) {
+	s := admin.Status{State: admin.StateMember, NotReady: "no leader is known"}
+	h := Handler(func(context.Context) admin.Status { return s }, NewMetrics("x"))
+	if code, body := get(t, h, "/livez"); code != 200 || body != "ok\n" {
+		t.Errorf("livez: %d %q", code, body)
+	}
+	if code, body := get(t, h, "/readyz"); code != 503 || !strings.Contains(body, "no leader is known") {
+		t.Errorf("readyz: %d %q", code, body)
+	}
+	s.Ready = true
+	if code, _ := get(t, h, "/readyz"); code != 200 {
+		t.Errorf("readyz of a ready node: %d", code)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	m := NewMetrics("1.2.3")
+	s := leader()
+	m.Watch(func(context.Context) admin.Status { return s }, func() transport.Stats {
+		return transport.Stats{Received: 4, Peers: []transport.PeerStats{{ID: 0xac, Connected: true, RTT: time.Millisecond, Sent: 8}}}
+	})
+	m.Synced(time.Millisecond, 3)
+	m.Applied(time.Millisecond, 3)
+	m.Leader(1)
+	m.Leader(0)
+	m.Transition(raft.Transition{To: raft.RoleLeader, Trigger: "won"})
+	m.SnapshotSent(errors.New("cut"))
+	m.SnapshotInstalled()
+	m.Proposed(ResultApplied, time.Millisecond)
+	m.Barrier(time.Millisecond)
+	front := m.HTTP(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }))
+	front.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("BREW", "/", nil))
+	h := Handler(func(context.Context) admin.Status { return s }, m)
+	_, body := get(t, h, "/metrics")
+	for _, line := range []string{
+		`raftkv_build_info{version="1.2.3"} 1`, `raftkv_raft_term 5`, `raftkv_raft_applied_index 9`, `raftkv_raft_has_leader 1`,
+		`raftkv_raft_role{role="leader"} 1`, `raftkv_raft_role{role="follower"} 0`, `raftkv_raft_members{kind="learner"} 1`,
+		`raftkv_raft_member_match_index{member="ac",name="b"} 7`, `raftkv_wal_sync_duration_seconds_count 1`, `raftkv_wal_synced_entries_total 3`,
+		`raftkv_raft_leader_changes_total 1`, `raftkv_raft_transitions_total{role="leader",trigger="won"} 1`, `raftkv_snapshots_sent_total{result="failed"} 1`,
+		`raftkv_proposals_total{result="applied"} 1`, `raftkv_http_requests_total{code="404",method="other"} 1`,
+		`raftkv_peer_round_trip_seconds{peer="ac"} 0.001`, `raftkv_peer_sent_messages_total{peer="ac"} 8`, `raftkv_ready 1`,
+	} {
+		if !strings.Contains(body, line+"\n") {
+			t.Errorf("no line %s", line)
+		}
+	}
+	s = admin.Status{State: admin.StateEmpty}
+	if _, body := get(t, h, "/metrics"); strings.Contains(body, "raftkv_raft_term") || !strings.Contains(body, "raftkv_ready 0\n") {
+		t.Error("an empty node has a term")
+	}
+}
