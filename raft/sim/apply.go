@@ -1,0 +1,164 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/raft/session"
+)
+
+// waitingProposal is a command whose entry is in the log.
+type waitingProposal struct {
+	term    raft.Term
+	client  *client
+	attempt uint64
+}
+
+// waitingRead is a linearizable read on its way.
+type waitingRead struct {
+	client  *client
+	attempt uint64
+	key     int
+	// floor is the highest index that was committed anywhere when the read began.
+	floor raft.Index
+	index raft.Index
+}
+
+// applySome applies the entries that wait as one batch, after a while.
+func (p *process) applySome() {
+	if p.applying || len(p.toApply) == 0 {
+		return
+	}
+	p.applying = true
+	p.w.after(p.random.between(0, p.w.plan.applyHigh), func() {
+		p.whenRunning(func() {
+			batch := p.toApply
+			p.toApply = nil
+			p.applying = false
+			for _, e := range batch {
+				p.apply(e)
+			}
+			p.core.Applied(batch[len(batch)-1].Index)
+			p.answerReads()
+			p.stepped()
+		})
+	})
+}
+
+func (p *process) apply(e raft.Entry) {
+	if e.Index <= p.machine.meta.Index {
+		return // a snapshot that was installed meanwhile has it
+	}
+	if e.Index != p.machine.meta.Index+1 {
+		fail("state machine safety", "member %s applies entry %d after %d", p.m.id, e.Index, p.machine.meta.Index)
+	}
+	c, r, fresh := p.machine.apply(e, p.w.opts.mutant == applyTwice)
+	p.w.oracle.appliedTo(p.m, p.machine)
+	if fresh {
+		p.w.oracle.tookEffect(c.header, e.Index)
+	} else if e.Type == raft.EntryNormal {
+		p.w.coverage.RepeatsDropped++
+	}
+	waiting, ok := p.proposals[e.Index]
+	if !ok {
+		return
+	}
+	delete(p.proposals, e.Index)
+	if waiting.term != e.Term {
+		waiting.client.answer(p, waiting.attempt, reply{retry: true})
+		return
+	}
+	waiting.client.answer(p, waiting.attempt, reply{result: r, index: e.Index})
+}
+
+// dropProposals forgets those whose fate a snapshot hides.
+func (p *process) dropProposals(upTo raft.Index) {
+	for i := range p.proposals {
+		if i <= upTo {
+			delete(p.proposals, i)
+		}
+	}
+}
+
+// propose takes a command of a client.
+func (p *process) propose(c *client, attempt uint64, cmd command) {
+	first, term, err := p.core.Propose([][]byte{cmd.encode()})
+	if err != nil {
+		c.answer(p, attempt, reply{retry: true, err: err, leader: p.core.Leader()})
+		return
+	}
+	p.w.trace(p, "proposes %s of client %d as entry %d", cmd.kind, c.id, first)
+	p.proposals[first] = waitingProposal{term, c, attempt}
+	p.w.coverage.Proposals++
+	if p.w.opts.mutant == answerBeforeCommit {
+		c.answer(p, attempt, reply{index: first})
+	}
+	p.stepped()
+}
+
+// read asks for a linearizable read.
+func (p *process) read(c *client, attempt uint64, key int) {
+	r := &waitingRead{client: c, attempt: attempt, key: key, floor: p.w.oracle.committedIndex()}
+	if p.w.opts.mutant == readWithoutAsking {
+		c.answer(p, attempt, reply{result: result{value: p.machine.registers[key]}, index: p.machine.meta.Index})
+		return
+	}
+	// IDs are drawn from one counter of the world, as a node draws them at random: never twice, also after a restart.
+	p.w.nextRead++
+	id := p.w.nextRead
+	if err := p.core.ReadIndex(id); err != nil {
+		c.answer(p, attempt, reply{retry: true, err: err, leader: p.core.Leader()})
+		return
+	}
+	p.asked[id] = r
+	p.stepped()
+}
+
+func (p *process) readConfirmed(res raft.ReadResult) {
+	r := p.asked[res.ID]
+	if r == nil {
+		fail("reads", "member %s confirms read %d, which it was not asked for", p.m.id, res.ID)
+	}
+	delete(p.asked, res.ID)
+	if res.Index < r.floor {
+		fail("linearizable reads", "member %s may read at index %d, but %d was committed before the read began", p.m.id, res.Index, r.floor)
+	}
+	p.w.coverage.ReadsConfirmed++
+	if p.core.Role() != raft.RoleLeader {
+		p.w.coverage.FollowerReads++
+	}
+	r.index = res.Index
+	p.ready = append(p.ready, r)
+	p.answerReads()
+}
+
+func (p *process) readFailed(id uint64) {
+	r := p.asked[id]
+	if r == nil {
+		fail("reads", "member %s gives up read %d, which it was not asked for", p.m.id, id)
+	}
+	delete(p.asked, id)
+	p.w.coverage.ReadsFailed++
+	r.client.answer(p, r.attempt, reply{retry: true, leader: p.core.Leader()})
+}
+
+// answerReads answers the reads that the machine has caught up with.
+func (p *process) answerReads() {
+	kept := p.ready[:0]
+	for _, r := range p.ready {
+		if p.machine.meta.Index < r.index {
+			kept = append(kept, r)
+			continue
+		}
+		r.client.answer(p, r.attempt, reply{result: result{value: p.machine.registers[r.key]}, index: p.machine.meta.Index})
+	}
+	p.ready = kept
+}
+
+// header numbers a client's commands.
+func header(s, sequence uint64) session.Header {
+	return session.Header{Session: s, Sequence: sequence, Low: sequence}
+}
+
+// answerTimeout is how long a client waits for an answer before it asks again.
+const answerTimeout = 600 * time.Millisecond

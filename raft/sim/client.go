@@ -1,0 +1,167 @@
+package sim
+
+import (
+	"errors"
+	"time"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// client does one operation after the other on random registers, at whatever member it can reach. It asks again,
+// with the same session and sequence, until it is answered, or gives up and goes on under a new session.
+type client struct {
+	w        *world
+	id       int
+	random   *random
+	session  uint64
+	sequence uint64
+	attempt  uint64 // numbers all that it ever asked
+	current  *operation
+	since    time.Duration
+	leader   int // slot that it believes to lead
+	finished int // operations, since faults ended
+	idle     bool
+}
+
+// reply is what a client hears from a member.
+type reply struct {
+	retry  bool // surely nothing came of this attempt
+	err    error
+	leader raft.NodeID
+	result result
+	index  raft.Index
+}
+
+func newClient(w *world, id int) *client {
+	c := &client{w: w, id: id, random: w.root.child(labelClient + uint64(id))}
+	c.openSession()
+	w.after(c.random.around(time.Second), c.begin)
+	return c
+}
+
+func (c *client) openSession() {
+	c.w.history.sessions++
+	c.session, c.sequence = c.w.history.sessions, 0
+}
+
+// begin starts an operation.
+func (c *client) begin() {
+	if c.idle {
+		return
+	}
+	op := &operation{session: c.session, key: c.random.n(c.w.plan.keys), call: c.w.now, firstAttempt: c.attempt + 1}
+	switch {
+	case c.random.chance(0.4):
+		op.kind = opRead
+	case c.random.chance(0.75):
+		op.kind = opWrite
+	default:
+		op.kind = opSwap
+		op.old = c.w.history.recentValue(c.random, op.key)
+	}
+	if op.kind != opRead {
+		c.sequence++
+		op.value = c.w.history.freshValue(op.key)
+	}
+	c.current, c.since = op, c.w.now
+	c.w.coverage.Operations++
+	c.ask()
+}
+
+// ask sends the operation to a member.
+func (c *client) ask() {
+	op := c.current
+	c.attempt++
+	attempt := c.attempt
+	h := c.w.hosts[c.leader]
+	if c.random.chance(0.3) {
+		h = c.w.hosts[c.random.n(len(c.w.hosts))]
+	}
+	c.w.after(c.random.around(answerTimeout), func() { c.timeout(attempt) })
+	if c.random.chance(c.w.net.loss) {
+		return
+	}
+	cmd := command{header: header(c.session, c.sequence), kind: op.kind, key: op.key, value: op.value, old: op.old}
+	c.w.after(c.w.net.latency(), func() {
+		if h.proc == nil {
+			return
+		}
+		h.proc.whenRunning(func() {
+			if op.kind == opRead {
+				h.proc.read(c, attempt, op.key)
+			} else {
+				h.proc.propose(c, attempt, cmd)
+			}
+		})
+	})
+}
+
+// answer carries a reply to the client, some time later, or never.
+func (c *client) answer(p *process, attempt uint64, r reply) {
+	if c.random.chance(c.w.net.loss) {
+		return
+	}
+	slot := p.host.slot
+	c.w.after(c.w.net.latency(), func() { c.hear(slot, attempt, r) })
+}
+
+func (c *client) hear(slot int, attempt uint64, r reply) {
+	op := c.current
+	if op == nil {
+		return
+	}
+	if r.retry {
+		if attempt == c.attempt {
+			c.redirect(r)
+		}
+		return
+	}
+	// The answer to an earlier attempt at the same operation is as good as that to the last one.
+	if attempt < op.firstAttempt {
+		return
+	}
+	c.leader = slot
+	op.answered(c.w.now, r)
+	c.finish(op)
+}
+
+func (c *client) redirect(r reply) {
+	if m := c.w.members[r.leader]; m != nil && m.host != nil {
+		c.leader = m.host.slot
+	} else {
+		c.leader = c.random.n(len(c.w.hosts))
+	}
+	if errors.Is(r.err, raft.ErrBusy) {
+		c.w.coverage.Refused++
+	}
+	attempt := c.attempt
+	c.w.after(c.random.around(30*time.Millisecond), func() {
+		if c.current != nil && c.attempt == attempt {
+			c.ask()
+		}
+	})
+}
+
+func (c *client) timeout(attempt uint64) {
+	if c.current == nil || c.attempt != attempt {
+		return
+	}
+	if c.w.allows(GiveUp) && c.random.chance(0.03) {
+		op := c.current
+		c.w.coverage.GivenUp++
+		c.openSession() // nothing more comes under the old one: its last command may take effect any time
+		c.finish(op)
+		return
+	}
+	c.w.coverage.Retries++
+	c.leader = c.random.n(len(c.w.hosts))
+	c.ask()
+}
+
+func (c *client) finish(op *operation) {
+	c.w.history.add(op)
+	c.current = nil
+	c.attempt++
+	c.finished++
+	c.w.after(c.random.around(c.w.plan.think), c.begin)
+}

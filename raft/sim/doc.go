@@ -1,0 +1,17 @@
+// Package sim runs whole clusters in one goroutine: the real raft core, a disk, a network, clocks, clients and an
+// operator, all driven by one queue of events in virtual time and one tree of seeded random numbers. A seed
+// decides everything that happens, so that any failure is replayed by its seed.
+//
+// It promises that after every step the properties of Figure 3 hold (election safety, leader append-only, log matching,
+// leader completeness, state machine safety), that votes and acknowledgements leave a member only when they
+// would survive a power loss, that membership changes one vote at a time, and that what clients saw is linearizable and applied
+// exactly once. When the faults end, it demands that the cluster converges within a bounded virtual time.
+//
+// It does not run goroutines, sockets or files: what the shells around the core do (raft/node, raft/transport)
+// is modelled here after their contracts and tested with them.
+//
+// How it is laid out: world.go (one run), queue.go and random.go (time and chance), plan.go (what a seed draws),
+// process.go, store.go and apply.go (one member around its core), disk.go and machine.go (what survives), network.go,
+// nemesis.go (faults), operator.go (membership), client.go and history.go (clients and linearizability),
+// oracle*.go (invariants), liveness.go (the end), campaign.go (many seeds), shrink.go (smaller failures).
+package sim

@@ -1,0 +1,130 @@
+package sim
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+const (
+	// convergenceLimit is how long after the last fault clients must be served, lost members replaced and learners promoted.
+	convergenceLimit = 60 * time.Second
+	// quiescenceLimit is how long after the last operation all members must be equal.
+	quiescenceLimit = 15 * time.Second
+	// livenessOperations is how many operations each client must get through after the last fault.
+	livenessOperations = 3
+
+	livenessPoll = 50 * time.Millisecond
+)
+
+// startLiveness ends all faults, and demands that the cluster recovers (a promise that holds only without faults, so
+// that it is checked at the end).
+func (w *world) startLiveness() {
+	w.trace(nil, "faults end")
+	w.healing = true
+	w.net.heal()
+	for _, h := range w.hosts {
+		if p := h.proc; p != nil {
+			p.pausedUntil = min(p.pausedUntil, w.now)
+			p.tickEvery = w.plan.tick
+		}
+		w.after(0, func() { h.boot(w) })
+	}
+	if m := w.oracle.membership; len(m.Members) > 0 {
+		w.operator.desired = len(m.Voters())
+	}
+	for _, c := range w.clients {
+		c.finished = 0
+	}
+	w.poll(w.now+convergenceLimit, "clients are served and members replaced", w.recovered, func() {
+		for _, c := range w.clients {
+			c.idle = true
+		}
+		w.operator.stopped = true
+		w.poll(w.now+quiescenceLimit, "all members become equal", w.equal, func() {
+			w.trace(nil, "converged")
+			w.done = true
+		})
+	})
+}
+
+// poll waits for a condition, which returns what it still lacks.
+func (w *world) poll(deadline time.Duration, what string, lacks func() string, then func()) {
+	missing := lacks()
+	switch {
+	case missing == "":
+		then()
+	case w.now >= deadline:
+		w.traceStatus()
+		fail("liveness: "+what, "%s", missing)
+	default:
+		w.after(livenessPoll, func() { w.poll(deadline, what, lacks, then) })
+	}
+}
+
+// traceStatus writes how every member stands.
+func (w *world) traceStatus() {
+	if w.opts.Trace == nil {
+		return
+	}
+	w.trace(nil, "committed membership %+v, committed index %d", w.oracle.membership, w.oracle.committedIndex())
+	for _, h := range w.hosts {
+		if h.proc != nil {
+			w.trace(h.proc, "on host %d, machine at %d: %+v", h.slot, h.proc.machine.meta.Index, h.proc.core.Status())
+		}
+	}
+}
+
+func (w *world) recovered() string {
+	for _, c := range w.clients {
+		if c.finished < livenessOperations {
+			return fmt.Sprintf("client %d has got through %d operations", c.id, c.finished)
+		}
+	}
+	for _, x := range w.oracle.membership.Members {
+		if !w.alive(x) {
+			return fmt.Sprintf("member %s has lost its disk and is still in the membership", x.ID)
+		}
+		if x.Learner && w.opts.Without&MembershipChange == 0 && len(w.oracle.membership.Voters()) < raft.MaxVoters {
+			return fmt.Sprintf("member %s is still a learner", x.ID)
+		}
+	}
+	return ""
+}
+
+// equal tells whether all members of the committed membership have the same log, commit index and state, and one leader.
+func (w *world) equal() string {
+	var leader *process
+	for _, x := range w.oracle.membership.Members {
+		m := w.members[x.ID]
+		if m == nil || m.host == nil || m.host.proc == nil {
+			return fmt.Sprintf("member %s does not run", x.ID)
+		}
+		if p := m.host.proc; p.core.Role() == raft.RoleLeader {
+			if leader != nil {
+				return fmt.Sprintf("members %s and %s both lead", leader.m.id, p.m.id)
+			}
+			leader = p
+		}
+	}
+	if leader == nil {
+		return "nobody leads"
+	}
+	want := leader.core.Status()
+	if want.Commit != want.Last.Index || !want.ConfigCommitted {
+		return fmt.Sprintf("leader %s has committed %d of %d entries", want.ID, want.Commit, want.Last.Index)
+	}
+	for _, x := range w.oracle.membership.Members {
+		p := w.members[x.ID].host.proc
+		s := p.core.Status()
+		if s.Term != want.Term || s.Last != want.Last || s.Commit != want.Commit || s.Leader != want.ID || s.Stored != want.Last.Index {
+			return fmt.Sprintf("member %s is at term %d, log %v stored to %d, commit %d, leader %s; leader %s at term %d, log %v, commit %d",
+				s.ID, s.Term, s.Last, s.Stored, s.Commit, s.Leader, want.ID, want.Term, want.Last, want.Commit)
+		}
+		if p.machine.meta.Index != want.Commit || s.Applied != want.Commit {
+			return fmt.Sprintf("member %s has applied %d of %d entries, the core knows of %d", s.ID, p.machine.meta.Index, want.Commit, s.Applied)
+		}
+	}
+	return ""
+}

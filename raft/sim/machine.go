@@ -1,0 +1,143 @@
+package sim
+
+import (
+	"encoding/binary"
+
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/raft/session"
+)
+
+// opKind is what a client asks of a register.
+type opKind uint8
+
+const (
+	opRead opKind = iota
+	opWrite
+	opSwap // compare-and-swap
+)
+
+func (k opKind) String() string { return [...]string{"read", "write", "swap"}[k] }
+
+// command is what an entry carries: set key to value, for a swap only if it holds old.
+type command struct {
+	header session.Header
+	kind   opKind
+	key    int
+	value  uint64
+	old    uint64
+}
+
+func (c command) encode() []byte {
+	b, _ := c.header.AppendBinary(make([]byte, 0, 32))
+	b = append(b, byte(c.kind), byte(c.key))
+	b = binary.AppendUvarint(b, c.value)
+	return binary.AppendUvarint(b, c.old)
+}
+
+func decodeCommand(data []byte) (command, bool) {
+	h, rest, err := session.Decode(data)
+	if err != nil || len(rest) < 4 {
+		return command{}, false
+	}
+	c := command{header: h, kind: opKind(rest[0]), key: int(rest[1])}
+	rest = rest[2:]
+	value, n := binary.Uvarint(rest)
+	if n <= 0 {
+		return command{}, false
+	}
+	old, m := binary.Uvarint(rest[n:])
+	c.value, c.old = value, old
+	return c, m > 0
+}
+
+// result is what a client gets to know: the value read, or whether a swap found what it expected.
+type result struct {
+	value   uint64
+	swapped bool
+}
+
+// machine is the replicated state: registers, and what each session did last (thesis §6.3). A clone of it is a
+// snapshot.
+type machine struct {
+	meta      raft.SnapshotMeta
+	registers []uint64
+	sessions  []lastCommand // by session number
+}
+
+type lastCommand struct {
+	sequence uint64
+	result   result
+}
+
+func newMachine(meta raft.SnapshotMeta, keys int) *machine {
+	return &machine{meta: meta, registers: make([]uint64, keys)}
+}
+
+func (m *machine) clone() *machine {
+	return &machine{
+		meta:      m.meta, // memberships are values that nobody changes in place
+		registers: append([]uint64(nil), m.registers...),
+		sessions:  append([]lastCommand(nil), m.sessions...),
+	}
+}
+
+func (m *machine) position() raft.Position {
+	return raft.Position{Index: m.meta.Index, Term: m.meta.Term}
+}
+
+// digest is equal for equal states.
+func (m *machine) digest() uint64 {
+	h := newHash()
+	h.mix(uint64(m.meta.Index), uint64(m.meta.Term), uint64(m.meta.ClusterVersion), uint64(m.meta.Membership.Index))
+	if m.meta.Membership.Index > 0 { // a member that joins replays without the one that the log began with
+		for _, x := range m.meta.Membership.Members {
+			h.mix(uint64(x.ID), uint64(x.Incarnation))
+		}
+	}
+	h.mix(m.registers...)
+	for _, s := range m.sessions {
+		h.mix(s.sequence, s.result.value)
+	}
+	return uint64(h)
+}
+
+// apply applies one entry. fresh tells whether a command took effect now, rather than being a repeat.
+func (m *machine) apply(e raft.Entry, noDedup bool) (c command, r result, fresh bool) {
+	m.meta.Index, m.meta.Term = e.Index, e.Term
+	switch e.Type {
+	case raft.EntryMembership:
+		var next raft.Membership
+		if err := next.UnmarshalBinary(e.Data); err != nil {
+			fail("apply", "entry %d: %v", e.Index, err)
+		}
+		m.meta.Membership = next
+		return command{}, result{}, false
+	case raft.EntryClusterVersion:
+		m.meta.ClusterVersion = binary.BigEndian.Uint32(e.Data)
+		return command{}, result{}, false
+	case raft.EntryEmpty:
+		return command{}, result{}, false
+	}
+	c, ok := decodeCommand(e.Data)
+	if !ok {
+		fail("apply", "entry %d of term %d carries damaged data % x", e.Index, e.Term, e.Data)
+	}
+	for uint64(len(m.sessions)) <= c.header.Session {
+		m.sessions = append(m.sessions, lastCommand{})
+	}
+	last := &m.sessions[c.header.Session]
+	if !noDedup && c.header.Sequence <= last.sequence {
+		return c, last.result, false
+	}
+	switch c.kind {
+	case opWrite:
+		m.registers[c.key] = c.value
+	case opSwap:
+		if m.registers[c.key] == c.old {
+			m.registers[c.key] = c.value
+			r.swapped = true
+		}
+	}
+	*last = lastCommand{c.header.Sequence, r}
+	return c, r, true
+}

@@ -1,0 +1,23 @@
+package sim
+
+// mutant is a bug that tests put into the model of the shell, to prove that the simulation finds it. Only tests of
+// this package can choose one.
+type mutant int
+
+const (
+	noMutant mutant = iota
+	// ackBeforeSync reports requests as stored when they were only written.
+	ackBeforeSync
+	// forgetHardState never stores term and vote.
+	forgetHardState
+	// answerBeforeCommit tells clients that a proposal is done when it was appended.
+	answerBeforeCommit
+	// applyTwice applies a command again when it was proposed again.
+	applyTwice
+	// readWithoutAsking answers reads from the local state at once.
+	readWithoutAsking
+	// wipedKeepsID lets an empty directory go on under its old member ID.
+	wipedKeepsID
+	// forgetMembership installs snapshots without their membership.
+	forgetMembership
+)

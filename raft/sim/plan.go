@@ -1,0 +1,131 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Faults is a set of kinds of faults.
+type Faults uint32
+
+// The kinds of faults. Loss to Reordering concern single messages, Partition cuts groups of links.
+const (
+	Loss Faults = 1 << iota
+	Duplication
+	Reordering
+	Partition
+	Crash
+	PowerLoss
+	Pause
+	ClockDrift
+	SlowDisk
+	Wipe
+	MembershipChange
+	Transfer
+	Compaction
+	SnapshotFailure
+	GiveUp
+	faultsEnd
+
+	// AllFaults are all of them.
+	AllFaults = faultsEnd - 1
+)
+
+var faultNames = [...]string{
+	"loss", "duplication", "reordering", "partition", "crash", "power-loss", "pause", "clock-drift",
+	"slow-disk", "wipe", "membership-change", "transfer", "compaction", "snapshot-failure", "give-up",
+}
+
+// String lists the kinds, separated by commas.
+func (f Faults) String() string {
+	var names []string
+	for i, name := range faultNames {
+		if f&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, ",")
+}
+
+// ParseFaults reads what String writes.
+func ParseFaults(s string) (Faults, error) {
+	var f Faults
+next:
+	for _, word := range strings.FieldsFunc(s, func(r rune) bool { return r == ',' }) {
+		for i, name := range faultNames {
+			if name == word {
+				f |= 1 << i
+				continue next
+			}
+		}
+		return 0, fmt.Errorf("unknown kind of fault %q: the kinds are %s", word, AllFaults)
+	}
+	return f, nil
+}
+
+// plan is what a seed draws once for its world.
+type plan struct {
+	voters, spares, clients, keys int
+	bootIndex                     uint64 // of the state that the first members start from
+
+	tick                          time.Duration
+	electionTicks, heartbeatTicks int
+	maxAppendBytes                int
+	maxInflightMessages           int
+	maxInflightBytes              int
+	maxUncommittedBytes           int
+	maxApplyBytes                 int
+	maxPendingReads               int
+
+	latencyLow, latencyHigh time.Duration // of a message
+	syncLow, syncHigh       time.Duration // of a disk
+	applyHigh               time.Duration // of a batch of entries
+	batching                time.Duration // inputs of this long share one set of effects; zero: each has its own
+	encode                  bool          // messages pass through their encoding
+	drift                   float64       // of clocks, as a fraction
+	think                   time.Duration // of a client between two operations
+	flush                   time.Duration // between two durable states of the machine
+	compact                 time.Duration // between two compactions
+	keepEntries             int           // behind a compaction
+
+	// mean times between two faults of a kind
+	partition, leaky, crash, powerLoss, pause, jump, wipe, change, transfer time.Duration
+}
+
+func drawPlan(r *random) plan {
+	voters := [...]int{1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5, 7}
+	p := plan{
+		voters: voters[r.n(len(voters))], spares: r.span(1, 3), clients: r.span(3, 9), keys: r.span(3, 12),
+		bootIndex: uint64(r.n(2)),
+		tick:      r.between(40*time.Millisecond, 100*time.Millisecond),
+
+		electionTicks: r.span(5, 10), heartbeatTicks: r.span(1, 2),
+		maxAppendBytes:      []int{0, 64, 256, 1024}[r.n(4)],
+		maxInflightMessages: []int{0, 1, 4, 16}[r.n(4)],
+		maxInflightBytes:    []int{0, 256, 4096}[r.n(3)],
+		maxUncommittedBytes: []int{0, 512, 4096}[r.n(3)],
+		maxApplyBytes:       []int{0, 1, 200, 2000}[r.n(4)],
+		maxPendingReads:     []int{0, 2, 8}[r.n(3)],
+
+		syncLow: 100 * time.Microsecond, syncHigh: r.between(time.Millisecond, 100*time.Millisecond),
+		applyHigh: r.between(time.Millisecond, 20*time.Millisecond),
+		encode:    r.chance(0.2),
+		drift:     float64(r.n(20)) / 100,
+		think:     r.between(5*time.Millisecond, 150*time.Millisecond),
+		flush:     r.between(300*time.Millisecond, 3*time.Second),
+		compact:   r.between(time.Second, 8*time.Second), keepEntries: r.n(20),
+
+		partition: r.between(2*time.Second, 12*time.Second), leaky: r.between(4*time.Second, 20*time.Second),
+		crash: r.between(2*time.Second, 15*time.Second), powerLoss: r.between(3*time.Second, 30*time.Second),
+		pause: r.between(2*time.Second, 15*time.Second), jump: r.between(4*time.Second, 20*time.Second),
+		wipe: r.between(8*time.Second, 40*time.Second), change: r.between(300*time.Millisecond, 3*time.Second),
+		transfer: r.between(2*time.Second, 12*time.Second),
+	}
+	p.latencyLow = r.between(200*time.Microsecond, 2*time.Millisecond)
+	p.latencyHigh = p.latencyLow + r.between(0, 20*time.Millisecond)
+	if r.chance(0.5) {
+		p.batching = 2 * time.Millisecond
+	}
+	return p
+}

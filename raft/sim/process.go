@@ -1,0 +1,200 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// process is one run of a member's program: what is lost when it ends is here.
+type process struct {
+	w      *world
+	m      *member
+	host   *host
+	random *random
+	core   *raft.Core
+	dead   bool
+
+	pausedUntil time.Duration
+	tickEvery   time.Duration
+	pumping     bool
+
+	stores  []*raft.StoreRequest
+	storing bool
+
+	machine  *machine
+	toApply  []raft.Entry
+	applying bool
+	flushing bool
+	staged   []*machine
+
+	proposals map[raft.Index]waitingProposal
+	asked     map[uint64]*waitingRead // reads that the core was asked for
+	ready     []*waitingRead          // reads that wait for the machine
+
+	seen seen
+}
+
+// boot starts the program on a host, from what its disk holds.
+func (h *host) boot(w *world) {
+	h.down = false
+	m := h.member
+	if m == nil || h.proc != nil {
+		return
+	}
+	p := &process{
+		w: w, m: m, host: h, random: h.random.child(uint64(w.now)),
+		proposals: map[raft.Index]waitingProposal{}, asked: map[uint64]*waitingRead{},
+	}
+	p.tickEvery = w.plan.tick
+	if w.allows(ClockDrift) {
+		p.tickEvery += time.Duration(float64(w.plan.tick) * w.plan.drift * float64(p.random.span(-100, 100)) / 100)
+	}
+	m.disk.sync()
+	log, state := &m.disk.durable, m.durable
+	if !log.has(state.position()) {
+		// The program ended between the installation of a snapshot and the restart of the log behind it.
+		if state.position() != m.installed {
+			fail("the machine is never ahead of the log", "member %s has applied %v durably, its log is %v..%v", m.id, state.position(), log.start, log.last())
+		}
+		log.restart(state.position())
+		w.coverage.HalfInstalls++
+	}
+	p.machine = state.clone()
+	core, err := raft.New(p.config(), raft.Initial{
+		HardState: log.hard, Applied: state.meta, LogStart: log.start, Entries: slices.Clone(log.entries),
+	})
+	if err != nil {
+		fail("restart", "member %s: %v", m.id, err)
+	}
+	p.core, h.proc = core, p
+	m.shadow.load(log, state.meta)
+	w.oracle.booted(p)
+	w.trace(p, "started: vote %s, log %v..%v, applied %d", log.hard.Vote, log.start, log.last(), state.meta.Index)
+	w.coverage.Boots++
+	w.after(p.random.between(0, p.tickEvery), p.tick)
+	w.every(p.random, w.plan.flush, p.flush)
+	w.every(p.random, w.plan.compact, p.compact)
+	p.stepped()
+}
+
+func (p *process) config() raft.Config {
+	plan := &p.w.plan
+	return raft.Config{
+		ID: p.m.id, ElectionTicks: plan.electionTicks, HeartbeatTicks: plan.heartbeatTicks, Random: p.random.n,
+		MaxAppendBytes: plan.maxAppendBytes, MaxInflightMessages: plan.maxInflightMessages,
+		MaxInflightBytes: plan.maxInflightBytes, MaxUncommittedBytes: plan.maxUncommittedBytes,
+		MaxApplyBytes: plan.maxApplyBytes, MaxPendingReads: plan.maxPendingReads,
+	}
+}
+
+// kill ends the program. What it handed to the operating system stays.
+func (h *host) kill() {
+	if h.proc == nil {
+		return
+	}
+	h.proc.w.trace(h.proc, "killed")
+	h.proc.dead = true
+	h.proc = nil
+}
+
+// whenRunning runs f now, or when the pause ends, or never if the program is gone by then.
+func (p *process) whenRunning(f func()) {
+	switch {
+	case p.dead:
+	case p.w.now < p.pausedUntil:
+		p.w.queue.push(p.pausedUntil, func() { p.whenRunning(f) })
+	default:
+		f()
+	}
+}
+
+func (p *process) tick() {
+	if p.dead {
+		return
+	}
+	// A paused program misses its ticks.
+	if p.w.now >= p.pausedUntil {
+		p.core.Tick()
+		p.stepped()
+	}
+	p.w.after(p.tickEvery, p.tick)
+}
+
+func (p *process) receive(m raft.Message) {
+	if p.w.opts.Trace != nil {
+		p.w.trace(p, "<- %s", describe(m))
+	}
+	p.w.hash.mix(uint64(p.w.now), uint64(m.Type), uint64(m.To))
+	if err := p.core.Step(m); err != nil {
+		fail("messages are understood", "member %s: %s: %v", p.m.id, describe(m), err)
+	}
+	p.stepped()
+}
+
+// stepped follows every input of the core: it sees to the effects, now or together with those of the next inputs.
+func (p *process) stepped() {
+	p.w.oracle.stepped(p)
+	if p.w.plan.batching == 0 {
+		p.pump()
+		return
+	}
+	if p.pumping {
+		return
+	}
+	p.pumping = true
+	p.w.after(p.random.between(0, p.w.plan.batching), func() {
+		p.whenRunning(func() {
+			p.pumping = false
+			p.pump()
+		})
+	})
+}
+
+func (p *process) pump() {
+	eff := p.core.TakeEffects()
+	for _, t := range eff.Transitions {
+		p.w.transition(p, t)
+	}
+	if eff.Store != nil {
+		p.w.oracle.offered(p, eff.Store)
+		p.stores = append(p.stores, eff.Store)
+	}
+	p.w.oracle.tookEffects(p)
+	for _, m := range eff.Messages {
+		p.w.oracle.leaves(p, m)
+		if p.w.opts.Trace != nil {
+			p.w.trace(p, "-> %s", describe(m))
+		}
+		p.w.net.send(p, m)
+	}
+	if len(eff.Committed) > 0 {
+		p.w.oracle.handedOut(p, eff.Committed)
+		p.toApply = append(p.toApply, eff.Committed...)
+	}
+	for _, r := range eff.Reads {
+		p.readConfirmed(r)
+	}
+	for _, id := range eff.FailedReads {
+		p.readFailed(id)
+	}
+	for _, to := range eff.SendSnapshots {
+		p.streamSnapshot(to)
+	}
+	p.store()
+	p.applySome()
+}
+
+func (w *world) transition(p *process, t raft.Transition) {
+	if w.opts.Trace != nil {
+		w.trace(p, "role %s -> %s in term %d: %s", t.From, t.To, t.Term, t.Trigger)
+	}
+	w.hash.mix(uint64(w.now), uint64(p.m.id), uint64(t.From), uint64(t.To), uint64(t.Term))
+	switch t.To {
+	case raft.RoleLeader:
+		w.coverage.Elections++
+	case raft.RoleCandidate:
+		w.coverage.Campaigns++
+	}
+}

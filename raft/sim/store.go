@@ -1,0 +1,193 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// store writes and syncs all requests that wait, as one batch, and reports the last of them some time after it is
+// durable. Meanwhile the core makes new requests, and may cut off what the batch holds.
+func (p *process) store() {
+	if p.storing || len(p.stores) == 0 {
+		return
+	}
+	p.storing = true
+	batch := p.stores
+	p.stores = nil
+	m, w := p.m, p.w
+	for _, r := range batch {
+		m.disk.write(r, w.opts.mutant == forgetHardState)
+	}
+	took := p.random.between(w.plan.syncLow, w.plan.syncHigh)
+	if w.allows(SlowDisk) && p.random.chance(0.01) {
+		took += p.random.between(50*time.Millisecond, time.Second)
+		w.coverage.DiskStalls++
+	}
+	done := batch[len(batch)-1].Done()
+	if w.opts.mutant == ackBeforeSync {
+		w.after(0, func() { p.stored(done) })
+	}
+	// Not even a paused program stops a disk that is at work.
+	w.after(took/2, func() {
+		if p.dead {
+			return
+		}
+		for _, r := range batch {
+			if r.Snapshot != nil {
+				p.install(*r.Snapshot)
+			}
+		}
+		w.after(took/2, func() {
+			if p.dead {
+				return
+			}
+			m.disk.sync()
+			w.oracle.synced(m)
+			w.after(p.random.between(0, time.Millisecond), func() {
+				p.whenRunning(func() {
+					p.storing = false
+					if w.opts.mutant != ackBeforeSync {
+						p.stored(done)
+					}
+					p.store()
+				})
+			})
+		})
+	})
+}
+
+func (p *process) stored(done raft.Stored) {
+	if p.dead {
+		return
+	}
+	if done.Last.Index > 0 && !p.m.shadow.has(done.Last) {
+		p.w.coverage.StaleCompletions++
+	}
+	p.w.trace(p, "stored: request %d, log to %v", done.Seq, done.Last)
+	p.core.Stored(done)
+	p.stepped()
+}
+
+// install puts a staged snapshot in force, durably and at once, as the log's restart behind it is still to come.
+func (p *process) install(meta raft.SnapshotMeta) {
+	for _, s := range p.staged {
+		if s.meta.Index != meta.Index || s.meta.Term != meta.Term {
+			continue
+		}
+		if meta.Index > p.machine.meta.Index {
+			p.machine = s.clone()
+			if p.w.opts.mutant == forgetMembership {
+				p.machine.meta.Membership = p.m.durable.meta.Membership
+			}
+			p.m.durable = p.machine.clone()
+			p.m.installed = p.machine.position()
+		}
+		p.w.oracle.appliedTo(p.m, p.machine)
+		p.w.coverage.SnapshotsInstalled++
+		p.w.trace(p, "snapshot at %d installed", meta.Index)
+		p.dropProposals(meta.Index)
+		p.w.hash.mix(uint64(p.w.now), uint64(p.m.id), uint64(meta.Index))
+		p.answerReads()
+		return
+	}
+	if p.m.durable.meta.Index < meta.Index {
+		fail("snapshots", "member %s is to install the snapshot at %d, which was never staged", p.m.id, meta.Index)
+	}
+}
+
+// flush makes the machine's state of now durable a little later.
+func (p *process) flush() bool {
+	if p.dead {
+		return false
+	}
+	if p.flushing || p.machine.meta.Index == p.m.durable.meta.Index {
+		return true
+	}
+	p.flushing = true
+	state := p.machine.clone()
+	p.w.after(p.random.between(time.Millisecond, 30*time.Millisecond), func() {
+		if p.dead {
+			return
+		}
+		p.flushing = false
+		if state.meta.Index > p.m.durable.meta.Index {
+			p.m.durable = state
+			p.w.oracle.flushed(p.m)
+		}
+	})
+	return true
+}
+
+// compact cuts the log behind what the machine holds durably, but for some entries for followers that are late.
+func (p *process) compact() bool {
+	if p.dead {
+		return false
+	}
+	if !p.w.allows(Compaction) || p.w.now < p.pausedUntil {
+		return true
+	}
+	keep := raft.Index(p.random.n(p.w.plan.keepEntries + 1))
+	index := p.m.durable.meta.Index
+	if index < keep || index-keep <= p.core.LogStart().Index {
+		return true
+	}
+	index -= keep
+	p.w.trace(p, "compacts the log to %d", index)
+	p.core.Compact(index)
+	p.m.disk.durable.cut(index)
+	p.w.coverage.Compactions++
+	p.stepped()
+	return true
+}
+
+// streamSnapshot sends the durable state to a member. It takes a while, and fails if either end or the way between
+// them does.
+func (p *process) streamSnapshot(to raft.NodeID) {
+	w := p.w
+	state := p.m.durable
+	w.trace(p, "streams snapshot at %d to %s", state.meta.Index, to)
+	m := raft.Message{
+		Type: raft.MsgSnapshot, From: p.m.id, To: to, Term: p.core.Term(),
+		Index: state.meta.Index, LogTerm: state.meta.Term, Snapshot: &state.meta,
+	}
+	var receiver *process
+	chunks := p.random.span(1, 8)
+	finish := func(ok bool) {
+		w.trace(p, "snapshot at %d to %s ended, ok=%t", state.meta.Index, to, ok)
+		if ok {
+			w.coverage.SnapshotsSent++
+		} else {
+			w.coverage.SnapshotsFailed++
+		}
+		p.whenRunning(func() {
+			p.core.SnapshotSent(to, state.meta, ok)
+			p.stepped()
+		})
+	}
+	var chunk func()
+	chunk = func() {
+		if p.dead {
+			return
+		}
+		target := w.members[to]
+		up := target != nil && target.host != nil && target.host.proc != nil && w.net.reachable(p.host.slot, target.host.slot)
+		broken := w.allows(SnapshotFailure) && p.random.chance(0.03)
+		if !up || broken || (receiver != nil && receiver != target.host.proc) {
+			finish(false)
+			return
+		}
+		receiver = target.host.proc
+		chunks--
+		if chunks > 0 {
+			w.after(w.net.latency(), chunk)
+			return
+		}
+		receiver.whenRunning(func() {
+			receiver.staged = append(receiver.staged[max(0, len(receiver.staged)-3):], state)
+			receiver.receive(m)
+		})
+		w.after(w.net.latency(), func() { finish(true) })
+	}
+	w.after(w.net.latency(), chunk)
+}

@@ -1,0 +1,232 @@
+package sim
+
+import (
+	"fmt"
+	"io"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// Options choose a run.
+type Options struct {
+	Seed uint64
+	// Duration is how long faults go on, in virtual time. The liveness phase comes after it.
+	Duration time.Duration
+	// Without are kinds of faults that are left out.
+	Without Faults
+	// Trace takes a readable account of all that happens, if it is not nil.
+	Trace io.Writer
+
+	mutant mutant
+}
+
+// Violation says which promise was broken, and how.
+type Violation struct {
+	Property string
+	Detail   string
+	// At is the virtual time.
+	At time.Duration
+	// Stack is set when the core stopped on an invariant of its own.
+	Stack string
+}
+
+func (v *Violation) Error() string {
+	return fmt.Sprintf("%s broken at %s: %s%s", v.Property, v.At, v.Detail, v.Stack)
+}
+
+// Result is what came of a run.
+type Result struct {
+	Seed uint64
+	// Hash is the same for two runs of one seed and build.
+	Hash      uint64
+	Violation *Violation
+	Coverage  Coverage
+	// Virtual is how much time passed in the world.
+	Virtual time.Duration
+	// Events is how many things happened.
+	Events uint64
+}
+
+// fail ends the run: a promise is broken.
+func fail(property, format string, args ...any) {
+	panic(&Violation{Property: property, Detail: fmt.Sprintf(format, args...)})
+}
+
+// world is one cluster with all that surrounds it.
+type world struct {
+	opts    Options
+	plan    plan
+	root    random
+	now     time.Duration
+	queue   queue
+	hash    hash
+	events  uint64
+	healing bool
+	done    bool
+
+	hosts   []*host
+	members map[raft.NodeID]*member // for lookup; ordered has them in the order of their making
+	ordered []*member
+
+	net      network
+	oracle   oracle
+	clients  []*client
+	operator operator
+	history  history
+	nextRead uint64
+	nextInc  raft.Incarnation
+	coverage Coverage
+}
+
+// host is a machine with a disk that holds the data directory of at most one member at a time.
+type host struct {
+	slot        int
+	incarnation raft.Incarnation
+	member      *member // nil while the directory is empty
+	proc        *process
+	down        bool
+	random      *random
+}
+
+// member is one ID: one incarnation of one data directory. What survives a crash is here.
+type member struct {
+	id      raft.NodeID
+	host    *host // nil when the directory was wiped or set aside
+	disk    disk
+	durable *machine // the state machine that survives a power loss
+	// installed is where the durable machine comes from if that was a snapshot whose log may not have followed yet.
+	installed raft.Position
+	shadow    shadow
+	lost      bool // wiped while it was a member
+	removed   bool
+}
+
+// Run runs one seed to its end, or to the first broken promise.
+func Run(opts Options) (res Result) {
+	w := &world{opts: opts, hash: newHash(), root: random{opts.Seed}, members: map[raft.NodeID]*member{}}
+	defer func() {
+		res = Result{
+			Seed: opts.Seed, Hash: uint64(w.hash), Coverage: w.coverage, Virtual: w.now, Events: w.events,
+			Violation: w.violation(recover()),
+		}
+		if res.Violation != nil && opts.Trace != nil {
+			_, _ = fmt.Fprintf(opts.Trace, "%12s VIOLATION %v\n", w.clock(), res.Violation)
+		}
+	}()
+	w.build()
+	for !w.done {
+		e, ok := w.queue.pop()
+		if !ok {
+			fail("simulation", "nothing is left to happen")
+		}
+		w.now = e.at
+		w.events++
+		e.run()
+	}
+	w.history.check()
+	return res
+}
+
+func (w *world) violation(cause any) *Violation {
+	switch x := cause.(type) {
+	case nil:
+		return nil
+	case *Violation:
+		x.At = w.now
+		return x
+	default:
+		v := &Violation{Property: "an invariant of the core", Detail: fmt.Sprint(x), At: w.now}
+		if w.opts.Trace != nil || !strings.HasPrefix(v.Detail, "raft: ") {
+			v.Stack = "\n" + string(debug.Stack())
+		}
+		return v
+	}
+}
+
+const (
+	labelPlan = iota
+	labelNetwork
+	labelOperator
+	labelNemesis // and the kinds of faults behind it
+	labelClient  = 100
+	labelHost    = 1000
+)
+
+func (w *world) build() {
+	w.plan = drawPlan(w.root.child(labelPlan))
+	w.trace(nil, "plan %+v", w.plan)
+	w.net = newNetwork(w, w.plan.voters+w.plan.spares)
+	w.oracle = newOracle(w)
+	var first []raft.Member
+	for slot := range w.plan.voters + w.plan.spares {
+		h := &host{slot: slot, random: w.root.child(labelHost + uint64(slot))}
+		w.freshDirectory(h)
+		w.hosts = append(w.hosts, h)
+		if slot < w.plan.voters {
+			first = append(first, raft.Member{ID: raft.NodeID(slot + 1), Incarnation: h.incarnation, Name: fmt.Sprintf("host-%d", slot)})
+		}
+	}
+	membership := raft.NewMembership(first...)
+	membership.Index = raft.Index(w.plan.bootIndex)
+	// A cluster starts from a state at index 0, or at index 1 as one that was restored does.
+	meta := raft.SnapshotMeta{Index: raft.Index(w.plan.bootIndex), Term: raft.Term(w.plan.bootIndex), Membership: membership}
+	w.oracle.boot(meta)
+	for _, x := range first {
+		h := w.hosts[x.ID-1]
+		w.found(x.ID, h, newMachine(meta, w.plan.keys))
+		w.after(h.random.between(0, 300*time.Millisecond), func() { h.boot(w) })
+	}
+	for i := range w.plan.clients {
+		w.clients = append(w.clients, newClient(w, i))
+	}
+	w.operator.start(w)
+	w.startNemesis()
+	w.queue.push(w.opts.Duration, w.startLiveness)
+}
+
+// found puts a new member on a host's empty directory.
+func (w *world) found(id raft.NodeID, h *host, state *machine) *member {
+	m := &member{id: id, host: h, durable: state}
+	m.disk.durable.start = state.position()
+	h.member = m
+	w.members[id] = m
+	w.ordered = append(w.ordered, m)
+	return m
+}
+
+// freshDirectory empties a host's disk: it draws a new incarnation and waits to be added.
+func (w *world) freshDirectory(h *host) {
+	w.nextInc++
+	h.incarnation = w.nextInc
+	h.member = nil
+}
+
+func (w *world) after(d time.Duration, run func()) { w.queue.push(w.now+d, run) }
+
+// every runs f again and again, a random time around mean apart, until it returns false.
+func (w *world) every(r *random, mean time.Duration, f func() bool) {
+	w.after(r.around(mean), func() {
+		if f() {
+			w.every(r, mean, f)
+		}
+	})
+}
+
+func (w *world) allows(f Faults) bool { return !w.healing && w.opts.Without&f == 0 }
+
+func (w *world) clock() string { return fmt.Sprintf("%.6fs", w.now.Seconds()) }
+
+// trace writes one line of the account of what happens.
+func (w *world) trace(p *process, format string, args ...any) {
+	if w.opts.Trace == nil {
+		return
+	}
+	who := "[world]"
+	if p != nil {
+		who = fmt.Sprintf("[node %s | term %d | %s]", p.m.id, p.core.Term(), strings.ToUpper(p.core.Role().String()))
+	}
+	_, _ = fmt.Fprintf(w.opts.Trace, "%12s %s %s\n", w.clock(), who, fmt.Sprintf(format, args...))
+}
