@@ -12,8 +12,13 @@ const (
 	DefaultMaxTxnOps     = 128
 )
 
-// MaxTxnDepth bounds the nesting of transactions; deeper ones are malformed.
-const MaxTxnDepth = 8
+// MaxKeyBytes, MaxCommandOps and MaxTxnDepth are bounds of the format, far above the limits of the front ends: a command
+// that is past them is malformed.
+const (
+	MaxKeyBytes   = 15 << 10
+	MaxCommandOps = 4096 // compares and operations together, nested ones included
+	MaxTxnDepth   = 8
+)
 
 // MaxTxnReadBytes bounds what the ranges and previous values of one transaction return together; what is
 // beyond it is left out and RangeResult.More or OpResult.PrevTruncated is set.
@@ -71,7 +76,8 @@ const (
 	Greater  Relation = 4
 )
 
-// Compare is one condition; over a range it must hold for every key that exists in it.
+// Compare is one condition. Over a range it must hold for every key that exists in it; if none does, it is
+// taken of a key that does not exist.
 type Compare struct {
 	Keys     KeyRange
 	Target   CompareTarget

@@ -129,6 +129,8 @@ func DecodeCommand(data []byte) (Command, error) {
 type decoder struct {
 	data   []byte
 	failed bool
+	// ops counts the compares and operations of a command.
+	ops int
 }
 
 func (d *decoder) uvarint() uint64 {
@@ -174,10 +176,23 @@ func (d *decoder) count(least int) int {
 		d.failed = true
 		return 0
 	}
+	if d.ops += int(n); d.ops > MaxCommandOps {
+		d.failed = true
+		return 0
+	}
 	return int(n)
 }
 
-func (d *decoder) keyRange() KeyRange { return KeyRange{Start: d.bytes(), End: d.bytes()} }
+// key reads a byte string of at most MaxKeyBytes.
+func (d *decoder) key() []byte {
+	k := d.bytes()
+	if len(k) > MaxKeyBytes {
+		d.failed = true
+	}
+	return k
+}
+
+func (d *decoder) keyRange() KeyRange { return KeyRange{Start: d.key(), End: d.key()} }
 
 func (d *decoder) txn(depth int) *Txn {
 	const leastCompareBytes, leastOpBytes = 6, 4
@@ -223,7 +238,7 @@ func (d *decoder) op(op *Op, depth int) {
 	switch op.Kind {
 	case OpPut:
 		allowed = opPrevKV
-		op.Keys.Start = d.bytes()
+		op.Keys.Start = d.key()
 		op.Value = d.bytes()
 		op.Lease = int64(d.uvarint())
 	case OpDelete:

@@ -32,6 +32,8 @@
 // Options.Synchronous there are no goroutines: the flush happens inside Apply and FlushNow, which makes a simulation
 // deterministic.
 //
+// Snapshot, Stage and Install move the whole state; package kv/statemachine fits a Machine to the node's interface.
+//
 // What it does not promise: a Machine knows nothing of leaders or quorums. Whether a read is linearizable is decided by
 // whoever waits for the right applied index first.
 package kv

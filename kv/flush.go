@@ -1,0 +1,122 @@
+package kv
+
+import (
+	"github.com/raftkv/raftkv/kv/store"
+)
+
+// Flush asks that all that was applied becomes durable soon. It does not wait. A synchronous machine does it in
+// the next FlushNow.
+func (m *Machine) Flush() {
+	m.flushWanted.Store(true)
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// FlushNow makes all that was applied durable before it returns. A synchronous machine also takes one step of the
+// removal of compacted history.
+func (m *Machine) FlushNow() error {
+	m.maintenance.Lock()
+	defer m.maintenance.Unlock()
+	if err := m.flush(); err != nil || !m.options.Synchronous {
+		return err
+	}
+	_, err := m.compactStep()
+	return err
+}
+
+// maintain is the goroutine that flushes and compacts.
+func (m *Machine) maintain() {
+	defer close(m.stopped)
+	for {
+		select {
+		case <-m.stop:
+			return
+		case <-m.wake:
+		}
+		for more := true; more; {
+			select {
+			case <-m.stop:
+				return
+			default:
+			}
+			var err error
+			if more, err = m.maintainStep(); err != nil {
+				return // every later call is told.
+			}
+		}
+	}
+}
+
+// maintainStep flushes, if that was asked for, and takes one step of compaction.
+func (m *Machine) maintainStep() (more bool, err error) {
+	m.maintenance.Lock()
+	defer m.maintenance.Unlock()
+	if m.flushWanted.Swap(false) {
+		if err := m.flush(); err != nil {
+			return false, err
+		}
+	}
+	return m.compactStep()
+}
+
+// flush moves the overlay into the store, in one transaction with the applied index and the sessions (rule: the
+// applied index never says more or less than what is there). The caller holds maintenance.
+func (m *Machine) flush() error {
+	m.mu.Lock()
+	if err := m.unusable(); err != nil {
+		m.mu.Unlock()
+		return err
+	}
+	if m.current.meta.Index == m.header.logical.meta.Index {
+		m.mu.Unlock()
+		return nil
+	}
+	h := m.header
+	h.logical = m.current.logical
+	changes := m.sessions.Changes()
+	frozen, s := m.current.active, m.current.store
+	m.current.frozen, m.current.active = frozen, newOverlay()
+	m.publish()
+	m.mu.Unlock()
+
+	var b store.Batch
+	frozen.flushTo(&b)
+	for _, r := range changes {
+		if r.Value == nil {
+			b.Delete(bucketSessions, r.Key)
+		} else {
+			b.Put(bucketSessions, r.Key, seal(r.Key, r.Value))
+		}
+	}
+	err := h.put(&b)
+	if err == nil {
+		err = s.Commit(&b)
+	}
+	if err != nil {
+		return m.fail(err)
+	}
+	m.header = h
+
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.current.frozen = nil
+	m.publish()
+	m.durable.Store(uint64(h.logical.meta.Index))
+	m.flushed.Broadcast()
+	return nil
+}
+
+// flushTo adds the overlay to a batch, each bucket in the order of its keys, which the store takes best.
+func (o *overlay) flushTo(b *store.Batch) {
+	for n := o.head.next[0].Load(); n != nil; n = n.next[0].Load() {
+		k := make([]byte, 0, len(n.key)+2+revisionBytes)
+		k = appendIndexKey(k, n.key, n.mod)
+		b.Put(bucketIndex, k, encodeIndex(k, &n.version))
+	}
+	for _, n := range o.order {
+		k := appendRecordKey(make([]byte, 0, recordKeyBytes), n.mod, n.sub)
+		b.Put(bucketRecords, k, encodeRecord(k, n.key, &n.version))
+	}
+}

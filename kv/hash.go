@@ -1,0 +1,111 @@
+package kv
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+
+	"hash/fnv"
+
+	"github.com/raftkv/raftkv/kv/store"
+	"github.com/raftkv/raftkv/raft"
+)
+
+// HashResult is a checksum of the logical state at an applied index. Members that applied the same entries have the
+// same one, whatever each has flushed or removed.
+type HashResult struct {
+	Hash     uint64
+	Revision uint64
+	Applied  raft.Index
+}
+
+// Hash reads everything. It is meant for comparing members now and then, not for every request.
+func (m *Machine) Hash(ctx context.Context) (HashResult, error) {
+	for {
+		s := m.published.Load()
+		sum, err := m.hashState(ctx, s)
+		now := m.published.Load()
+		if errors.Is(err, store.ErrClosed) && now.store == s.store {
+			return HashResult{}, ErrClosed
+		}
+		// History that is given up while it is read may or may not have been seen: begin again.
+		if now.store == s.store && now.compacted == s.compacted {
+			return HashResult{Hash: sum, Revision: s.revision, Applied: s.meta.Index}, err
+		}
+	}
+}
+
+func (m *Machine) hashState(ctx context.Context, s *state) (uint64, error) {
+	v := &view{state: s, revision: s.compacted}
+	if err := v.open(); err != nil {
+		return 0, err
+	}
+	sum, err := hashView(ctx, v)
+	return sum, errors.Join(err, v.close())
+}
+
+// hashView sums a hash of every version that is kept, in whatever order, and of all the rest of the state.
+func hashView(ctx context.Context, v *view) (uint64, error) {
+	s := v.state
+	logical, err := s.encode()
+	if err != nil {
+		return 0, err
+	}
+	sum := hashBytes(logical) + s.sessions
+	stored, _, err := readHeader(v.stored)
+	if err != nil {
+		return 0, err
+	}
+	add := func(key []byte, at *version) error {
+		if at.mod <= s.compacted {
+			kept, err := v.get(key, false)
+			if err != nil {
+				return err
+			}
+			if kept.mod != at.mod || kept.deleted {
+				return nil
+			}
+		}
+		where := appendRecordKey(nil, at.mod, at.sub)
+		sum += hashBytes(where, encodeRecord(where, key, at))
+		return nil
+	}
+	it := v.stored.Iterate(bucketRecords)
+	n := 0
+	for k, data := it.First(); k != nil; k, data = it.Next() {
+		key, at, err := decodeRecord(k, data)
+		if err != nil {
+			return 0, err
+		}
+		if at.mod > s.revision {
+			break
+		}
+		if err := add(key, &at); err != nil {
+			return 0, err
+		}
+		if n++; n%keysPerView == 0 && ctx.Err() != nil {
+			return 0, ctx.Err()
+		}
+	}
+	// What the store's view has too is counted there.
+	for _, o := range v.overlays() {
+		for n := o.head.next[0].Load(); n != nil; n = n.next[0].Load() {
+			if n.mod <= stored.logical.revision || n.mod > s.revision {
+				continue
+			}
+			if err := add(n.key, &n.version); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return sum, nil
+}
+
+func hashBytes(parts ...[]byte) uint64 {
+	h := fnv.New64a()
+	for _, p := range parts {
+		_, _ = h.Write(binary.AppendUvarint(nil, uint64(len(p))))
+		_, _ = h.Write(p)
+	}
+	return h.Sum64()
+}

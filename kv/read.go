@@ -1,0 +1,155 @@
+package kv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+
+	"github.com/raftkv/raftkv/kv/store"
+)
+
+// keysPerView bounds the life of a view of the store: a longer range goes on in a new one.
+const keysPerView = 8192
+
+// GetResult is the answer to Get.
+type GetResult struct {
+	KeyValue
+	// Found tells whether the key exists at the revision; KeyValue is zero if not.
+	Found bool
+	// Revision is the latest revision of the store when the key was read, whatever revision was read at.
+	Revision uint64
+}
+
+// Get reads one key at a revision; zero means the latest. Errors: ErrFutureRevision, ErrCompacted, *CorruptError.
+func (m *Machine) Get(ctx context.Context, key []byte, revision uint64) (GetResult, error) {
+	var out GetResult
+	err := m.read(ctx, revision, func(v *view) error {
+		found, err := v.get(key, true)
+		if err != nil {
+			return err
+		}
+		out = GetResult{Revision: v.state.revision}
+		if found.exists() {
+			if v.stored != nil {
+				found.value = bytes.Clone(found.value)
+			}
+			out.Found, out.KeyValue = true, found.keyValue(key)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// Range reads the keys of a range in their order. Errors: ErrFutureRevision, ErrCompacted, *CorruptError, or the context's.
+func (m *Machine) Range(ctx context.Context, r RangeRequest) (RangeResult, error) {
+	c := collector{request: r, mostBytes: m.options.MaxResultBytes}
+	from, at := r.Keys.Start, r.Revision
+	for first := true; ; first = false {
+		before := c
+		err := m.read(ctx, at, func(v *view) error {
+			c = before
+			if first {
+				// All views of this range read at the revision of the first.
+				at, c.result.Revision = v.revision, v.state.revision
+			}
+			return c.collect(v, from, ctx)
+		})
+		if err != nil {
+			return RangeResult{}, err
+		}
+		if c.resume == nil {
+			return c.result, nil
+		}
+		from = c.resume
+	}
+}
+
+// read calls f with a view at the revision. It begins again when the store is replaced or compacted under it; f must
+// then forget what it did.
+func (m *Machine) read(ctx context.Context, revision uint64, f func(v *view) error) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		s := m.published.Load()
+		if err := checkRevision(revision, s.revision, s.compacted); err != nil {
+			return err
+		}
+		v := view{state: s, revision: revision}
+		if revision == 0 {
+			v.revision = s.revision
+		}
+		err := f(&v)
+		stored := v.stored != nil
+		err = errors.Join(err, v.close())
+		now := m.published.Load()
+		switch {
+		case errors.Is(err, store.ErrClosed) && now.store != s.store:
+			continue // Install replaced the store.
+		case errors.Is(err, store.ErrClosed):
+			return ErrClosed
+		case stored && now.compacted > v.revision && revision != 0:
+			// The view of the store is younger than s: history that f needed may have been missing from it.
+			return ErrCompacted
+		case stored && now.compacted > v.revision:
+			continue
+		}
+		return err
+	}
+}
+
+// collector gathers the result of a range from one or more views.
+type collector struct {
+	request   RangeRequest
+	mostBytes int
+	result    RangeResult
+	bytes     int
+	// resume is the key to go on from in a new view, nil when the range is complete.
+	resume []byte
+}
+
+// collect reads on from a key. With a nil context it does not stop before the range is complete.
+func (c *collector) collect(v *view, from []byte, ctx context.Context) error {
+	c.resume = nil
+	scan, err := v.scan(c.request.Keys, from)
+	if err != nil {
+		return err
+	}
+	for n := 0; scan.valid(); n++ {
+		if ctx != nil && n == keysPerView {
+			c.resume = bytes.Clone(scan.key())
+			return ctx.Err()
+		}
+		done, err := c.take(scan)
+		if err != nil || done {
+			return err
+		}
+		if err := scan.next(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// take adds the key that the scan is at, and tells whether the rest does not matter.
+func (c *collector) take(scan *merged) (done bool, err error) {
+	counting := c.request.CountOnly || c.request.WithCount
+	if !c.request.CountOnly && !c.result.More {
+		items := len(c.result.Items)
+		full := c.request.Limit > 0 && items == c.request.Limit || items > 0 && c.bytes >= c.mostBytes
+		if full {
+			c.result.More = true
+		} else {
+			kv, err := scan.load(!c.request.KeysOnly)
+			if err != nil {
+				return false, err
+			}
+			c.bytes += len(kv.Key) + len(kv.Value)
+			c.result.Items = append(c.result.Items, kv)
+		}
+	}
+	if counting {
+		c.result.Count++
+	}
+	return c.result.More && !counting, nil
+}

@@ -1,0 +1,202 @@
+package kv
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"io"
+
+	"github.com/raftkv/raftkv/kv/store"
+	"github.com/raftkv/raftkv/raft"
+)
+
+// A snapshot is a stream of the logical content, not of a file, so that any store can read what any other wrote, and the
+// store that is made of it has no gaps. It is: magic, format u32; then chunks, each of length u32, CRC32C u32 and
+// that many bytes, whose first tells the kind: the header (once, first), records, the end (once, last). Integers are
+// big-endian. Records are bucket u8, key, value, length first as uvarints. The end carries the number of records and
+// the SHA-256 of all bytes before its chunk.
+
+const (
+	snapshotMagic  = "raftkvss"
+	snapshotFormat = 1
+
+	snapshotPreambleBytes = len(snapshotMagic) + 4
+	chunkHeaderBytes      = 8
+	// chunkBytes is the length at which a chunk of records is sent.
+	chunkBytes = 64 << 10
+	// maxChunkBytes bounds what a receiver believes: a chunk may hold one record of any size that the log takes.
+	maxChunkBytes = 256 << 20
+	endBytes      = 1 + 8 + sha256.Size
+)
+
+const (
+	chunkHeader  = 1
+	chunkRecords = 2
+	chunkEnd     = 3
+)
+
+// Snapshot is a durable state to be streamed. Until it is closed, the store cannot reuse the space that later writes free,
+// and Machine.Close waits.
+type Snapshot struct {
+	view   store.View
+	header header
+}
+
+// Snapshot flushes what was applied and opens a view of the store.
+func (m *Machine) Snapshot(ctx context.Context) (*Snapshot, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	m.maintenance.Lock()
+	defer m.maintenance.Unlock()
+	if err := m.flush(); err != nil {
+		return nil, err
+	}
+	view, err := m.published.Load().store.View()
+	if err != nil {
+		return nil, err
+	}
+	return &Snapshot{view: view, header: m.header}, nil
+}
+
+// Meta describes the state that the snapshot holds.
+func (s *Snapshot) Meta() raft.SnapshotMeta { return s.header.logical.meta }
+
+// Close closes the view. It may be called twice.
+func (s *Snapshot) Close() error {
+	if s.view == nil {
+		return nil
+	}
+	v := s.view
+	s.view = nil
+	return v.Close()
+}
+
+// WriteTo streams the snapshot. A record that does not match its checksum ends it with a *CorruptError.
+func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
+	if s.view == nil {
+		return 0, ErrClosed
+	}
+	c := &chunkWriter{w: w, sum: sha256.New()}
+	c.write(binary.BigEndian.AppendUint32([]byte(snapshotMagic), snapshotFormat))
+	head, err := s.header.appendChunk(nil)
+	if err != nil {
+		return c.written, err
+	}
+	c.chunk(head)
+	var records uint64
+	chunk := []byte{chunkRecords}
+	for _, bucket := range []store.Bucket{bucketIndex, bucketRecords, bucketSessions} {
+		it := s.view.Iterate(bucket)
+		for k, v := it.First(); k != nil && c.err == nil; k, v = it.Next() {
+			if err := verify(bucket, k, v); err != nil {
+				return c.written, err
+			}
+			chunk = append(chunk, byte(bucket))
+			chunk = appendBytes(chunk, k)
+			chunk = appendBytes(chunk, v)
+			records++
+			if len(chunk) >= chunkBytes {
+				c.chunk(chunk)
+				chunk = chunk[:1]
+			}
+		}
+	}
+	if len(chunk) > 1 {
+		c.chunk(chunk)
+	}
+	end := binary.BigEndian.AppendUint64([]byte{chunkEnd}, records)
+	c.chunk(c.sum.Sum(end))
+	if c.err != nil {
+		return c.written, fmt.Errorf("stream a snapshot: %w", c.err)
+	}
+	return c.written, nil
+}
+
+// verify checks a record's own checksum.
+func verify(bucket store.Bucket, k, v []byte) error {
+	var err error
+	switch bucket {
+	case bucketIndex:
+		_, _, err = decodeIndex(k, v)
+	case bucketRecords:
+		_, _, err = decodeRecord(k, v)
+	default:
+		if _, ok := unseal(k, v); !ok {
+			err = &CorruptError{What: "session record", Key: bytes.Clone(k), Reason: "the checksum does not match"}
+		}
+	}
+	return err
+}
+
+// appendChunk appends the header's chunk: cluster ID u64, scrub and state as they are stored, length first.
+func (h *header) appendChunk(b []byte) ([]byte, error) {
+	state, err := h.logical.encode()
+	if err != nil {
+		return nil, err
+	}
+	b = append(b, chunkHeader)
+	b = binary.BigEndian.AppendUint64(b, uint64(h.cluster))
+	b = appendBytes(b, h.scrub.encode())
+	return appendBytes(b, state), nil
+}
+
+func decodeHeaderChunk(body []byte) (header, error) {
+	var h header
+	if len(body) < 8 {
+		return h, errSnapshot("the header is too short")
+	}
+	h.cluster = raft.ClusterID(binary.BigEndian.Uint64(body))
+	d := decoder{data: body[8:]}
+	progress, state := d.bytes(), d.bytes()
+	if d.failed || len(d.data) != 0 {
+		return h, errSnapshot("the header cannot be decoded")
+	}
+	var err error
+	if h.logical, err = decodeLogical(state); err != nil {
+		return h, err
+	}
+	h.scrub, err = decodeScrub(progress)
+	return h, err
+}
+
+// chunkWriter keeps the first error and the checksum of all that was written.
+type chunkWriter struct {
+	w       io.Writer
+	sum     hash.Hash
+	written int64
+	err     error
+}
+
+func (c *chunkWriter) write(b []byte) {
+	if c.err != nil {
+		return
+	}
+	var n int
+	n, c.err = c.w.Write(b)
+	c.written += int64(n)
+	_, _ = c.sum.Write(b)
+}
+
+func (c *chunkWriter) chunk(body []byte) {
+	var h [chunkHeaderBytes]byte
+	binary.BigEndian.PutUint32(h[:], uint32(len(body)))
+	binary.BigEndian.PutUint32(h[4:], crc32.Checksum(body, castagnoli))
+	c.write(h[:])
+	c.write(body)
+}
+
+// SnapshotError says why the bytes of a snapshot are refused.
+type SnapshotError struct{ Reason string }
+
+func (e *SnapshotError) Error() string {
+	return "the snapshot is refused: " + e.Reason
+}
+
+func errSnapshot(format string, args ...any) error {
+	return &SnapshotError{Reason: fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,296 @@
+package kv
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/crc32"
+	"sync"
+
+	"github.com/raftkv/raftkv/kv/store"
+	"github.com/raftkv/raftkv/raft"
+)
+
+// stageBatchBytes is what is committed to a store that is being staged at once.
+const stageBatchBytes = 4 << 20
+
+// Stage takes the bytes of a snapshot, checks them as they come and makes a store of them.
+type Stage struct {
+	machine *Machine
+	meta    raft.SnapshotMeta
+	cluster raft.ClusterID
+
+	// mu guards the rest: a new Stage aborts this one, whoever is still writing to it.
+	mu      sync.Mutex
+	staging store.Staging
+	pending []byte // bytes that do not make a whole chunk yet
+	sum     hash.Hash
+	batch   store.Batch
+	records uint64
+	started bool // the preamble was seen
+	headed  bool // the header was seen
+	ended   bool // the end was seen
+	err     error
+}
+
+func stageName(meta raft.SnapshotMeta) string {
+	return fmt.Sprintf("snapshot-%016x-%016x", uint64(meta.Term), uint64(meta.Index))
+}
+
+func stageIndex(name string) (raft.Index, bool) {
+	var term, index uint64
+	n, err := fmt.Sscanf(name, "snapshot-%016x-%016x", &term, &index)
+	return raft.Index(index), n == 2 && err == nil
+}
+
+// discardStaged removes snapshots that the state has passed.
+func (m *Machine) discardStaged() error {
+	names, err := m.disk.Staged()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if index, ok := stageIndex(name); ok && index <= m.Applied().Index {
+			if err := m.disk.Discard(name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Stage returns where the bytes of an incoming snapshot go. Only one is written at a time: a new one aborts the one
+// before it.
+func (m *Machine) Stage(meta raft.SnapshotMeta) (*Stage, error) {
+	m.mu.Lock()
+	old, err, cluster := m.stage, m.unusable(), m.cluster
+	m.stage = nil
+	m.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	if old != nil {
+		if err := old.Abort(); err != nil {
+			return nil, err
+		}
+	}
+	if err := m.discardStaged(); err != nil {
+		return nil, err
+	}
+	staging, err := m.disk.Stage(stageName(meta))
+	if err != nil {
+		return nil, err
+	}
+	s := &Stage{machine: m, meta: meta, cluster: cluster, staging: staging, sum: sha256.New()}
+	m.mu.Lock()
+	m.stage = s
+	m.mu.Unlock()
+	return s, nil
+}
+
+// Write takes the next bytes. After an error the stage is of no use but to be aborted.
+func (s *Stage) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return 0, s.err
+	}
+	s.pending = append(s.pending, p...)
+	if s.err = s.parse(); s.err != nil {
+		return 0, s.err
+	}
+	return len(p), nil
+}
+
+// parse takes all whole chunks off the pending bytes.
+func (s *Stage) parse() error {
+	rest := s.pending
+	if !s.started && len(rest) >= snapshotPreambleBytes {
+		if string(rest[:len(snapshotMagic)]) != snapshotMagic {
+			return errSnapshot("it does not begin with %q", snapshotMagic)
+		}
+		if f := binary.BigEndian.Uint32(rest[len(snapshotMagic):]); f != snapshotFormat {
+			return errSnapshot("it has format %d, this build reads format %d", f, snapshotFormat)
+		}
+		_, _ = s.sum.Write(rest[:snapshotPreambleBytes])
+		rest = rest[snapshotPreambleBytes:]
+		s.started = true
+	}
+	for s.started && len(rest) >= chunkHeaderBytes {
+		n := binary.BigEndian.Uint32(rest)
+		if n == 0 || n > maxChunkBytes {
+			return errSnapshot("a chunk of %d bytes, the limit is %d", n, maxChunkBytes)
+		}
+		if len(rest) < chunkHeaderBytes+int(n) {
+			break
+		}
+		whole := rest[:chunkHeaderBytes+int(n)]
+		body := whole[chunkHeaderBytes:]
+		if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(whole[4:]) {
+			return errSnapshot("the checksum of a chunk does not match")
+		}
+		if err := s.chunk(body); err != nil {
+			return err
+		}
+		_, _ = s.sum.Write(whole)
+		rest = rest[len(whole):]
+	}
+	s.pending = append(s.pending[:0], rest...)
+	if s.ended && len(s.pending) > 0 {
+		return errSnapshot("there are bytes behind its end")
+	}
+	return nil
+}
+
+func (s *Stage) chunk(body []byte) error {
+	kind, body := body[0], body[1:]
+	switch {
+	case s.ended:
+		return errSnapshot("there is a chunk behind its end")
+	case (kind == chunkHeader) == s.headed:
+		return errSnapshot("the header is not the first chunk")
+	}
+	switch kind {
+	case chunkHeader:
+		return s.head(body)
+	case chunkRecords:
+		return s.take(body)
+	case chunkEnd:
+		if len(body) != endBytes-1 {
+			return errSnapshot("an end of %d bytes", len(body))
+		}
+		if n := binary.BigEndian.Uint64(body); n != s.records {
+			return errSnapshot("%d records came, it was sent with %d", s.records, n)
+		}
+		if !bytes.Equal(body[8:], s.sum.Sum(nil)) {
+			return errSnapshot("the checksum of the whole does not match")
+		}
+		s.ended = true
+		return nil
+	}
+	return errSnapshot("a chunk of the unknown kind %d", kind)
+}
+
+func (s *Stage) head(body []byte) error {
+	h, err := decodeHeaderChunk(body)
+	if err != nil {
+		return err
+	}
+	if s.cluster != 0 && h.cluster != 0 && h.cluster != s.cluster {
+		return &ClusterError{What: "the snapshot", Got: h.cluster, Want: s.cluster}
+	}
+	if h.cluster == 0 {
+		h.cluster = s.cluster
+	}
+	if got := h.logical.meta; got.Index != s.meta.Index || got.Term != s.meta.Term {
+		return errSnapshot("it holds index %d of term %d instead of index %d of term %d", got.Index, got.Term, s.meta.Index, s.meta.Term)
+	}
+	s.headed = true
+	return h.put(&s.batch)
+}
+
+func (s *Stage) take(body []byte) error {
+	// The batch keeps slices, and the body is part of a buffer that is used again.
+	d := decoder{data: bytes.Clone(body)}
+	for len(d.data) > 0 {
+		bucket := store.Bucket(d.byte())
+		k, v := d.bytes(), d.bytes()
+		if d.failed || len(k) == 0 || len(v) == 0 || bucket == bucketMeta || bucket > bucketSessions {
+			return errSnapshot("a record cannot be decoded")
+		}
+		s.batch.Put(bucket, k, v)
+		s.records++
+	}
+	if s.batch.Bytes() >= stageBatchBytes {
+		return s.flush()
+	}
+	return nil
+}
+
+func (s *Stage) flush() error {
+	if err := s.staging.Commit(&s.batch); err != nil {
+		return err
+	}
+	s.batch.Reset()
+	return nil
+}
+
+// Commit checks that all came, makes it durable and keeps it for Install.
+func (s *Stage) Commit() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err
+	}
+	if !s.ended {
+		return errSnapshot("its end is missing")
+	}
+	s.err = s.flush()
+	if s.err == nil {
+		s.err = s.staging.Finish()
+	}
+	if s.err != nil {
+		return s.err
+	}
+	s.err = ErrClosed
+	return nil
+}
+
+// Abort throws away what came. It does nothing after Commit.
+func (s *Stage) Abort() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.err = ErrClosed
+	s.pending = nil
+	s.batch = store.Batch{}
+	return s.staging.Abort()
+}
+
+// ErrNotStaged is returned by Install when the snapshot is neither staged nor in force: it has to be sent again.
+var ErrNotStaged = store.ErrNotStaged
+
+// Install puts a staged snapshot in force: its store replaces the one in force, in one rename. It may be repeated. It never
+// goes back: when the state is at meta.Index or later already, it only removes what is staged.
+func (m *Machine) Install(meta raft.SnapshotMeta) error {
+	m.maintenance.Lock()
+	defer m.maintenance.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.unusable(); err != nil {
+		return err
+	}
+	if m.current.meta.Index >= meta.Index {
+		return m.disk.Discard(stageName(meta))
+	}
+	old := m.current.store
+	s, err := m.disk.Adopt(stageName(meta))
+	if errors.Is(err, store.ErrNotStaged) {
+		return fmt.Errorf("install the snapshot of index %d: %w", meta.Index, err)
+	}
+	if err == nil {
+		err = m.load(s)
+	}
+	if err != nil {
+		return m.failLocked(fmt.Errorf("install the snapshot of index %d: %w", meta.Index, err))
+	}
+	m.retire(old)
+	m.flushed.Broadcast()
+	m.log.Info("a snapshot is in force", "index", meta.Index, "revision", m.current.revision)
+	return m.discardStaged()
+}
+
+// retire closes a store that was replaced, once its last view is closed; a synchronous machine does it in Close.
+func (m *Machine) retire(old store.Store) {
+	if m.options.Synchronous {
+		m.replaced = append(m.replaced, old)
+		return
+	}
+	m.retired.Go(func() {
+		if err := old.Close(); err != nil {
+			m.log.Warn("the store that a snapshot replaced did not close", "error", err)
+		}
+	})
+}

@@ -1,0 +1,127 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+type boltStore struct {
+	db      *bbolt.DB
+	appends []Bucket
+}
+
+func (s *boltStore) View() (View, error) {
+	tx, err := s.db.Begin(false)
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
+		return nil, ErrClosed
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open a view of %s: %w", s.db.Path(), err)
+	}
+	return &boltView{tx: tx}, nil
+}
+
+func (s *boltStore) Commit(b *Batch) error {
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		var buckets [Buckets]*bbolt.Bucket
+		for i := range buckets {
+			buckets[i] = tx.Bucket(bucketName(Bucket(i)))
+			if slices.Contains(s.appends, Bucket(i)) {
+				buckets[i].FillPercent = appendFillPercent
+			}
+		}
+		for i := range b.ops {
+			o := &b.ops[i]
+			var err error
+			if o.value == nil {
+				err = buckets[o.bucket].Delete(o.key)
+			} else {
+				err = buckets[o.bucket].Put(o.key, o.value)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
+		return ErrClosed
+	}
+	if err != nil {
+		return fmt.Errorf("commit to %s: %w", s.db.Path(), err)
+	}
+	return nil
+}
+
+func (s *boltStore) Stats() Stats {
+	var out Stats
+	_ = s.db.View(func(tx *bbolt.Tx) error {
+		out.FileBytes = tx.Size()
+		return nil
+	})
+	out.UsedBytes = out.FileBytes - int64(s.db.Stats().FreePageN)*int64(s.db.Info().PageSize)
+	return out
+}
+
+func (s *boltStore) Close() error { return s.db.Close() }
+
+type boltView struct {
+	tx      *bbolt.Tx
+	buckets [Buckets]*bbolt.Bucket
+}
+
+func (v *boltView) bucket(b Bucket) *bbolt.Bucket {
+	if v.buckets[b] == nil {
+		v.buckets[b] = v.tx.Bucket(bucketName(b))
+	}
+	return v.buckets[b]
+}
+
+func (v *boltView) Get(bucket Bucket, key []byte) []byte { return v.bucket(bucket).Get(key) }
+
+// Iterate returns a bbolt cursor, whose methods are those of Iterator.
+func (v *boltView) Iterate(bucket Bucket) Iterator { return v.bucket(bucket).Cursor() }
+
+func (v *boltView) Close() error {
+	err := v.tx.Rollback()
+	if errors.Is(err, bolterrors.ErrTxClosed) {
+		return nil
+	}
+	return err
+}
+
+type boltStaging struct {
+	boltStore
+	dir  *Directory
+	name string
+	done bool
+}
+
+func (s *boltStaging) Finish() error {
+	if s.done {
+		return ErrClosed
+	}
+	s.done = true
+	from := filepath.Join(s.dir.dir, s.name+stagingSuffix)
+	if err := errors.Join(s.db.Sync(), s.db.Close()); err != nil {
+		return fmt.Errorf("sync %s: %w", from, err)
+	}
+	if err := os.Rename(from, filepath.Join(s.dir.dir, s.name+stagedSuffix)); err != nil {
+		return fmt.Errorf("finish a snapshot: %w", err)
+	}
+	return s.dir.sync()
+}
+
+func (s *boltStaging) Abort() error {
+	if s.done {
+		return nil
+	}
+	s.done = true
+	return errors.Join(s.db.Close(), os.Remove(s.db.Path()))
+}

@@ -1,0 +1,202 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strings"
+	"time"
+
+	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
+)
+
+const (
+	fileName      = "kv.db"
+	stagedSuffix  = ".staged"
+	stagingSuffix = ".staged.tmp"
+	fileMode      = 0o600
+
+	// lockTimeout bounds the wait for another process to let go of the file.
+	lockTimeout = time.Second
+	// growBytes is the step by which the file grows; each step costs an extra sync.
+	growBytes = 64 << 20
+	// appendFillPercent fills pages of buckets that mostly grow at their end.
+	appendFillPercent = 0.95
+	// DefaultQuotaBytes is the size that a store is meant to stay below.
+	DefaultQuotaBytes = 8 << 30
+	// mapFactor is the part of the quota that is mapped beyond it, as one in so many: the file outgrows the
+	// quota a little before writers are stopped.
+	mapFactor = 4
+)
+
+// DirectoryOptions are the settings of a Directory.
+type DirectoryOptions struct {
+	// QuotaBytes is the size that the store is meant to stay below; DefaultQuotaBytes if zero. Address space for it is mapped at
+	// the start: growing a map waits for all views to close.
+	QuotaBytes int64
+	// AppendBuckets are the buckets whose keys are mostly added at their end.
+	AppendBuckets []Bucket
+}
+
+// Directory keeps stores as bbolt files in a directory: kv.db is in force, NAME.staged is finished and
+// NAME.staged.tmp is not.
+type Directory struct {
+	dir     string
+	options DirectoryOptions
+}
+
+// NewDirectory makes the directory if it is not there.
+func NewDirectory(dir string, o DirectoryOptions) (*Directory, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the store's directory: %w", err)
+	}
+	if o.QuotaBytes == 0 {
+		o.QuotaBytes = DefaultQuotaBytes
+	}
+	return &Directory{dir: dir, options: o}, nil
+}
+
+// Path returns the name of the file in force.
+func (d *Directory) Path() string { return filepath.Join(d.dir, fileName) }
+
+// Open opens kv.db and removes every NAME.staged.tmp.
+func (d *Directory) Open() (Store, error) {
+	unfinished, err := d.list(stagingSuffix)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range unfinished {
+		if err := os.Remove(filepath.Join(d.dir, name+stagingSuffix)); err != nil {
+			return nil, fmt.Errorf("remove an unfinished snapshot: %w", err)
+		}
+	}
+	_, err = os.Stat(d.Path())
+	fresh := errors.Is(err, os.ErrNotExist)
+	db, err := d.open(d.Path(), false)
+	if err != nil {
+		return nil, err
+	}
+	if fresh {
+		// The file's name must survive a power loss before anything is said to be in it.
+		if err := d.sync(); err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
+	}
+	return &boltStore{db: db, appends: d.options.AppendBuckets}, nil
+}
+
+func (d *Directory) open(path string, staging bool) (*bbolt.DB, error) {
+	o := *bbolt.DefaultOptions
+	o.Timeout = lockTimeout
+	// A written freelist makes each commit cost in proportion to the free pages, and start-up needs no more than
+	// a walk of the tree without it; see BenchmarkFreelist.
+	o.NoFreelistSync = true
+	o.FreelistType = bbolt.FreelistMapType
+	if staging {
+		o.NoSync, o.NoGrowSync = true, true
+	} else {
+		o.InitialMmapSize = int(d.options.QuotaBytes + d.options.QuotaBytes/mapFactor)
+	}
+	db, err := bbolt.Open(path, fileMode, &o)
+	switch {
+	case errors.Is(err, bolterrors.ErrTimeout):
+		return nil, fmt.Errorf("open %s: another process holds it: stop that one first", path)
+	case err != nil:
+		return nil, fmt.Errorf("open %s: %w; if the file is damaged, set the data directory aside and let this member "+
+			"join as a new one", path, err)
+	}
+	db.AllocSize = growBytes
+	err = db.Update(func(tx *bbolt.Tx) error {
+		for b := Bucket(0); b < Buckets; b++ {
+			if tx.Bucket(bucketName(b)) != nil {
+				continue
+			}
+			if _, err := tx.CreateBucket(bucketName(b)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("make the buckets of %s: %w", path, err), db.Close())
+	}
+	return db, nil
+}
+
+func bucketName(b Bucket) []byte { return []byte{'0' + byte(b)} }
+
+// Stage begins NAME.staged.tmp.
+func (d *Directory) Stage(name string) (Staging, error) {
+	path := filepath.Join(d.dir, name+stagingSuffix)
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("remove an unfinished snapshot: %w", err)
+	}
+	db, err := d.open(path, true)
+	if err != nil {
+		return nil, err
+	}
+	return &boltStaging{boltStore: boltStore{db: db, appends: d.options.AppendBuckets}, dir: d, name: name}, nil
+}
+
+// Staged lists the files NAME.staged.
+func (d *Directory) Staged() ([]string, error) { return d.list(stagedSuffix) }
+
+func (d *Directory) list(suffix string) ([]string, error) {
+	files, err := os.ReadDir(d.dir)
+	if err != nil {
+		return nil, fmt.Errorf("list the store's directory: %w", err)
+	}
+	var out []string
+	for _, f := range files {
+		if name, ok := strings.CutSuffix(f.Name(), suffix); ok {
+			out = append(out, name)
+		}
+	}
+	sort.Strings(out)
+	return out, nil
+}
+
+// Adopt renames NAME.staged to kv.db. A crash leaves either the old file in force and the staged one in
+// place, or the new one in force.
+func (d *Directory) Adopt(name string) (Store, error) {
+	err := os.Rename(filepath.Join(d.dir, name+stagedSuffix), d.Path())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %s", ErrNotStaged, name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("put a snapshot in force: %w", err)
+	}
+	if err := d.sync(); err != nil {
+		return nil, err
+	}
+	// The lock of an older store that is still open belongs to the older file.
+	db, err := d.open(d.Path(), false)
+	if err != nil {
+		return nil, err
+	}
+	return &boltStore{db: db, appends: d.options.AppendBuckets}, nil
+}
+
+// Discard removes NAME.staged.
+func (d *Directory) Discard(name string) error {
+	err := os.Remove(filepath.Join(d.dir, name+stagedSuffix))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove a staged snapshot: %w", err)
+	}
+	return nil
+}
+
+// sync makes the names in the directory durable.
+func (d *Directory) sync() error {
+	f, err := os.Open(d.dir)
+	if err != nil {
+		return fmt.Errorf("sync the store's directory: %w", err)
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		return fmt.Errorf("sync the store's directory: %w", err)
+	}
+	return nil
+}
