@@ -221,6 +221,23 @@ func TestAPartitionedMemberDoesNotDisturbWhenItComesBack(t *testing.T) {
 	}
 }
 
+func TestAFollowerThatKnowsTheLeaderGoneDoesNotWaitForATimeout(t *testing.T) {
+	p := newPump(t, 3)
+	p.elect(1)
+	p.cut = func(m Message) bool { return m.From == 1 || m.To == 1 }
+	for _, id := range []NodeID{2, 3} {
+		p.nodes[id].LeaderGone(3) // not the leader: of no account
+		if p.nodes[id].Leader() != 1 {
+			t.Fatal("forgot a leader that is not gone")
+		}
+		p.nodes[id].LeaderGone(1)
+	}
+	p.tick(p.nodes[2].cfg.ElectionTicks/2 + 1)
+	if l := p.leader(); l.id == 1 || l.Term() == p.nodes[1].Term() {
+		t.Fatal("no new leader within half an election timeout")
+	}
+}
+
 func TestTransfer(t *testing.T) {
 	p := newPump(t, 3)
 	l := p.elect(1)

@@ -236,3 +236,16 @@ func (c *Core) continueTransfer(p *tracker.Progress) {
 		c.send(Message{Type: MsgTimeoutNow, To: c.transferTo})
 	}
 }
+
+// LeaderGone tells a follower that the process that leads has ended: its port is closed, or another process
+// answers there. The follower forgets the leader, so that it grants pre-votes at once, and stands for election itself after a
+// short random time instead of a whole election timeout. Nothing rests on it: pre-vote and vote are as always.
+func (c *Core) LeaderGone(id NodeID) {
+	if c.role != RoleFollower || c.leader != id || id == 0 {
+		return
+	}
+	c.failReads()
+	c.leader = 0
+	c.electionElapsed = 0
+	c.electionTimeout = 1 + c.cfg.Random(c.cfg.ElectionTicks/2)
+}

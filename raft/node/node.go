@@ -123,6 +123,12 @@ func (n *Node) Unreachable(id raft.NodeID) {
 	n.requests.put(func() { n.core.Unreachable(id) }, 0, MaxInboundMessages, 0)
 }
 
+// LeaderGone tells that the process of a member has ended, so that its followers need not wait for a timeout. Call it
+// only when that is certain: its port refused a connection, or another process answered.
+func (n *Node) LeaderGone(id raft.NodeID) {
+	n.requests.put(func() { n.core.LeaderGone(id) }, 0, MaxInboundMessages, 0)
+}
+
 // do runs f in the loop and returns when it has run.
 func (n *Node) do(ctx context.Context, f func()) error {
 	done := make(chan struct{})
