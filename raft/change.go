@@ -50,7 +50,9 @@ func (c *Core) ProposeChange(configIndex Index, change Change) (NodeID, Index, e
 	c.appendOwn(Entry{Type: EntryMembership, Data: data})
 	c.memberships = append(c.memberships, membershipAt{index, next})
 	c.membershipChanged()
+	// With fewer voters what was not enough before may be enough now, and nobody may be left to answer.
 	c.advanceCommit()
+	c.releaseReads()
 	return id, index, nil
 }
 

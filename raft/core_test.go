@@ -208,6 +208,23 @@ func TestADeposedLeaderAnswersNoReads(t *testing.T) {
 	}
 }
 
+func TestAReadRoundUnderWayEndsWhenItsVotersLeave(t *testing.T) {
+	p := newPump(t, 2)
+	l := p.elect(1)
+	p.cut = func(m Message) bool { return m.Type == MsgHeartbeatResponse }
+	if err := l.ReadIndex(1); err != nil {
+		t.Fatal(err)
+	}
+	p.settle()
+	if _, _, err := l.ProposeChange(l.configIndex(), Change{Kind: ChangeRemove, ID: 2}); err != nil {
+		t.Fatal(err)
+	}
+	p.settle()
+	if len(p.reads[1]) != 1 {
+		t.Fatal("the read waits for a voter that is no member any more")
+	}
+}
+
 func TestAPartitionedMemberDoesNotDisturbWhenItComesBack(t *testing.T) {
 	p := newPump(t, 3)
 	l := p.elect(1)
