@@ -49,9 +49,16 @@ func TestClusterIDDependsOnIncarnations(t *testing.T) {
 	if a.ClusterID() == b.ClusterID() || a.ClusterID() == 0 {
 		t.Error("the same cluster ID for other incarnations")
 	}
-	meta := b.FirstState()
-	if err := meta.Membership.Validate(); err != nil || meta.Index != 1 || meta.Term != 1 || meta.ClusterVersion != 1 || meta.Membership.Index != 1 {
-		t.Errorf("first state %+v, %v", meta, err)
+	entries, err := FirstEntries(b.Membership())
+	if err != nil || len(entries) != 2 || entries[1].Index != FirstPosition.Index || entries[1].Term != FirstPosition.Term {
+		t.Errorf("first entries %+v, %v", entries, err)
+	}
+	var m raft.Membership
+	if err := m.UnmarshalBinary(entries[1].Data); err != nil || m.Index != entries[1].Index || m.LastID != b.Members[0].ID {
+		t.Errorf("first membership %+v, %v", m, err)
+	}
+	if _, err := FirstEntries(a.Membership()); err == nil {
+		t.Error("a membership without incarnations was accepted")
 	}
 }
 

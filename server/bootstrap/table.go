@@ -111,13 +111,13 @@ func (t Table) ClusterID() raft.ClusterID {
 	return raft.ClusterID(max(1, binary.BigEndian.Uint64(sum[:8])))
 }
 
-// FirstState is what every member of the table starts from.
-func (t Table) FirstState() raft.SnapshotMeta {
+// Membership is what every member of the table starts with.
+func (t Table) Membership() raft.Membership {
 	members := make([]raft.Member, 0, len(t.Members))
 	for _, m := range t.Members {
 		members = append(members, raft.Member{ID: m.ID, Incarnation: m.Incarnation, Name: m.Name, PeerAddress: m.PeerAddress})
 	}
-	return FirstState(members...)
+	return FirstMembership(members...)
 }
 
 func storeTable(path string, t Table) error {

@@ -81,9 +81,6 @@ func problemOf(err error, write bool) *problem {
 }
 
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
-		return // the client is gone
-	}
 	p := problemOf(err, r.Method == http.MethodPut || r.Method == http.MethodDelete)
 	header := w.Header()
 	header.Set("Content-Type", "application/problem+json")

@@ -109,7 +109,7 @@ func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), q.timeout)
 	defer cancel()
-	h.setDeadlines(w, q.timeout)
+	h.setDeadline(http.NewResponseController(w).SetWriteDeadline, time.Now().Add(q.timeout+answerGrace))
 	x := &request{w: w, r: r, h: h, ctx: ctx, store: store, key: []byte(key), query: q}
 	switch {
 	case q.prefix:
@@ -132,13 +132,10 @@ func (h *Handler) checkKey(key string, prefix bool) error {
 	return nil
 }
 
-// setDeadlines keeps a client that stalls from holding the request for longer than it may last. Only a recorder in a test cannot.
-func (h *Handler) setDeadlines(w http.ResponseWriter, timeout time.Duration) {
-	c := http.NewResponseController(w)
-	now := time.Now()
-	for _, err := range []error{c.SetReadDeadline(now.Add(timeout)), c.SetWriteDeadline(now.Add(timeout + answerGrace))} {
-		if err != nil && !errors.Is(err, http.ErrNotSupported) {
-			h.options.Logger.Debug("cannot bound the time of a connection", "error", err)
-		}
+// setDeadline bounds how long a client may take to send or to receive, so that one that stalls does not hold its request for
+// ever. Only a recorder in a test cannot.
+func (h *Handler) setDeadline(set func(time.Time) error, at time.Time) {
+	if err := set(at); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		h.options.Logger.Debug("cannot bound the time of a connection", "error", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/raftkv/raftkv/kv"
 	"github.com/raftkv/raftkv/server/backend"
@@ -36,7 +37,7 @@ func (x *request) put() error {
 	if err != nil {
 		return err
 	}
-	value, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, limit))
+	value, err := x.readBody(limit)
 	if err != nil {
 		return x.bodyError(err)
 	}
@@ -45,6 +46,17 @@ func (x *request) put() error {
 		return err
 	}
 	return x.answerWrite(written{Revision: result.Revision, ModRevision: result.Revision})
+}
+
+// readBody takes the deadline off again: net/http would take its passing for a client that has gone.
+func (x *request) readBody(limit int64) ([]byte, error) {
+	setReadDeadline := http.NewResponseController(x.w).SetReadDeadline
+	x.h.setDeadline(setReadDeadline, time.Now().Add(x.query.timeout))
+	value, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, limit))
+	if err == nil {
+		x.h.setDeadline(setReadDeadline, time.Time{})
+	}
+	return value, err
 }
 
 func (x *request) valueTooLarge() error {
