@@ -130,6 +130,20 @@ func (c *Core) membershipChanged() {
 	}
 }
 
+// mayCampaign tells whether the member may stand for election: a voter, or one whose removal is not known to be
+// committed. The others may need its log and its vote until then; its own vote does not count (thesis §4.2.2).
+func (c *Core) mayCampaign() bool {
+	if c.isVoter {
+		return true
+	}
+	n := len(c.memberships)
+	if n < 2 || c.configIndex() <= c.commit {
+		return false
+	}
+	m, ok := c.memberships[n-2].membership.Find(c.id)
+	return ok && !m.Learner
+}
+
 // leaveIfRemoved ends the leadership of a member that is no voter any more, once that is committed: until
 // then it leads without counting itself (thesis §4.2.2).
 func (c *Core) leaveIfRemoved() {

@@ -290,7 +290,7 @@ func (c *Core) Tick() {
 	}
 	c.expireReads()
 	c.electionElapsed++
-	if c.isVoter && c.electionElapsed >= c.electionTimeout {
+	if c.electionElapsed >= c.electionTimeout && c.mayCampaign() {
 		c.campaign("election timeout")
 	}
 }

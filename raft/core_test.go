@@ -307,6 +307,28 @@ func TestMembershipFromOneToThreeAndBack(t *testing.T) {
 	}
 }
 
+func TestARemovedLeaderStandsAgainUntilItsRemovalIsCommitted(t *testing.T) {
+	p := newPump(t, 2)
+	l := p.elect(1)
+	p.cut = func(m Message) bool { return m.From == 1 || m.To == 1 }
+	if _, _, err := l.ProposeChange(l.configIndex(), Change{Kind: ChangeRemove, ID: 1}); err != nil {
+		t.Fatal(err)
+	}
+	p.tick(40)
+	if l.Role() == RoleLeader {
+		t.Fatal("leads without a quorum")
+	}
+	p.cut = nil
+	p.tick(60)
+	if got := p.leader(); got.id != 2 || len(got.Status().Membership.Members) != 1 {
+		t.Fatalf("member %s leads %+v", got.id, got.Status().Membership)
+	}
+	p.tick(60)
+	if l.Role() == RoleLeader || l.Role() == RolePreCandidate {
+		t.Fatalf("the removed member is %s", l.Role())
+	}
+}
+
 func TestChangesThatWouldCostTheQuorumAreRefused(t *testing.T) {
 	p := newPump(t, 3)
 	l := p.elect(1)
