@@ -31,8 +31,8 @@
 //
 //   - A context's deadline (as remaining time, so that clocks need not agree) and its cancellation travel to the handler.
 //   - A type with encoding.BinaryAppender and encoding.BinaryUnmarshaler is sent in its own encoding; both sides must then
-//     have the same type name and WireVersion. UnmarshalBinary must copy what it keeps, as its contract says. All
-//     other types go as JSON: unknown and missing fields are fine, a field of another kind is refused.
+//     have the same type name and WireVersion. UnmarshalBinary must copy what outlives the handler's return (what it keeps at
+//     all, in an answer). All other types go as JSON: unknown and missing fields are fine, a field of another kind is refused.
 //   - Services and types are compared when a stub is bound; a mismatch is an error then, never a panic later.
 //   - Errors are *Error with a Code that survives the wire (errors.Is(err, rpc.CodeUnavailable)); NotSent tells "the handler
 //     surely never ran" from "outcome unknown".

@@ -43,6 +43,12 @@ func (c Code) String() string {
 // Error makes a Code usable as a target of errors.Is.
 func (c Code) Error() string { return c.String() }
 
+// The reasons that this package itself gives with CodeRefused.
+const (
+	ReasonVersion = "version" // no common version of the wire format or of a service
+	ReasonTypes   = "types"   // a stub's methods or types differ from the service's
+)
+
 // Error is what every failed call returns, on both sides of the wire.
 type Error struct {
 	Code    Code

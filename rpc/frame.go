@@ -14,7 +14,7 @@ import (
 //	 0  uint32  length of the payload in bytes
 //	 4  uint8   type
 //	 5  uint8   flags
-//	 6  uint16  reserved, 0
+//	 6  uint16  low half of the CRC32C of bytes 0-15 with these two zero: a damaged length is found before it is waited for
 //	 8  uint64  call id
 //	16  uint32  CRC32C of bytes 0-15 and the payload
 //	20  payload
@@ -45,7 +45,7 @@ const (
 	// minMaxFrameBytes is the smallest limit that a side may declare: control frames and errors must fit.
 	minMaxFrameBytes = 64 << 10
 	// pooledBufferBytes is the largest buffer that goes back to the pool, so that one big frame does not pin memory.
-	pooledBufferBytes = 256 << 10
+	pooledBufferBytes = 1 << 20
 	// readStepBytes is how far a payload's buffer may run ahead of what has arrived, so that a header alone cannot make the
 	// receiver allocate a full frame.
 	readStepBytes = 256 << 10
@@ -83,7 +83,15 @@ func (b *buffer) seal(t frameType, flags uint8, callID uint64) {
 	binary.BigEndian.PutUint32(h, uint32(len(h)-frameHeaderBytes))
 	h[4], h[5], h[6], h[7] = byte(t), flags, 0, 0
 	binary.BigEndian.PutUint64(h[8:], callID)
+	binary.BigEndian.PutUint16(h[6:], headerChecksum(h))
 	binary.BigEndian.PutUint32(h[16:], frameChecksum(h[:16], h[frameHeaderBytes:]))
+}
+
+// headerChecksum takes the first 16 bytes of a header, whose bytes 6 and 7 do not count.
+func headerChecksum(h []byte) uint16 {
+	fields := [16]byte(h[:16])
+	fields[6], fields[7] = 0, 0
+	return uint16(crc32.Checksum(fields[:], castagnoli))
 }
 
 func frameChecksum(header, payload []byte) uint32 {
@@ -104,7 +112,7 @@ type frameReader struct {
 	maxBytes int // of header and payload
 }
 
-// peerError is a breach of the protocol by the other side.
+// protocolError is a breach of the protocol by the other side.
 type protocolError struct{ text string }
 
 func (e *protocolError) Error() string { return "rpc: protocol error: " + e.text }
@@ -120,6 +128,9 @@ func (fr *frameReader) read() (frame, error) {
 			err = io.ErrUnexpectedEOF
 		}
 		return frame{}, err
+	}
+	if headerChecksum(h) != binary.BigEndian.Uint16(h[6:]) {
+		return frame{}, protocolErrorf("checksum of a frame's header does not match: the bytes were damaged on the way")
 	}
 	length := binary.BigEndian.Uint32(h)
 	f := frame{typ: frameType(h[4]), flags: h[5], callID: binary.BigEndian.Uint64(h[8:])}

@@ -203,7 +203,7 @@ func serverHandshake(rw io.ReadWriter, maxFrameBytes int, accept func(Metadata) 
 		return e
 	}
 	if hello.versionMax < wireVersionMin || hello.versionMin > wireVersionMax {
-		return nil, refuse(Refusal("version", "the client speaks wire versions %d to %d, this server %d to %d: upgrade the older side",
+		return nil, refuse(Refusal(ReasonVersion, "the client speaks wire versions %d to %d, this server %d to %d: upgrade the older side",
 			hello.versionMin, hello.versionMax, wireVersionMin, wireVersionMax))
 	}
 	result, err := newHandshakeResult(hello, maxFrameBytes)

@@ -226,10 +226,11 @@ func (s *Server) leave(conn net.Conn) {
 	s.serving.Done()
 }
 
-// Disconnect ends the connections whose metadata match, telling their clients why; calls in flight fail.
-func (s *Server) Disconnect(match func(Metadata) bool, reason *Error) {
+// DisconnectIf asks about each connection by its metadata and ends those for which a reason is given, telling their clients that
+// reason; calls in flight fail.
+func (s *Server) DisconnectIf(refused func(Metadata) *Error) {
 	for _, sc := range s.connections() {
-		if match(sc.info.Metadata) {
+		if reason := refused(sc.info.Metadata); reason != nil {
 			sc.sendGoAway(reason)
 			sc.out.finish(reason)
 		}

@@ -264,7 +264,7 @@ func (sc *serverConn) handlerContext(r received) (context.Context, context.Cance
 func (sc *serverConn) run(ctx context.Context, r received) {
 	req := r.method.shape.req.new()
 	err := r.method.shape.req.decode(r.body, req)
-	r.payload.release()
+	defer r.payload.release() // the request may hold slices of it
 	if err != nil {
 		sc.server.opts.Logger.Warn("request cannot be decoded", "method", r.method.name, "remote", addrString(sc.info.Remote), "error", err)
 		if !r.method.shape.oneWay {

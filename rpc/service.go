@@ -150,7 +150,7 @@ func (svc *service) restrict(contract any) error {
 // accept compares a stub with the service and gives the ids of its methods.
 func (svc *service) accept(req *bindRequest) (*bindResponse, *Error) {
 	if req.VersionMin > svc.options.versionMax || req.VersionMax < svc.options.versionMin {
-		return nil, Refusal("version", "service %q: the caller speaks versions %d to %d, this server %d to %d: upgrade the older side",
+		return nil, Refusal(ReasonVersion, "service %q: the caller speaks versions %d to %d, this server %d to %d: upgrade the older side",
 			svc.name, req.VersionMin, req.VersionMax, svc.options.versionMin, svc.options.versionMax)
 	}
 	resp := &bindResponse{Methods: make(map[string]uint64, len(req.Methods))}
@@ -177,7 +177,7 @@ func (svc *service) accept(req *bindRequest) (*bindResponse, *Error) {
 	}
 	if len(differing) > 0 {
 		slices.Sort(differing)
-		return nil, Refusal("types", "service %q does not fit the caller's stub: %s", svc.name, strings.Join(differing, "; "))
+		return nil, Refusal(ReasonTypes, "service %q does not fit the caller's stub: %s", svc.name, strings.Join(differing, "; "))
 	}
 	return resp, nil
 }
