@@ -78,7 +78,15 @@ func faults(c *cluster.Cluster) []*cobra.Command {
 
 // insight are the commands that only look.
 func insight(c *cluster.Cluster) []*cobra.Command {
+	into := &cobra.Command{
+		Use: "enter MEMBER COMMAND...", Short: "Run a command inside of a node, or of the control plane (control)",
+		Args: cobra.MinimumNArgs(2),
+		RunE: func(_ *cobra.Command, args []string) error { return enter(c, args[0], args[1:]) },
+	}
+	// What looks like a flag after the member's name belongs to the command that is run.
+	into.Flags().SetInterspersed(false)
 	return []*cobra.Command{
+		into,
 		{
 			Use: "status", Short: "Show the members and what they do", Args: exactly(0),
 			RunE: func(cmd *cobra.Command, _ []string) error { return c.Status(cmd.Context()) },
@@ -106,11 +114,6 @@ func insight(c *cluster.Cluster) []*cobra.Command {
 				}
 				return c.Log(args[0])
 			},
-		},
-		{
-			Use: "enter MEMBER COMMAND...", Short: "Run a command inside of a node, or of the control plane (control)",
-			Args: cobra.MinimumNArgs(2), DisableFlagParsing: false,
-			RunE: func(_ *cobra.Command, args []string) error { return enter(c, args[0], args[1:]) },
 		},
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // mark is the environment variable that tells an init process from every other process of the machine.
@@ -19,10 +21,8 @@ const mark = "RAFTKV_LOCALKUBE_MEMBER"
 // listenerFD is where an init process finds the listener that it inherited, if its spec has ForwardTo.
 const listenerFD = 3
 
-const (
-	killTimeout  = 20 * time.Second
-	pollInterval = 20 * time.Millisecond
-)
+// killTimeout is long enough for a kernel that unmounts what a killed member had mounted on a busy disk.
+const killTimeout = 30 * time.Second
 
 // Process is a running init process, seen from the machine.
 type Process struct {
@@ -135,36 +135,54 @@ func isInit(pid int) bool {
 	return false
 }
 
-// Kill ends members at once, with everything that runs in them, and waits until nothing of them is left.
+// Kill ends members at once, with everything that runs in them, and waits until nothing of them runs.
 func Kill(work string, processes []Process) error {
+	handles := map[Process]int{}
+	defer func() {
+		for _, handle := range handles {
+			_ = unix.Close(handle)
+		}
+	}()
 	for _, p := range processes {
-		// The handle holds on to this very process (a pidfd), so the check and the kill cannot mean two different ones.
-		handle, err := os.FindProcess(p.PID)
-		if err != nil {
+		// The handle stays with this very process, so the check and the kill cannot mean two different ones.
+		handle, err := unix.PidfdOpen(p.PID, 0)
+		if errors.Is(err, unix.ESRCH) {
 			continue
 		}
-		if name, ok := identify(p.PID, work); ok && name == p.Member {
-			if err := handle.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
-				return fmt.Errorf("kill %s (process %d): %w", p.Member, p.PID, err)
-			}
+		if err != nil {
+			return fmt.Errorf("take hold of %s (process %d): %w", p.Member, p.PID, err)
 		}
-		if err := handle.Release(); err != nil {
-			return err
+		handles[p] = handle
+		if name, ok := identify(p.PID, work); !ok || name != p.Member {
+			continue
+		}
+		if err := unix.PidfdSendSignal(handle, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("kill %s (process %d): %w", p.Member, p.PID, err)
 		}
 	}
 	deadline := time.Now().Add(killTimeout)
-	for _, p := range processes {
-		for {
-			// A zombie has lost its environment: the kernel has then ended all that ran below it.
-			if _, there := identify(p.PID, work); !there {
-				break
-			}
-			if time.Now().After(deadline) {
-				return fmt.Errorf("%s (process %d) is still there %v after it was killed; see what it waits for in /proc/%d/stack",
-					p.Member, p.PID, killTimeout, p.PID)
-			}
-			time.Sleep(pollInterval)
+	for p, handle := range handles {
+		if err := awaitEnd(handle, deadline); err != nil {
+			return fmt.Errorf("%s (process %d) was killed and has not ended: %w; see what it waits for in /proc/%d/stack", p.Member, p.PID, err, p.PID)
 		}
 	}
 	return nil
+}
+
+// awaitEnd waits for the end of a process. The kernel reports the end of an init process when all others of its
+// namespace have ended, and not before.
+func awaitEnd(handle int, deadline time.Time) error {
+	poll := []unix.PollFd{{Fd: int32(handle), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(poll, max(0, int(time.Until(deadline).Milliseconds())))
+		switch {
+		case errors.Is(err, unix.EINTR):
+		case err != nil:
+			return err
+		case n > 0:
+			return nil
+		case time.Now().After(deadline):
+			return fmt.Errorf("not within %v", killTimeout)
+		}
+	}
 }

@@ -68,7 +68,7 @@ metadata:
   namespace: kube-system
 data:
   Corefile: |
-    .:5353 {
+    CLUSTER_DOMAIN:5353 in-addr.arpa:5353 ip6.arpa:5353 {
         errors
         health :8080
         ready :8181
@@ -76,6 +76,10 @@ data:
             pods insecure
             ttl 1
         }
+    }
+    # There is no world outside of the cluster, and asking for it must not take a timeout to find out.
+    .:5353 {
+        errors
         template ANY ANY . {
             rcode NXDOMAIN
         }

@@ -49,6 +49,10 @@ func ControlPrograms(p plan.Plan, b Build) []member.Program {
 		"--service-account-key-file="+pki("service-accounts.pub"), "--service-account-signing-key-file="+pki("service-accounts.key"),
 		"--kubelet-client-certificate="+pki("kubelet-client.crt"), "--kubelet-client-key="+pki("kubelet-client.key"),
 		"--kubelet-certificate-authority="+pki("ca.crt"), "--kubelet-preferred-address-types=InternalIP",
+		"--requestheader-client-ca-file="+pki("ca.crt"), "--requestheader-allowed-names="+frontProxyUser,
+		"--requestheader-username-headers=X-Remote-User", "--requestheader-group-headers=X-Remote-Group",
+		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
+		"--proxy-client-cert-file="+pki("front-proxy.crt"), "--proxy-client-key-file="+pki("front-proxy.key"),
 		// The control plane has no kube-proxy: webhooks are called at their pods' addresses.
 		"--enable-aggregator-routing=true", "--profiling=false")
 	apiserver.Ready = APIServerProbe(p)
@@ -63,8 +67,8 @@ func ControlPrograms(p plan.Plan, b Build) []member.Program {
 			"--root-ca-file="+pki("ca.crt"), "--service-account-private-key-file="+pki("service-accounts.key"),
 			"--cluster-signing-cert-file="+pki("ca.crt"), "--cluster-signing-key-file="+pki("ca.key"),
 			"--cluster-cidr="+p.PodNetwork.String(), "--allocate-node-cidrs=false",
-			// A lost node is found out in seconds, not in the usual 50.
-			"--node-monitor-grace-period=20s", "--node-monitor-period=2s"),
+			// A lost node is found out within about 20 s of its last sign, not after the usual 50.
+			"--node-monitor-grace-period=15s", "--node-monitor-period=2s"),
 		program("kube-scheduler",
 			"--kubeconfig="+config("kube-scheduler"), "--authentication-kubeconfig="+config("kube-scheduler"),
 			"--authorization-kubeconfig="+config("kube-scheduler"),

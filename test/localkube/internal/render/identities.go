@@ -9,6 +9,9 @@ import (
 	"github.com/raftkv/raftkv/test/localkube/internal/plan"
 )
 
+// frontProxyUser is whom aggregated API servers believe when it speaks for others.
+const frontProxyUser = "front-proxy-client"
+
 // Identities are the holders of certificates in a cluster. The users and groups are those that Kubernetes' built-in
 // roles are bound to, so no role of our own is needed.
 func Identities(p plan.Plan) []pki.Identity {
@@ -23,6 +26,7 @@ func Identities(p plan.Plan) []pki.Identity {
 			},
 		},
 		{File: "kubelet-client", User: "kube-apiserver-kubelet-client", Groups: []string{"system:masters"}},
+		{File: "front-proxy", User: frontProxyUser},
 		{File: "admin", User: "localkube-admin", Groups: []string{"system:masters"}},
 		{File: "kube-controller-manager", User: "system:kube-controller-manager"},
 		{File: "kube-scheduler", User: "system:kube-scheduler"},

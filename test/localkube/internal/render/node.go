@@ -151,7 +151,7 @@ func kubeletConfig(p plan.Plan, n plan.Node) string {
 		},
 		// What was loaded cannot be pulled again.
 		"imageGCHighThresholdPercent": 100,
-		// With the controller manager's grace of 20 s a node may miss three renewals.
+		// It is renewed after a quarter of this: a node may miss two renewals in the controller manager's grace of 15 s.
 		"nodeLeaseDurationSeconds": 20,
 	})
 }
@@ -161,6 +161,8 @@ func proxyConfig(p plan.Plan, n plan.Node) string {
 		"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
 		"mode": "nftables", "hostnameOverride": n.Name, "clusterCIDR": p.PodNetwork.String(),
 		"clientConnection": map[string]any{"kubeconfig": filepath.Join(p.Config(n.Name), "kube-proxy-kubeconfig")},
+		// Tests wait for every change of a Service.
+		"nftables": map[string]any{"minSyncPeriod": "200ms"},
 		// The size of the connection table is the whole machine's.
 		"conntrack":   map[string]any{"maxPerCore": 0, "min": 0},
 		"oomScoreAdj": 0,
