@@ -84,6 +84,7 @@ func (c *client) ask() {
 	cmd := command{header: header(c.session, c.sequence), kind: op.kind, key: op.key, value: op.value, old: op.old}
 	c.w.after(c.w.net.latency(), func() {
 		if h.proc == nil {
+			c.hear(h.slot, attempt, reply{retry: true}) // the connection is refused
 			return
 		}
 		h.proc.whenRunning(func() {

@@ -95,6 +95,11 @@ func (w *world) recovered() string {
 
 // equal tells whether all members of the committed membership have the same log, commit index and state, and one leader.
 func (w *world) equal() string {
+	for _, c := range w.clients {
+		if c.current != nil {
+			return fmt.Sprintf("client %d waits for an answer", c.id)
+		}
+	}
 	var leader *process
 	for _, x := range w.oracle.membership.Members {
 		m := w.members[x.ID]

@@ -12,13 +12,14 @@ type network struct {
 	w      *world
 	random *random
 	size   int
-	cuts   []int // by from*size+to: how many partitions cut the link
+	cuts   []int           // by from*size+to: how many partitions cut the link
+	last   []time.Duration // by from*size+to: when the latest message arrives
 
 	loss, duplication, reordering float64
 }
 
 func newNetwork(w *world, size int) network {
-	return network{w: w, random: w.root.child(labelNetwork), size: size, cuts: make([]int, size*size)}
+	return network{w: w, random: w.root.child(labelNetwork), size: size, cuts: make([]int, size*size), last: make([]time.Duration, size*size)}
 }
 
 func (n *network) cut(from, to, by int)    { n.cuts[from*n.size+to] += by }
@@ -48,12 +49,17 @@ func (n *network) send(p *process, m raft.Message) {
 	}
 	from := p.host.slot
 	for range copies {
-		delay := n.latency()
+		at := w.now + n.latency()
 		if n.random.chance(n.reordering) {
-			delay += n.random.between(0, 300*time.Millisecond)
+			at += n.random.between(0, 300*time.Millisecond)
 			w.coverage.MessagesDelayed++
+		} else if to := w.members[m.To]; to != nil && to.host != nil && (w.plan.ordered || w.healing) {
+			// As on one connection, a message does not overtake those before it.
+			last := &n.last[from*n.size+to.host.slot]
+			at = max(at, *last)
+			*last = at
 		}
-		w.after(delay, func() { n.deliver(p, from, m) })
+		w.queue.push(at, func() { n.deliver(p, from, m) })
 	}
 }
 

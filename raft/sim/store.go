@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"github.com/raftkv/raftkv/raft"
@@ -16,9 +17,6 @@ func (p *process) store() {
 	batch := p.stores
 	p.stores = nil
 	m, w := p.m, p.w
-	for _, r := range batch {
-		m.disk.write(r, w.opts.mutant == forgetHardState)
-	}
 	took := p.random.between(w.plan.syncLow, w.plan.syncHigh)
 	if w.allows(SlowDisk) && p.random.chance(0.01) {
 		took += p.random.between(50*time.Millisecond, time.Second)
@@ -28,17 +26,12 @@ func (p *process) store() {
 	if w.opts.mutant == ackBeforeSync {
 		w.after(0, func() { p.stored(done) })
 	}
-	// Not even a paused program stops a disk that is at work.
-	w.after(took/2, func() {
-		if p.dead {
-			return
-		}
+	sync := func() {
 		for _, r := range batch {
-			if r.Snapshot != nil {
-				p.install(*r.Snapshot)
-			}
+			m.disk.write(r, w.opts.mutant == forgetHardState)
 		}
-		w.after(took/2, func() {
+		w.after(took, func() {
+			// Not even a paused program stops a disk that is at work.
 			if p.dead {
 				return
 			}
@@ -54,6 +47,22 @@ func (p *process) store() {
 				})
 			})
 		})
+	}
+	if !slices.ContainsFunc(batch, func(r *raft.StoreRequest) bool { return r.Snapshot != nil }) {
+		sync()
+		return
+	}
+	// A snapshot is durable before the log restarts behind it: in between lies a crash state that a start must handle.
+	w.after(p.random.between(w.plan.syncLow, w.plan.syncHigh), func() {
+		if p.dead {
+			return
+		}
+		for _, r := range batch {
+			if r.Snapshot != nil {
+				p.install(*r.Snapshot)
+			}
+		}
+		sync()
 	})
 }
 
