@@ -76,7 +76,7 @@ test-unit: ## The tests of every module that need no cluster
 	@hack/test.sh unit
 
 .PHONY: test-sim
-test-sim: ## The simulation campaign
+test-sim: ## The simulation: 1,000 seeds under faults, and the bugs that it must catch
 	@hack/test.sh sim
 
 .PHONY: test-e2e
@@ -111,12 +111,12 @@ bench: ## Go benchmarks of every package
 	go test -run '^$$' -bench . -benchmem ./...
 
 .PHONY: sim
-sim: ## A longer simulation campaign; replay one seed with: make sim SEED=...
-	@SEED="$(SEED)" hack/test.sh sim-long
+sim: ## A simulation campaign of new seeds (SEEDS=20000); replay one with make sim SEED=...
+	@SEED="$(SEED)" SEEDS="$(SEEDS)" hack/test.sh hunt
 
 .PHONY: soak
-soak: ## Hours of simulation and repeated end-to-end passes
-	@VERSION=$(VERSION) hack/test.sh soak
+soak: ## Hours of simulation and repeated end-to-end passes (ROUNDS=10)
+	@VERSION=$(VERSION) SEEDS="$(SEEDS)" ROUNDS="$(ROUNDS)" hack/test.sh soak
 
 .PHONY: help
 help:

@@ -166,7 +166,7 @@ own_down() {
   client_programs
   if kubectl get crd raftclusters.raftkv.io >/dev/null 2>&1; then
     kubectl delete -k config/samples --ignore-not-found --wait
-    kubectl delete pvc -l app.kubernetes.io/instance=demo,app.kubernetes.io/managed-by=raftkv-operator --ignore-not-found
+    kubectl delete pvc -l app.kubernetes.io/name=raftkv,app.kubernetes.io/instance=demo --ignore-not-found
   fi
   helm uninstall "$release" --namespace "$namespace" --ignore-not-found --wait
   if [[ -z $(kubectl get raftclusters --all-namespaces --no-headers 2>/dev/null) ]]; then

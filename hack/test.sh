@@ -1,27 +1,71 @@
 #!/usr/bin/env bash
-# Runs one kind of test over every module: unit, race.
+# Runs one kind of test.
+#   unit   every module's tests that need no cluster, without the simulation
+#   sim    the simulation: its campaign of fixed seeds and everything else in raft/sim
+#   race   the unit tests under the race detector, with a few seeds of the simulation
+#   hunt   a campaign of new seeds (SEEDS, 20000); with SEED=N one seed, step by step
+#   soak   hunt and an end-to-end pass, ROUNDS (10) times
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 modules=(. hack/images test/localkube)
+# Few enough for a detector that makes everything some ten times slower.
+race_seeds=10
 
 section() { printf '\n=== %s\n' "$*"; }
+
+# go_test MODULE ARGUMENTS... tests a module's packages, but raft/sim.
+go_test() {
+  local module=$1 packages
+  shift
+  packages=$(go list -C "$module" ./... | grep -v '/raft/sim$')
+  # shellcheck disable=SC2086
+  go test -C "$module" "$@" $packages
+}
+
+hunt() {
+  if [[ -n ${SEED:-} ]]; then
+    go test ./raft/sim -count=1 -v -timeout 1h -run 'TestSimulation$' -sim.seed="$SEED" -sim.trace
+    return
+  fi
+  local base
+  base=$(date +%s%N)
+  section "simulation campaign of ${SEEDS:-20000} seeds from $base on"
+  go test ./raft/sim -count=1 -v -timeout 24h -run 'TestCampaign$' -sim.base="$base" -sim.seeds="${SEEDS:-20000}"
+}
 
 case "${1:-}" in
   unit)
     for module in "${modules[@]}"; do
       section "unit tests of module $module"
-      go test -C "$module" -timeout 10m ./...
+      go_test "$module" -timeout 10m
     done
     ;;
+  sim)
+    section "simulation"
+    go test -v -timeout 20m ./raft/sim
+    ;;
   race)
+    export CGO_ENABLED=1
     for module in "${modules[@]}"; do
       section "unit tests of module $module under the race detector"
-      CGO_ENABLED=1 go test -C "$module" -race -timeout 15m ./...
+      go_test "$module" -race -timeout 15m
+    done
+    section "simulation under the race detector"
+    go test -race -timeout 15m -run 'TestCampaign$' ./raft/sim -sim.seeds=$race_seeds
+    ;;
+  hunt)
+    hunt
+    ;;
+  soak)
+    for round in $(seq "${ROUNDS:-10}"); do
+      section "round $round of ${ROUNDS:-10}"
+      hunt
+      hack/e2e.sh
     done
     ;;
   *)
-    echo "usage: hack/test.sh unit|race" >&2
+    sed -n '2,8s|^# *||p' "$0" >&2
     exit 2
     ;;
 esac

@@ -1,0 +1,9 @@
+// Package e2e shows on a real Kubernetes of three nodes what the project promises: a store that is applied, read and
+// written, and that keeps every acknowledged write while its leader is killed, its nodes are cut off, its disks are thrown
+// away, its members grow and shrink, and its operator is gone. hack/e2e.sh makes the Kubernetes, installs the operator from
+// its chart, and runs the tests; without the build tag e2e there are none.
+//
+// Clients write through the store's Service from inside a node's network, all through each scenario. What is asserted is
+// what was acknowledged and what was refused: each acknowledged write must be on every member afterwards, and nothing that
+// was answered with 503 ("surely not applied") may ever appear. How long writes paused is measured and logged.
+package e2e
