@@ -35,16 +35,16 @@ func lifecycle(c *cluster.Cluster) []*cobra.Command {
 		},
 		{
 			Use: "preflight", Short: "Say what up will change on this machine, and whether the machine can host a cluster", Args: exactly(0),
-			RunE: func(cmd *cobra.Command, _ []string) error { return preflight(c) },
+			RunE: func(*cobra.Command, []string) error { return preflight(c) },
 		},
 		{
 			Use: "prepare", Short: "Install missing Debian packages and build what the cache lacks, but start nothing", Args: exactly(0),
-			RunE: func(*cobra.Command, []string) error { return c.Prepare() },
+			RunE: func(cmd *cobra.Command, _ []string) error { return c.Prepare(cmd.Context()) },
 		},
 		{
 			Use: "build", Short: "Build the cluster's programs into the cache and print their folder", Args: exactly(0),
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				set, err := artifacts.Build(cmd.ErrOrStderr())
+				set, err := artifacts.Build(cmd.Context(), cmd.ErrOrStderr())
 				if err == nil {
 					fmt.Fprintln(c.Out, set.Bin)
 				}

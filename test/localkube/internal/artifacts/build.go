@@ -2,6 +2,7 @@ package artifacts
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -44,12 +45,12 @@ type Set struct {
 }
 
 // Build returns the set of the current sources, and builds it first if the cache has none. Progress goes to out.
-func Build(out io.Writer) (Set, error) {
+func Build(ctx context.Context, out io.Writer) (Set, error) {
 	src, err := findSource()
 	if err != nil {
 		return Set{}, err
 	}
-	goVersion, err := exec.Command("go", "env", "GOVERSION").Output()
+	goVersion, err := exec.CommandContext(ctx, "go", "env", "GOVERSION").Output()
 	if err != nil {
 		return Set{}, fmt.Errorf("ask the go command for its version: %w; is Go installed and in PATH?", err)
 	}
@@ -74,7 +75,7 @@ func Build(out io.Writer) (Set, error) {
 	if complete(final) { // by the one that held the lock
 		return set, nil
 	}
-	return set, src.build(final, out)
+	return set, src.build(ctx, final, out)
 }
 
 // cacheFolder works without HOME too: CI and service managers may run a command with an empty environment.
@@ -116,7 +117,7 @@ func (s source) set(folder string) Set {
 }
 
 // build makes the set in a folder beside the final one and renames it last, so a killed build leaves no half set.
-func (s source) build(final string, out io.Writer) error {
+func (s source) build(ctx context.Context, final string, out io.Writer) error {
 	started := time.Now()
 	stale, err := filepath.Glob(filepath.Join(filepath.Dir(final), "new-*"))
 	if err != nil {
@@ -133,7 +134,7 @@ func (s source) build(final string, out io.Writer) error {
 	}
 	fmt.Fprintf(out, "building Kubernetes %s, etcd, CoreDNS %s and helm %s from source (about 5 minutes on two cores, once per machine)\n",
 		s.versions[kubernetesModule], s.versions[coreDNSModule], s.versions[helmModule])
-	err = s.compile(filepath.Join(work, "bin"), out)
+	err = s.compile(ctx, filepath.Join(work, "bin"), out)
 	if err == nil {
 		err = s.link(work)
 	}
@@ -147,12 +148,14 @@ func (s source) build(final string, out io.Writer) error {
 	return nil
 }
 
-func (s source) compile(bin string, out io.Writer) error {
+func (s source) compile(ctx context.Context, bin string, out io.Writer) error {
 	if err := os.MkdirAll(bin, 0o755); err != nil {
 		return err
 	}
 	args := append([]string{"build", "-v", "-trimpath", "-ldflags", s.ldflags(), "-o", bin + "/"}, packages...)
-	cmd := exec.Command("go", args...)
+	cmd := exec.CommandContext(ctx, "go", args...)
+	// Asked to stop, the go command stops its compilers too.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.Dir = s.folder
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=readonly")
 	lines, err := cmd.StderrPipe()

@@ -57,7 +57,7 @@ func (c Cluster) Up(ctx context.Context, nodes int) (err error) {
 	if err := machine.Verdict(machine.Preflight(p.Work)); err != nil {
 		return err
 	}
-	build, err := c.prepare()
+	build, err := c.prepare(ctx)
 	if err != nil {
 		return err
 	}
@@ -117,19 +117,19 @@ func (c Cluster) already(ctx context.Context, p plan.Plan) (bool, error) {
 }
 
 // Prepare installs what is missing and builds what is not in the cache.
-func (c Cluster) Prepare() error {
-	_, err := c.prepare()
+func (c Cluster) Prepare(ctx context.Context) error {
+	_, err := c.prepare(ctx)
 	return err
 }
 
-func (c Cluster) prepare() (render.Build, error) {
+func (c Cluster) prepare(ctx context.Context) (render.Build, error) {
 	if missing := machine.MissingPackages(); len(missing) > 0 {
 		c.say("installing with apt-get: %s (no service of them is started)", strings.Join(missing, ", "))
 		if err := machine.Install(missing, c.Out); err != nil {
 			return render.Build{}, err
 		}
 	}
-	set, err := artifacts.Build(c.Out)
+	set, err := artifacts.Build(ctx, c.Out)
 	if err != nil {
 		return render.Build{}, err
 	}

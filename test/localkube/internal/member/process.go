@@ -152,10 +152,14 @@ func Kill(work string, processes []Process) error {
 		if err != nil {
 			return fmt.Errorf("take hold of %s (process %d): %w", p.Member, p.PID, err)
 		}
-		handles[p] = handle
 		if name, ok := identify(p.PID, work); !ok || name != p.Member {
+			// It has ended since it was found, or is ending, or never was ours.
+			if err := unix.Close(handle); err != nil {
+				return err
+			}
 			continue
 		}
+		handles[p] = handle
 		if err := unix.PidfdSendSignal(handle, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("kill %s (process %d): %w", p.Member, p.PID, err)
 		}
