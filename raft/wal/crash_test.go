@@ -12,7 +12,7 @@ import (
 // TestCrashesKeepWhatWasSynced loses power again and again, at any operation of the disk, during appends,
 // compaction, close and recovery itself, and each time compares what is found with a plain model.
 func TestCrashesKeepWhatWasSynced(t *testing.T) {
-	const seeds = 300
+	const seeds = 1500
 	var total coverage
 	for seed := range uint64(seeds) {
 		if err := crashCampaign(seed, &total); err != nil {
@@ -57,6 +57,9 @@ func crashCampaign(seed uint64, total *coverage) error {
 			return err
 		}
 		w.now = durable.clone()
+		if err := readsBack(l, w, got.Entries); err != nil && !errors.Is(err, vfs.ErrPowerLost) {
+			return err
+		}
 		tried, err = live(l, w, &durable, total)
 		if err != nil && !errors.Is(err, vfs.ErrPowerLost) {
 			return err
@@ -120,6 +123,37 @@ func live(l *Log, w *writer, durable *model, total *coverage) ([]model, error) {
 			total.rolls++
 		}
 		*durable = w.now.clone()
+		if w.random.IntN(20) == 0 {
+			if err := readsBack(l, w, w.now.entries); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return nil, l.Close()
+}
+
+// readsBack reads a random range of the entries from the disk.
+func readsBack(l *Log, w *writer, entries []raft.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	a, b := w.random.IntN(len(entries)), w.random.IntN(len(entries))
+	a, b = min(a, b), max(a, b)
+	const maxBytes = 3000
+	got, err := l.ReadEntries(entries[a].Index, entries[b].Index, maxBytes)
+	if err != nil {
+		return err
+	}
+	size := 0
+	for i, e := range got {
+		if !sameEntry(e, entries[a+i]) {
+			return fmt.Errorf("read back %v, want %v", e, entries[a+i])
+		}
+		size += e.EncodedSize()
+	}
+	if len(got) == 0 || len(got) > b-a+1 || len(got) > 1 && size > maxBytes ||
+		len(got) < b-a+1 && size+entries[a+len(got)].EncodedSize() <= maxBytes {
+		return fmt.Errorf("read back %d entries of %d bytes, asked for %d", len(got), size, b-a+1)
+	}
+	return nil
 }

@@ -144,14 +144,21 @@ func (w *writer) request() *raft.StoreRequest {
 		h = raft.HardState{Term: 1}
 		r.HardState = &h
 	}
-	if w.random.IntN(12) == 0 {
+	// What takes the place of other entries is of a later term, by log matching (§5.3).
+	cut := w.random.IntN(4) == 0
+	install := w.random.IntN(12) == 0
+	if install {
 		r.Snapshot = w.snapshot(h.Term)
+	}
+	if cut || install {
+		h = raft.HardState{Term: h.Term + 1}
+		r.HardState = &h
 	}
 	at := w.now.clone()
 	at.store(r)
 	if n := w.random.IntN(5); n > 0 {
 		first := at.last() + 1
-		if cut := w.random.IntN(4) == 0; cut && first > at.start.Index+1 {
+		if cut && first > at.start.Index+1 {
 			first -= raft.Index(w.random.IntN(int(min(20, first-at.start.Index))))
 		}
 		r.Entries = w.entries(first, h.Term, n)

@@ -199,10 +199,13 @@ func isZero(b []byte) bool {
 }
 
 // tearExplains tells whether a write of which only some sectors reached the disk can have left a bad frame like
-// this. What stood there before was zeros: under the frame's header always, since every write ends with a blank
-// one, under all of it in a fresh file.
+// this. What stood there before was zeros: under all of it in a fresh file, under its header in any, since every write
+// ends with a blank one; unless that one was alone in its sector, which may be the sector that is missing.
 func (r *segmentReader) tearExplains(f frame, status frameStatus) (bool, error) {
 	from, to := f.offset, f.offset+frameHeaderBytes
+	if status == frameBadHeader && !r.header.fresh && from%vfs.SectorBytes == 0 {
+		return true, nil
+	}
 	if status == frameBadPayload {
 		from, to = to, to+f.length
 		if to > r.size {
