@@ -10,6 +10,9 @@ import (
 
 // Board numbers the statuses of a node and wakes those who wait for the next one.
 type Board struct {
+	// refreshing is held while a status is read and put up, so that an older one never covers a newer one.
+	refreshing sync.Mutex
+
 	mu         sync.Mutex
 	generation uint64
 	status     Status
@@ -30,6 +33,15 @@ func (b *Board) Update(s Status) {
 	}
 	s.Generation = b.generation
 	b.status = s
+}
+
+// Refresh puts up what read returns, and returns it with its generation.
+func (b *Board) Refresh(read func() Status) Status {
+	b.refreshing.Lock()
+	defer b.refreshing.Unlock()
+	b.Update(read())
+	s, _ := b.Status()
+	return s
 }
 
 // Status returns the last status, and a channel that is closed when there is a newer one.

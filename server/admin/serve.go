@@ -103,8 +103,7 @@ func (s *service) status(ctx context.Context, _ *StatusRequest) (*Status, error)
 
 // fresh brings the board up to date and returns what it says.
 func (s *service) fresh(ctx context.Context) *Status {
-	s.board.Update(s.node.Status(ctx))
-	status, _ := s.board.Status()
+	status := s.board.Refresh(func() Status { return s.node.Status(ctx) })
 	return &status
 }
 

@@ -12,11 +12,12 @@ type Backend interface {
 	// Propose replicates the command and returns its result, forwarding it to the leader if need be. The error is one of the
 	// package's, wrapped, or that of the context, in which case the outcome is unknown.
 	Propose(ctx context.Context, command kv.Command) (*kv.Result, error)
-	// ReadBarrier returns once Range is linearizable: what it then returns includes every write that was acknowledged
+	// ReadBarrier returns once Get and Range are linearizable: what they then return include every write that was acknowledged
 	// before ReadBarrier was called.
 	ReadBarrier(ctx context.Context) error
-	// Range reads this node's own state.
-	Range(kv.RangeRequest) (*kv.RangeResult, error)
+	// Get and Range read this node's own state.
+	Get(ctx context.Context, key []byte, revision uint64) (kv.GetResult, error)
+	Range(context.Context, kv.RangeRequest) (kv.RangeResult, error)
 }
 
 // What may become of a request. Texts behind a wrap say why.
@@ -29,4 +30,6 @@ var (
 	ErrUnknown = errors.New("the outcome is unknown")
 	// ErrTooLarge: the request can never be accepted.
 	ErrTooLarge = errors.New("too large")
+	// ErrNoSpace: surely not applied; the store is as large as it may be, and takes deletions only.
+	ErrNoSpace = errors.New("the store is full")
 )

@@ -63,7 +63,7 @@ func Flags() *pflag.FlagSet {
 	f.String(keyAdvertisePeer, "", "`URL` that peers reach this node by (default: its URL in --initial-cluster, else the first of --listen-peer-urls with a host)")
 	f.String(keyInitialCluster, "", "all members of a new cluster as `NAME=URL,...`; without it an empty node waits to be bootstrapped or added")
 	f.String(keyInitialClusterToken, DefaultClusterToken, "`word` that tells this static cluster from others of the same names")
-	f.String(keyInitialClusterState, string(ClusterNew), "`new` to form the cluster, existing to wait until a running one adds this node")
+	f.String(keyInitialClusterState, string(ClusterNew), "`state`: new to form the cluster, existing to wait until a running one adds this node")
 	f.Int(keyHeartbeatInterval, int(DefaultHeartbeatInterval.Milliseconds()), "`milliseconds` between a leader's heartbeats")
 	f.Int(keyElectionTimeout, int(DefaultElectionTimeout.Milliseconds()), "least `milliseconds` without a leader before an election, at least 5 heartbeats")
 	f.Uint64(keySnapshotCount, DefaultSnapshotCount, "applied `entries` after which the log is compacted")
@@ -71,8 +71,8 @@ func Flags() *pflag.FlagSet {
 	f.Int(keyMaxKeyBytes, DefaultMaxKeyBytes, "longest key in `bytes`")
 	f.Int(keyMaxValueBytes, DefaultMaxValueBytes, "largest value in `bytes`")
 	f.String(keyAdminTokenFile, "", "`file` with the cluster's admin token; without it membership calls are refused")
-	f.String(keyLogLevel, "info", "`debug`, info, warn or error")
-	f.String(keyLogFormat, string(LogText), "`text` or json")
+	f.String(keyLogLevel, "info", "`level`: debug, info, warn or error")
+	f.String(keyLogFormat, string(LogText), "`format`: text or json")
 	return f
 }
 

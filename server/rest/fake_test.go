@@ -74,17 +74,30 @@ func (f *fake) ReadBarrier(ctx context.Context) error {
 	return f.barrierErr
 }
 
-func (f *fake) Range(r kv.RangeRequest) (*kv.RangeResult, error) {
+func (f *fake) Get(_ context.Context, key []byte, revision uint64) (kv.GetResult, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case revision > f.revision:
+		return kv.GetResult{}, kv.ErrFutureRevision
+	case revision == 1:
+		return kv.GetResult{}, kv.ErrCompacted
+	}
+	item, found := f.items[string(key)]
+	return kv.GetResult{KeyValue: item, Found: found, Revision: f.revision}, nil
+}
+
+func (f *fake) Range(_ context.Context, r kv.RangeRequest) (kv.RangeResult, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lastRange = r
 	switch {
 	case r.Revision > f.revision:
-		return nil, kv.ErrFutureRevision
+		return kv.RangeResult{}, kv.ErrFutureRevision
 	case r.Revision == 1:
-		return nil, kv.ErrCompacted
+		return kv.RangeResult{}, kv.ErrCompacted
 	}
-	out := &kv.RangeResult{Revision: f.revision}
+	out := kv.RangeResult{Revision: f.revision}
 	var keys []string
 	for k := range f.items {
 		start, end := string(r.Keys.Start), string(r.Keys.End)

@@ -29,6 +29,7 @@ const (
 	codeUnavailable   = "unavailable"
 	codeBusy          = "busy"
 	codeUnknown       = "outcome_unknown"
+	codeNoSpace       = "no_space"
 )
 
 // retryAfterSeconds is what a client should wait before it sends a request again: about an election.
@@ -62,6 +63,8 @@ func problemOf(err error, write bool) *problem {
 		return problemf(http.StatusRequestEntityTooLarge, codeTooLarge, "%v", err)
 	case errors.Is(err, backend.ErrBusy):
 		return problemf(http.StatusServiceUnavailable, codeBusy, "%v: the request was not applied; send it again later", err)
+	case errors.Is(err, backend.ErrNoSpace):
+		return problemf(http.StatusInsufficientStorage, codeNoSpace, "%v", err)
 	case errors.Is(err, backend.ErrUnavailable):
 		return problemf(http.StatusServiceUnavailable, codeUnavailable, "%v: the request was not applied; send it again", err)
 	case timedOut && !write:

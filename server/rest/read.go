@@ -27,28 +27,27 @@ type item struct {
 	Version        uint64 `json:"version,string"`
 }
 
-// read is linearizable unless the request asks for less.
-func (x *request) read(r kv.RangeRequest) (*kv.RangeResult, error) {
-	if !x.query.serializable {
-		if err := x.store.ReadBarrier(x.ctx); err != nil {
-			return nil, err
-		}
+// barrier makes the read that follows linearizable unless the request asks for less.
+func (x *request) barrier() error {
+	if x.query.serializable {
+		return nil
 	}
-	r.Revision = x.query.revision
-	return x.store.Range(r)
+	return x.store.ReadBarrier(x.ctx)
 }
 
 func (x *request) get() error {
-	result, err := x.read(kv.RangeRequest{Keys: kv.One(x.key)})
+	if err := x.barrier(); err != nil {
+		return err
+	}
+	found, err := x.store.Get(x.ctx, x.key, x.query.revision)
 	if err != nil {
 		return err
 	}
-	if len(result.Items) == 0 {
-		return x.notFound(result.Revision)
+	if !found.Found {
+		return x.notFound(found.Revision)
 	}
-	found := result.Items[0]
 	header := x.w.Header()
-	header.Set(HeaderRevision, strconv.FormatUint(result.Revision, 10))
+	header.Set(HeaderRevision, strconv.FormatUint(found.Revision, 10))
 	header.Set(HeaderModRevision, strconv.FormatUint(found.ModRevision, 10))
 	header.Set(HeaderCreateRevision, strconv.FormatUint(found.CreateRevision, 10))
 	header.Set(HeaderVersion, strconv.FormatUint(found.Version, 10))
@@ -88,7 +87,10 @@ func (x *request) list() error {
 		}
 		keys.Start = []byte(x.query.from)
 	}
-	result, err := x.read(kv.RangeRequest{Keys: keys, Limit: x.query.limit, KeysOnly: x.query.keysOnly})
+	if err := x.barrier(); err != nil {
+		return err
+	}
+	result, err := x.store.Range(x.ctx, kv.RangeRequest{Keys: keys, Revision: x.query.revision, Limit: x.query.limit, KeysOnly: x.query.keysOnly})
 	if err != nil {
 		return err
 	}

@@ -265,6 +265,7 @@ func TestFailuresOfTheStore(t *testing.T) {
 		{backend.ErrBusy, 503, codeBusy, true},
 		{fmt.Errorf("lost the leader: %w", backend.ErrUnknown), 504, codeUnknown, false},
 		{backend.ErrTooLarge, 413, codeTooLarge, false},
+		{fmt.Errorf("%w: 5 of 4 bytes", backend.ErrNoSpace), 507, codeNoSpace, false},
 		{errors.New("bug"), 500, codeInternal, false},
 	} {
 		h.store.proposeErr = x.err

@@ -23,6 +23,7 @@ const (
 	ResultUnknown     Result = "unknown"
 	ResultBusy        Result = "busy"
 	ResultTooLarge    Result = "too-large"
+	ResultNoSpace     Result = "no-space"
 	ResultFailed      Result = "failed"
 )
 

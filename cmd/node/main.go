@@ -1,0 +1,82 @@
+// Command raftkv-node runs one node of a raftkv cluster.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/raftkv/raftkv/server"
+	"github.com/raftkv/raftkv/server/config"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() {
+	if err := command().Execute(); err != nil {
+		fmt.Fprintf(os.Stderr, "raftkv-node: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	flags := config.Flags()
+	root := &cobra.Command{
+		Use:   "raftkv-node",
+		Short: "Run one node of a raftkv cluster",
+		Long: "raftkv-node runs one node of raftkv, a strongly consistent key-value store.\n\n" +
+			"A node with an empty data directory forms the cluster that --initial-cluster names, or waits until an\n" +
+			"administrator bootstraps it or a running cluster adds it. Later starts go on from the data directory.",
+		Example:       config.Examples,
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := config.Load(flags, os.Environ())
+			if err != nil {
+				return fmt.Errorf("the configuration is not usable (see --help):\n%w", err)
+			}
+			ctx, stop := stopSignals(cmd.Context())
+			defer stop()
+			return server.Run(ctx, cfg, server.Options{Version: version})
+		},
+	}
+	root.Flags().AddFlagSet(flags)
+	root.Flags().SortFlags = false
+	root.SetUsageFunc(func(cmd *cobra.Command) error {
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "Usage:\n  raftkv-node [flags]\n  raftkv-node version\n\nExamples:\n%s\n\n%s", cmd.Example, config.Usage(flags))
+		return err
+	})
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.AddCommand(&cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Run: func(cmd *cobra.Command, _ []string) {
+			fmt.Fprintf(cmd.OutOrStdout(), "raftkv-node %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		},
+	})
+	return root
+}
+
+// stopSignals ends the context at the first SIGTERM or SIGINT, and the process at the second.
+func stopSignals(parent context.Context) (context.Context, func()) {
+	if parent == nil {
+		parent = context.Background()
+	}
+	ctx, cancel := context.WithCancel(parent)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	go func() {
+		<-signals
+		cancel()
+		<-signals
+		fmt.Fprintln(os.Stderr, "raftkv-node: second signal: stopping at once")
+		os.Exit(1)
+	}()
+	return ctx, cancel
+}

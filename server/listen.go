@@ -1,0 +1,63 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/raftkv/raftkv/server/config"
+)
+
+const (
+	// headerTimeout and idleTimeout bound a silent HTTP connection, maxHeaderBytes the head of a request.
+	headerTimeout  = 10 * time.Second
+	idleTimeout    = 2 * time.Minute
+	maxHeaderBytes = 64 << 10
+	// metricsTimeout bounds an answer on the metrics port.
+	metricsTimeout = time.Minute
+)
+
+// listen opens all addresses or none.
+func listen(what string, addresses []config.Listen) ([]net.Listener, error) {
+	var out []net.Listener
+	for _, a := range addresses {
+		target := a.Address
+		if a.Unspecified() {
+			// Written without a host it works on machines without IPv6 too.
+			host, port, err := net.SplitHostPort(target)
+			if ip := net.ParseIP(host); err == nil && (ip == nil || ip.To4() == nil) {
+				target = ":" + port
+			}
+		}
+		l, err := net.Listen("tcp", target)
+		if err != nil {
+			closeAll(out)
+			return nil, fmt.Errorf("listen for %s on %s: %w: is another process there, or is the address not this machine's?", what, a, err)
+		}
+		out = append(out, l)
+	}
+	return out, nil
+}
+
+func closeAll(listeners []net.Listener) {
+	for _, l := range listeners {
+		_ = l.Close() // what matters is reported where it was opened
+	}
+}
+
+func newHTTPServer(h http.Handler, logger *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug),
+	}
+}
+
+// serve runs f until it ends and reports what was not expected.
+func serve(what string, logger *slog.Logger, f func() error) {
+	if err := f(); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
+		logger.Error("a listener failed", "port", what, "error", err)
+	}
+}

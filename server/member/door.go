@@ -1,0 +1,247 @@
+package member
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/raft/node"
+	"github.com/raftkv/raftkv/raft/transport"
+	"github.com/raftkv/raftkv/rpc"
+	"github.com/raftkv/raftkv/server/identity"
+)
+
+const (
+	// FeatureLevel is the highest feature level that this build reads and writes.
+	FeatureLevel = 1
+	// minFeatureLevel is the lowest that it can run at.
+	minFeatureLevel = 1
+)
+
+// Adoption is what a leader says to a directory that was added.
+type Adoption struct {
+	Cluster raft.ClusterID
+	Member  raft.NodeID
+}
+
+// Door decides which members may connect, and carries messages between them and this one.
+type Door struct {
+	logger    *slog.Logger
+	transport *transport.Transport
+	forwarder forwarder
+	// adoptable tells whether the directory may be adopted, as long as it is empty.
+	adoptable func() bool
+	adopted   chan Adoption
+	removed   chan struct{}
+
+	inner      atomic.Pointer[inside]
+	rechecking sync.WaitGroup
+
+	mu        sync.Mutex
+	local     transport.Local
+	removedBy sync.Once
+	// levels are the feature levels of the members that are connected, nonces their processes.
+	levels  map[raft.NodeID]uint32
+	nonces  map[raft.NodeID]uint64
+	refusal map[raft.NodeID]string
+	// news has a place for one word: levels have changed.
+	news chan struct{}
+}
+
+// inside is the running member behind the door.
+type inside struct {
+	node           *node.Node
+	stateMachine   node.StateMachine
+	clusterVersion func() uint32
+}
+
+// NewDoor registers what members ask of each other on the peer port's server. While the directory is empty, adoptable is asked
+// before it is adopted; it must not block.
+func NewDoor(server *rpc.Server, id identity.Identity, adoptable func() bool, logger *slog.Logger) (*Door, error) {
+	d := &Door{
+		logger: logger, adoptable: adoptable,
+		adopted: make(chan Adoption, 1), removed: make(chan struct{}), news: make(chan struct{}, 1),
+		levels: map[raft.NodeID]uint32{}, nonces: map[raft.NodeID]uint64{}, refusal: map[raft.NodeID]string{},
+	}
+	d.local = transport.Local{Identity: identityOf(id), FeatureMin: minFeatureLevel, FeatureMax: FeatureLevel}
+	var err error
+	d.transport, err = transport.New(server, transport.Config{
+		Identity: identityOf(id), FeatureMin: minFeatureLevel, FeatureMax: FeatureLevel,
+		Gate: d, Receive: d.receive, Sink: d, Logger: logger,
+		Events: transport.Events{
+			Unreachable: d.unreachable, Connected: d.connected, Lost: d.lost, DialFailed: d.dialFailed, Refused: d.refused,
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	d.forwarder.transport = d.transport
+	if err := registerForward(server, d); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+func identityOf(id identity.Identity) transport.Identity {
+	return transport.Identity{Cluster: id.ClusterID, ID: id.MemberID, Incarnation: id.Incarnation}
+}
+
+// Adopted delivers the first adoption of an empty directory.
+func (d *Door) Adopted() <-chan Adoption { return d.adopted }
+
+// Stats are the transport's.
+func (d *Door) Stats() transport.Stats { return d.transport.Stats() }
+
+// Close ends the connections to other members.
+func (d *Door) Close() error {
+	d.rechecking.Wait()
+	return d.transport.Close()
+}
+
+// Accept is the transport's question about a connection from another member.
+func (d *Door) Accept(h transport.Hello) (transport.HelloReply, error) {
+	d.mu.Lock()
+	local := d.local
+	d.mu.Unlock()
+	if in := d.inner.Load(); in != nil {
+		local.FeatureMin = max(local.FeatureMin, in.clusterVersion())
+	}
+	if local.ID == 0 {
+		d.considerAdoption(local, h)
+	}
+	return transport.HelloReply{}, transport.Decide(local, h)
+}
+
+// considerAdoption takes up what a member says of an empty directory (rule: the incarnation must be named). Members dial a new
+// learner only once its addition is committed, so the ID is its own for good.
+func (d *Door) considerAdoption(local transport.Local, h transport.Hello) {
+	if h.ToIncarnation != local.Incarnation || h.Cluster == 0 || h.To == 0 || !d.adoptable() {
+		return
+	}
+	select {
+	case d.adopted <- Adoption{Cluster: h.Cluster, Member: h.To}:
+	default: // one is enough
+	}
+}
+
+// identify says whom this directory speaks for from now on.
+func (d *Door) identify(id identity.Identity) {
+	d.mu.Lock()
+	d.local.Identity = identityOf(id)
+	d.mu.Unlock()
+	d.transport.SetIdentity(identityOf(id))
+}
+
+// enter puts a running member behind the door.
+func (d *Door) enter(in *inside) { d.inner.Store(in) }
+
+// leave stops the delivery to the member.
+func (d *Door) leave() { d.inner.Store(nil) }
+
+func (d *Door) receive(messages []raft.Message) {
+	in := d.inner.Load()
+	if in == nil {
+		return // Raft tolerates loss
+	}
+	for i := range messages {
+		in.node.Deliver(messages[i])
+	}
+}
+
+func (d *Door) unreachable(id raft.NodeID) {
+	if in := d.inner.Load(); in != nil {
+		in.node.Unreachable(id)
+	}
+}
+
+func (d *Door) connected(id raft.NodeID, reply transport.HelloReply) {
+	d.mu.Lock()
+	old := d.nonces[id]
+	d.nonces[id], d.levels[id] = reply.Nonce, reply.FeatureMax
+	delete(d.refusal, id)
+	d.mu.Unlock()
+	d.logger.Info("connected to a member", "peer", id.String(), "featureLevel", reply.FeatureMax)
+	if in := d.inner.Load(); in != nil && old != 0 && old != reply.Nonce {
+		in.node.LeaderGone(id)
+	}
+	d.tell()
+}
+
+func (d *Door) lost(id raft.NodeID, err error) {
+	d.mu.Lock()
+	delete(d.levels, id)
+	d.mu.Unlock()
+	d.logger.Info("lost the connection to a member", "peer", id.String(), "error", err)
+}
+
+func (d *Door) dialFailed(id raft.NodeID, portClosed bool, _ error) {
+	if in := d.inner.Load(); in != nil && portClosed {
+		in.node.LeaderGone(id)
+	}
+}
+
+// refused notes that a member of the cluster does not take this one for a member. It is told at each attempt and logged once.
+func (d *Door) refused(id raft.NodeID, reason transport.Reason, text string) {
+	d.mu.Lock()
+	said := d.refusal[id] == text
+	d.refusal[id] = text
+	d.mu.Unlock()
+	if !said {
+		d.logger.Warn("a member refuses this node", "peer", id.String(), "reason", string(reason), "text", text)
+	}
+	if reason == transport.ReasonRemoved {
+		d.noteRemoved()
+	}
+}
+
+func (d *Door) noteRemoved() { d.removedBy.Do(func() { close(d.removed) }) }
+
+// tell wakes who watches the levels.
+func (d *Door) tell() {
+	select {
+	case d.news <- struct{}{}:
+	default:
+	}
+}
+
+// featureLevels returns what is known of the members that are connected.
+func (d *Door) featureLevels() map[raft.NodeID]uint32 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := make(map[raft.NodeID]uint32, len(d.levels))
+	for id, level := range d.levels {
+		out[id] = level
+	}
+	return out
+}
+
+// setMembership makes the door follow the membership.
+func (d *Door) setMembership(current, committed raft.Membership) {
+	d.mu.Lock()
+	self := d.local.ID
+	d.local.Committed = committed
+	d.mu.Unlock()
+	d.transport.SetPeers(dialed(current, committed))
+	d.rechecking.Go(d.transport.Recheck) // it writes to connections, and this is the node's loop
+	if committed.Removed(self) {
+		d.noteRemoved()
+	}
+}
+
+// dialed is who is connected to: all members, and those whose removal is not committed yet. A new learner is left out until its
+// addition is committed: it would believe for good that the ID is its own.
+func dialed(current, committed raft.Membership) []raft.Member {
+	var out []raft.Member
+	for _, m := range current.Members {
+		if _, known := committed.Find(m.ID); known || !m.Learner {
+			out = append(out, m)
+		}
+	}
+	for _, m := range committed.Members {
+		if _, kept := current.Find(m.ID); !kept {
+			out = append(out, m)
+		}
+	}
+	return out
+}

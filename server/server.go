@@ -1,0 +1,249 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/raftkv/raftkv/raft/transport"
+	"github.com/raftkv/raftkv/server/admin"
+	"github.com/raftkv/raftkv/server/backend"
+	"github.com/raftkv/raftkv/server/config"
+	"github.com/raftkv/raftkv/server/identity"
+	"github.com/raftkv/raftkv/server/member"
+	"github.com/raftkv/raftkv/server/mux"
+	"github.com/raftkv/raftkv/server/rest"
+	"github.com/raftkv/raftkv/server/status"
+)
+
+const (
+	// handOverTimeout bounds the search for a new leader at a stop, drainTimeout the requests that are being answered then.
+	handOverTimeout = 5 * time.Second
+	drainTimeout    = 10 * time.Second
+)
+
+// Options are what a configuration does not say.
+type Options struct {
+	// Version is the build's.
+	Version string
+	// Log is where log lines go; nil means standard error.
+	Log io.Writer
+	// Listening, if not nil, is told the addresses once all listeners are open; port 0 has been replaced by then.
+	Listening func(Addresses)
+}
+
+// Addresses are what a node listens on.
+type Addresses struct{ Client, Peer, Metrics []string }
+
+// node is what all lives of a node share.
+type node struct {
+	cfg     config.Config
+	options Options
+	logger  *slog.Logger
+	dir     *identity.Dir
+	metrics *status.Metrics
+	board   *admin.Board
+	peers   []net.Listener // of the first life; see life.listenPeers
+
+	member atomic.Pointer[member.Member]
+	door   atomic.Pointer[member.Door]
+
+	mu    sync.Mutex
+	state admin.NodeState
+	id    identity.Identity
+}
+
+// Run runs a node until ctx ends, and then stops it in order: leadership is handed over, requests that are being answered are
+// finished, log and state are closed.
+func Run(ctx context.Context, cfg config.Config, options Options) (err error) {
+	if options.Log == nil {
+		options.Log = os.Stderr
+	}
+	n := &node{cfg: cfg, options: options, board: admin.NewBoard(), metrics: status.NewMetrics(options.Version), state: admin.StateEmpty}
+	n.logger = newLogger(options.Log, cfg, n.standing)
+	if cfg.AdminTokenFile != "" {
+		if _, err := admin.ReadToken(cfg.AdminTokenFile); err != nil {
+			return err
+		}
+	}
+	if n.dir, err = identity.Open(cfg.DataDir, cfg.Name); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, n.dir.Close()) }()
+	n.id = n.dir.Identity()
+	n.logger.Info("starting", "version", options.Version, "dataDir", n.dir.Path(), "incarnation", n.id.Incarnation.String(),
+		"cluster", n.id.ClusterID.String(), "member", n.id.MemberID.String())
+
+	fronts, err := n.openFronts()
+	if err != nil {
+		return err
+	}
+	defer fronts.close(n.logger)
+	for ctx.Err() == nil {
+		if err := n.live(ctx, fronts); err != nil {
+			return err
+		}
+	}
+	n.logger.Info("stopped")
+	return nil
+}
+
+// standing is for log lines.
+func (n *node) standing() (uint64, string) {
+	m := n.member.Load()
+	if m == nil {
+		return 0, ""
+	}
+	s := m.Summary()
+	return uint64(s.Term), s.Role.String()
+}
+
+func (n *node) setState(s admin.NodeState) {
+	n.mu.Lock()
+	n.state, n.id = s, n.dir.Identity()
+	n.mu.Unlock()
+	n.publish()
+}
+
+// publish tells those who wait for news.
+func (n *node) publish() {
+	ctx, cancel := context.WithTimeout(context.Background(), describeTimeout)
+	defer cancel()
+	n.fresh(ctx)
+}
+
+// describeTimeout bounds how long a busy member is waited for.
+const describeTimeout = time.Second
+
+// Status describes the node; its generation is that of the board.
+func (n *node) Status(ctx context.Context) admin.Status {
+	n.mu.Lock()
+	s := admin.Status{
+		Name: n.cfg.Name, Version: n.options.Version, State: n.state, FeatureLevel: member.FeatureLevel,
+		Incarnation: n.id.Incarnation, ClusterID: n.id.ClusterID, MemberID: n.id.MemberID, Members: []admin.MemberStatus{},
+	}
+	n.mu.Unlock()
+	m := n.member.Load()
+	switch {
+	case m != nil:
+		ctx, cancel := context.WithTimeout(ctx, describeTimeout)
+		defer cancel()
+		m.Describe(ctx, &s)
+	case s.State == admin.StateMember:
+		s.NotReady = "the node is opening its log and state, or closing them"
+	case s.State == admin.StateForming:
+		s.NotReady = "the static cluster is forming"
+	case s.State == admin.StateRemoved:
+		s.NotReady = "the member was removed from the cluster"
+	default:
+		s.NotReady = "the node is empty and waits to be bootstrapped, or added to a cluster"
+	}
+	return s
+}
+
+// fresh is the status with its generation.
+func (n *node) fresh(ctx context.Context) admin.Status {
+	return n.board.Refresh(func() admin.Status { return n.Status(ctx) })
+}
+
+func (n *node) peerStats() transport.Stats {
+	if d := n.door.Load(); d != nil {
+		return d.Stats()
+	}
+	return transport.Stats{}
+}
+
+func (n *node) store() backend.Backend {
+	if m := n.member.Load(); m != nil {
+		return m
+	}
+	return nil
+}
+
+// fronts are the listeners that stay open through all lives.
+type fronts struct {
+	addresses Addresses
+	client    *http.Server
+	metrics   *http.Server
+	muxes     []*mux.Mux
+	running   sync.WaitGroup
+	told      sync.Once
+}
+
+func (n *node) openFronts() (*fronts, error) {
+	clients, err := listen("clients", n.cfg.ListenClient)
+	if err != nil {
+		return nil, err
+	}
+	metrics, err := listen("metrics", n.cfg.ListenMetrics)
+	if err != nil {
+		closeAll(clients)
+		return nil, err
+	}
+	if n.peers, err = listen("peers", n.cfg.ListenPeer); err != nil {
+		closeAll(append(clients, metrics...))
+		return nil, err
+	}
+	n.metrics.Watch(n.fresh, n.peerStats)
+	handler := rest.New(n.store, rest.Options{MaxKeyBytes: n.cfg.MaxKeyBytes, MaxValueBytes: n.cfg.MaxValueBytes, Logger: n.logger})
+	f := &fronts{
+		client:  newHTTPServer(n.metrics.HTTP(handler), n.logger),
+		metrics: newHTTPServer(status.Handler(n.fresh, n.metrics), n.logger),
+	}
+	f.metrics.WriteTimeout = metricsTimeout
+	for _, l := range clients {
+		m := mux.New(l, n.logger)
+		web := m.Listen(mux.HTTP1)
+		f.muxes = append(f.muxes, m)
+		f.running.Go(func() { serve("client", n.logger, m.Serve) })
+		f.running.Go(func() { serve("client", n.logger, func() error { return f.client.Serve(web) }) })
+		f.addresses.Client = append(f.addresses.Client, l.Addr().String())
+	}
+	for _, l := range metrics {
+		f.running.Go(func() { serve("metrics", n.logger, func() error { return f.metrics.Serve(l) }) })
+		f.addresses.Metrics = append(f.addresses.Metrics, l.Addr().String())
+	}
+	for _, l := range n.peers {
+		f.addresses.Peer = append(f.addresses.Peer, l.Addr().String())
+	}
+	n.logger.Info("listening", "client", f.addresses.Client, "peer", f.addresses.Peer, "metrics", f.addresses.Metrics)
+	return f, nil
+}
+
+// tell says once that everything is open.
+func (f *fronts) tell(listening func(Addresses)) {
+	if listening != nil {
+		f.told.Do(func() { listening(f.addresses) })
+	}
+}
+
+// drain finishes the clients' requests that are being answered and takes no new ones.
+func (f *fronts) drain(logger *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	if err := f.client.Shutdown(ctx); err != nil {
+		logger.Warn("some clients were still waiting when the node stopped", "error", err)
+	}
+}
+
+func (f *fronts) close(logger *slog.Logger) {
+	f.drain(logger)
+	err := errors.Join(f.client.Close(), f.metrics.Close())
+	for _, m := range f.muxes {
+		if closeErr := m.Close(); closeErr != nil && !errors.Is(closeErr, net.ErrClosed) {
+			err = errors.Join(err, closeErr)
+		}
+	}
+	f.running.Wait()
+	if err != nil {
+		logger.Debug("closing the listeners", "error", fmt.Errorf("%w", err))
+	}
+}
