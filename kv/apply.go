@@ -43,7 +43,7 @@ func (m *Machine) Apply(entries []raft.Entry) ([]any, error) {
 // applyBatch applies the entries and publishes the state after the last of them. The caller holds mu.
 func (m *Machine) applyBatch(entries []raft.Entry) ([]any, error) {
 	a := applier{machine: m, state: &m.current}
-	a.view = view{state: a.state}
+	a.view = view{state: a.state, writer: true}
 	results := make([]any, len(entries))
 	for i := range entries {
 		r, err := a.entry(&entries[i])

@@ -110,13 +110,36 @@ func (m *Machine) flush() error {
 
 // flushTo adds the overlay to a batch, each bucket in the order of its keys, which the store takes best.
 func (o *overlay) flushTo(b *store.Batch) {
+	b.Grow(2 * len(o.order))
+	var a arena
 	for n := o.head.next[0].Load(); n != nil; n = n.next[0].Load() {
-		k := make([]byte, 0, len(n.key)+2+revisionBytes)
-		k = appendIndexKey(k, n.key, n.mod)
-		b.Put(bucketIndex, k, encodeIndex(k, &n.version))
+		// Escaping at most doubles a key.
+		k := a.done(appendIndexKey(a.room(2*len(n.key)+2+revisionBytes), n.key, n.mod))
+		b.Put(bucketIndex, k, a.done(appendIndex(a.room(versionBytes), k, &n.version)))
 	}
 	for _, n := range o.order {
-		k := appendRecordKey(make([]byte, 0, recordKeyBytes), n.mod, n.sub)
-		b.Put(bucketRecords, k, encodeRecord(k, n.key, &n.version))
+		k := a.done(appendRecordKey(a.room(recordKeyBytes), n.mod, n.sub))
+		v := appendRecord(a.room(versionBytes+len(n.key)+len(n.value)), k, n.key, &n.version)
+		b.Put(bucketRecords, k, a.done(v))
 	}
+}
+
+// arenaBytes is what an arena allocates at once.
+const arenaBytes = 256 << 10
+
+// arena makes many small byte strings with few allocations.
+type arena struct{ free []byte }
+
+// room returns an empty slice with room for n bytes.
+func (a *arena) room(n int) []byte {
+	if len(a.free) < n {
+		a.free = make([]byte, max(n, arenaBytes))
+	}
+	return a.free[:0:n]
+}
+
+// done takes the string that was made in the last room.
+func (a *arena) done(b []byte) []byte {
+	a.free = a.free[len(b):]
+	return b[:len(b):len(b)]
 }

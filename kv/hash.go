@@ -67,7 +67,7 @@ func hashView(ctx context.Context, v *view) (uint64, error) {
 			}
 		}
 		where := appendRecordKey(nil, at.mod, at.sub)
-		sum += hashBytes(where, encodeRecord(where, key, at))
+		sum += hashBytes(where, appendRecord(nil, where, key, at))
 		return nil
 	}
 	it := v.stored.Iterate(bucketRecords)

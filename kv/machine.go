@@ -15,7 +15,7 @@ import (
 // Defaults of the options.
 const (
 	// DefaultFlushBytes is the size of the overlay at which it is flushed.
-	DefaultFlushBytes = 8 << 20
+	DefaultFlushBytes = 16 << 20
 	// DefaultMaxOverlayBytes is the size past which Apply waits for the flush. What is being flushed comes on top.
 	DefaultMaxOverlayBytes = 64 << 20
 	// DefaultMaxResultBytes bounds the keys and values of one Range.

@@ -9,7 +9,7 @@ import (
 const overlayTableHeight = 12
 
 // overlayNodeBytes is what a version costs in memory beside its key and value, roughly.
-const overlayNodeBytes = 192
+const overlayNodeBytes = 256
 
 // overlay holds versions that are not in the store yet, in the order of the index: by key, the newest
 // first. It is a skip list that one writer adds to while any number of goroutines read it without locks; nothing
@@ -17,9 +17,12 @@ const overlayNodeBytes = 192
 // a transaction that is still being applied.
 type overlay struct {
 	head   overlayNode
-	order  []*overlayNode // in the order of the writes; the writer's
-	bytes  int            // the writer's
 	random uint64
+
+	// The rest is the writer's. latest holds the newest version of each key, which is what the writer asks for.
+	latest map[string]*overlayNode
+	order  []*overlayNode // in the order of the writes
+	bytes  int
 }
 
 type overlayNode struct {
@@ -32,6 +35,7 @@ func newOverlay() *overlay {
 	return &overlay{
 		head:   overlayNode{next: make([]atomic.Pointer[overlayNode], overlayTableHeight)},
 		random: 0x9e3779b97f4a7c15,
+		latest: map[string]*overlayNode{},
 	}
 }
 
@@ -49,7 +53,7 @@ func compareVersions(key []byte, mod uint64, n *overlayNode) int {
 	return 0
 }
 
-// add inserts a version that is not there yet. The overlay keeps the slices.
+// add inserts a version that is newer than all there are of its key. The overlay keeps the slices.
 func (o *overlay) add(key []byte, v version) {
 	var before [overlayTableHeight]*overlayNode
 	at := &o.head
@@ -72,6 +76,7 @@ func (o *overlay) add(key []byte, v version) {
 		before[level].next[level].Store(n)
 	}
 	o.order = append(o.order, n)
+	o.latest[string(key)] = n
 	o.bytes += len(key) + len(v.value) + overlayNodeBytes
 }
 

@@ -139,7 +139,11 @@ func (g *generator) header() session.Header {
 			continue
 		}
 		low := s.low + uint64(g.IntN(2))
-		return session.Header{Session: id, Low: low, Sequence: low + uint64(g.IntN(6)) - uint64(g.IntN(2))}
+		h := session.Header{Session: id, Low: low, Sequence: low + uint64(g.IntN(6)) - uint64(g.IntN(2))}
+		if g.IntN(4) == 0 {
+			h.Low = 1
+		}
+		return h
 	}
 	return session.Header{Session: uint64(g.IntN(50)), Sequence: 1, Low: 1}
 }

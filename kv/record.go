@@ -38,6 +38,9 @@ func (v *version) keyValue(key []byte) KeyValue {
 // of a format that this build does not read.
 const flagDeleted = 1
 
+// versionBytes bounds what a version takes in either record beside its key and value.
+const versionBytes = 1 + 5*binary.MaxVarintLen64 + checksumBytes
+
 const (
 	checksumBytes  = 4
 	recordKeyBytes = 12
@@ -46,10 +49,13 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// seal appends the checksum of where and body to body.
-func seal(where, body []byte) []byte {
-	sum := crc32.Update(crc32.Checksum(where, castagnoli), castagnoli, body)
-	return binary.BigEndian.AppendUint32(body, sum)
+// seal returns body with the checksum of where and body behind it.
+func seal(where, body []byte) []byte { return sealFrom(where, body[:len(body):len(body)], 0) }
+
+// sealFrom appends the checksum of where and of b from n on.
+func sealFrom(where, b []byte, n int) []byte {
+	sum := crc32.Update(crc32.Checksum(where, castagnoli), castagnoli, b[n:])
+	return binary.BigEndian.AppendUint32(b, sum)
 }
 
 // unseal returns the body in front of a valid checksum.
@@ -101,13 +107,13 @@ func unescape(escaped []byte) []byte {
 	return bytes.ReplaceAll(escaped, []byte{0, 0xff}, []byte{0})
 }
 
-// encodeIndex returns the value of an index record: flags u8, sub, create, count, lease, checksum.
-func encodeIndex(key []byte, v *version) []byte {
-	b := make([]byte, 0, 1+4*binary.MaxVarintLen64+checksumBytes)
+// appendIndex appends the value of an index record: flags u8, sub, create, count, lease, checksum.
+func appendIndex(b, where []byte, v *version) []byte {
+	n := len(b)
 	b = appendFlags(b, v)
 	b = binary.AppendUvarint(b, uint64(v.sub))
 	b = appendNumbers(b, v)
-	return seal(key, b)
+	return sealFrom(where, b, n)
 }
 
 func appendFlags(b []byte, v *version) []byte {
@@ -159,14 +165,14 @@ func appendRecordKey(b []byte, mod uint64, sub uint32) []byte {
 	return binary.BigEndian.AppendUint32(b, sub)
 }
 
-// encodeRecord returns a record: flags u8, create, count, lease, key, value, checksum.
-func encodeRecord(where, key []byte, v *version) []byte {
-	b := make([]byte, 0, 1+4*binary.MaxVarintLen64+len(key)+len(v.value)+checksumBytes)
+// appendRecord appends a record: flags u8, create, count, lease, key, value, checksum.
+func appendRecord(b, where, key []byte, v *version) []byte {
+	n := len(b)
 	b = appendFlags(b, v)
 	b = appendNumbers(b, v)
 	b = appendBytes(b, key)
 	b = append(b, v.value...)
-	return seal(where, b)
+	return sealFrom(where, b, n)
 }
 
 // decodeRecord reads a record. Key and value are slices of data.

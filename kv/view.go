@@ -11,8 +11,12 @@ import (
 type view struct {
 	state    *state
 	revision uint64
-	stored   store.View
-	scratch  []byte
+	// writer is set for the view of the writer, which is at the newest revision of all.
+	writer bool
+	stored store.View
+	// index and records are used for one seek after the other, which costs less than an iterator for each.
+	index, records store.Iterator
+	scratch        []byte
 }
 
 func (v *view) close() error {
@@ -28,9 +32,13 @@ func (v *view) open() error {
 	if v.stored != nil {
 		return nil
 	}
-	var err error
-	v.stored, err = v.state.store.View()
-	return err
+	stored, err := v.state.store.View()
+	if err != nil {
+		return err
+	}
+	v.stored = stored
+	v.index, v.records = stored.Iterate(bucketIndex), stored.Iterate(bucketRecords)
+	return nil
 }
 
 // overlays returns the overlays, the newer first.
@@ -44,11 +52,11 @@ func (v *view) overlays() []*overlay {
 // get returns the key's version at the view's revision, which may be a tombstone, or one with mod zero if there is
 // none. The value is there only if it is asked for, and may belong to the store's view.
 func (v *view) get(key []byte, withValue bool) (version, error) {
-	if found, ok := v.state.active.get(key, v.revision); ok {
+	if found, ok := v.getOverlay(v.state.active, key); ok {
 		return found, nil
 	}
 	if v.state.frozen != nil {
-		if found, ok := v.state.frozen.get(key, v.revision); ok {
+		if found, ok := v.getOverlay(v.state.frozen, key); ok {
 			return found, nil
 		}
 	}
@@ -56,7 +64,7 @@ func (v *view) get(key []byte, withValue bool) (version, error) {
 		return version{}, err
 	}
 	v.scratch = appendIndexKey(v.scratch[:0], key, v.revision)
-	k, data := v.stored.Iterate(bucketIndex).Seek(v.scratch)
+	k, data := v.index.Seek(v.scratch)
 	if k == nil || !bytes.HasPrefix(k, v.scratch[:len(v.scratch)-revisionBytes]) || len(k) != len(v.scratch) {
 		return version{}, nil
 	}
@@ -67,14 +75,24 @@ func (v *view) get(key []byte, withValue bool) (version, error) {
 	return found, v.fetch(key, &found)
 }
 
+func (v *view) getOverlay(o *overlay, key []byte) (version, bool) {
+	if !v.writer {
+		return o.get(key, v.revision)
+	}
+	if n, ok := o.latest[string(key)]; ok {
+		return n.version, true
+	}
+	return version{}, false
+}
+
 // fetch reads the value of a version that the index told of.
 func (v *view) fetch(key []byte, at *version) error {
 	v.scratch = appendRecordKey(v.scratch[:0], at.mod, at.sub)
 	corrupt := func(reason string) error {
 		return &CorruptError{What: "record", Key: bytes.Clone(key), Revision: at.mod, Reason: reason}
 	}
-	data := v.stored.Get(bucketRecords, v.scratch)
-	if data == nil {
+	where, data := v.records.Seek(v.scratch)
+	if !bytes.Equal(where, v.scratch) {
 		return corrupt("the index names a record that is missing")
 	}
 	k, full, err := decodeRecord(v.scratch, data)

@@ -9,6 +9,13 @@ type writes struct {
 // checkWrites returns ErrDuplicateKey if one run of the transaction could write a key twice, which one revision
 // cannot hold, and ErrEmptyKey for a put without a key. A key may be deleted by two ranges: the second finds nothing.
 func (t *Txn) checkWrites() error {
+	if len(t.Success) == 1 && len(t.Failure) <= 1 && t.Success[0].Kind == OpPut && (len(t.Failure) == 0 || t.Failure[0].Kind == OpRange) {
+		// A single put or compare-and-swap is nearly all that comes.
+		if len(t.Success[0].Keys.Start) == 0 {
+			return ErrEmptyKey
+		}
+		return nil
+	}
 	_, err := t.writes()
 	return err
 }

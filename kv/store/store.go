@@ -1,6 +1,9 @@
 package store
 
-import "errors"
+import (
+	"errors"
+	"slices"
+)
 
 // Bucket is an ordered map of its own. The values are part of the format.
 type Bucket uint8
@@ -93,6 +96,9 @@ type op struct {
 	key    []byte
 	value  []byte // nil deletes
 }
+
+// Grow makes room for n more changes.
+func (b *Batch) Grow(n int) { b.ops = slices.Grow(b.ops, n) }
 
 // Put sets a key to a value that is not empty.
 func (b *Batch) Put(bucket Bucket, key, value []byte) {
