@@ -1,6 +1,12 @@
 package sim
 
-import "github.com/raftkv/raftkv/raft"
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"github.com/raftkv/raftkv/raft"
+)
 
 // image is what a log on disk says when it is read.
 type image struct {
@@ -82,47 +88,132 @@ func (m *image) apply(r record) {
 	m.write(r.entries)
 }
 
-// disk is the log of one data directory: what survives a power loss, and what was written and not synced yet.
+// clone returns a copy that shares only the entries' data.
+func (m *image) clone() image {
+	return image{hard: m.hard, start: m.start, entries: slices.Clone(m.entries)}
+}
+
+// disk is the log of one data directory: what survives a power loss, and the batch that was written and not synced
+// yet. In a part of the runs the real write-ahead log does the work (walDisk), and this is what it is compared with.
 type disk struct {
 	durable  image
-	unsynced []record
+	unsynced []*raft.StoreRequest
+	real     *walDisk // nil: the model alone
 }
 
-// write hands a request to the operating system.
-func (d *disk) write(r *raft.StoreRequest, forgetHardState bool) {
-	if r.HardState != nil && !forgetHardState {
-		d.unsynced = append(d.unsynced, record{hard: r.HardState})
+// records lists what a batch changes, in the order in which it reaches the disk.
+func records(batch []*raft.StoreRequest) []record {
+	var out []record
+	for _, r := range batch {
+		if r.HardState != nil {
+			out = append(out, record{hard: r.HardState})
+		}
+		if r.Snapshot != nil {
+			at := raft.Position{Index: r.Snapshot.Index, Term: r.Snapshot.Term}
+			out = append(out, record{restart: &at})
+		}
+		if len(r.Entries) > 0 {
+			out = append(out, record{entries: r.Entries})
+		}
 	}
-	if r.Snapshot != nil {
-		at := raft.Position{Index: r.Snapshot.Index, Term: r.Snapshot.Term}
-		d.unsynced = append(d.unsynced, record{restart: &at})
-	}
-	if len(r.Entries) > 0 {
-		d.unsynced = append(d.unsynced, record{entries: r.Entries})
-	}
+	return out
 }
 
-// sync makes all that was written durable. Opening a log does so too, since what it read must not vanish later.
-func (d *disk) sync() {
-	for _, r := range d.unsynced {
+// write hands a batch to the operating system.
+func (d *disk) write(batch []*raft.StoreRequest) { d.unsynced = batch }
+
+// sync makes what was written durable. An error means that nobody knows whether it is.
+func (d *disk) sync() error {
+	if d.real != nil {
+		if err := d.real.log.Append(d.unsynced); err != nil {
+			return err
+		}
+	}
+	d.settle()
+	return nil
+}
+
+func (d *disk) settle() {
+	for _, r := range records(d.unsynced) {
 		d.durable.apply(r)
 	}
-	d.unsynced = d.unsynced[:0]
+	d.unsynced = nil
+}
+
+// cut drops the log up to and including a position from the disk.
+func (d *disk) cut(at raft.Position) error {
+	d.durable.cut(at.Index)
+	if d.real != nil {
+		return d.real.log.Compact(at)
+	}
+	return nil
+}
+
+// kill is the end of the process that used the disk: what it wrote stays.
+func (d *disk) kill(chance *random) {
+	if d.real != nil {
+		d.real.kill(d.unsynced, chance)
+	}
 }
 
 // losePower drops what was not synced, but for a part of it that reached the disk all the same: some whole
 // records, and of the one after them some entries.
 func (d *disk) losePower(chance *random) (dropped bool) {
-	keep := chance.n(len(d.unsynced) + 1)
-	for _, r := range d.unsynced[:keep] {
+	dropped = len(d.unsynced) > 0
+	if d.real != nil {
+		d.real.losePower(d.unsynced, chance)
+		return dropped
+	}
+	all := records(d.unsynced)
+	keep := chance.n(len(all) + 1)
+	for _, r := range all[:keep] {
 		d.durable.apply(r)
 	}
-	if keep < len(d.unsynced) {
-		dropped = true
-		if torn := d.unsynced[keep].entries; len(torn) > 0 {
+	if keep < len(all) {
+		if torn := all[keep].entries; len(torn) > 0 {
 			d.durable.write(torn[:chance.n(len(torn))])
 		}
 	}
-	d.unsynced = d.unsynced[:0]
+	d.unsynced = nil
 	return dropped
+}
+
+// open reads the log. What is read was made durable, since it must not vanish later.
+func (d *disk) open(m *member) {
+	if d.real == nil {
+		d.settle()
+		return
+	}
+	found := d.real.open(m)
+	after := d.durable.clone()
+	for _, r := range records(d.unsynced) {
+		after.apply(r)
+	}
+	d.unsynced = nil
+	if why := found.differs(&d.durable); why != "" {
+		if why2 := found.differs(&after); why2 != "" {
+			fail("the write-ahead log holds what was stored", "member %s: compared with what was durable: %s; with the batch under way: %s", m.id, why, why2)
+		}
+	}
+	d.durable = found
+}
+
+// differs says in what the image, which may begin earlier, is not the other.
+func (m *image) differs(o *image) string {
+	switch {
+	case m.hard != o.hard:
+		return fmt.Sprintf("hard state %v instead of %v", m.hard, o.hard)
+	case m.start.Index > o.start.Index:
+		return fmt.Sprintf("the log starts behind %v instead of %v", m.start, o.start)
+	case m.last() != o.last() && o.last().Index > 0:
+		return fmt.Sprintf("the log ends at %v instead of %v", m.last(), o.last())
+	case !m.has(o.start):
+		return fmt.Sprintf("the entry %v is missing", o.start)
+	}
+	for i, e := range m.entries[o.start.Index-m.start.Index:] {
+		if want := o.entries[i]; e.Index != want.Index || e.Term != want.Term || e.Type != want.Type || !bytes.Equal(e.Data, want.Data) {
+			return fmt.Sprintf("entry %d of term %d is not the one that was stored", e.Index, e.Term)
+		}
+	}
+	return ""
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/raft/vfs"
 )
 
 // startNemesis sets off the faults. Each kind comes at times of its own, from chance of its own.
@@ -131,13 +132,22 @@ func (w *world) strikePower(r *random) {
 			continue
 		}
 		w.coverage.PowerLosses++
-		h.kill()
-		if m := h.member; m != nil && m.disk.losePower(r) {
-			w.coverage.WritesDropped++
-		}
+		h.losePower(w, r)
 		if !h.down {
 			w.restartLater(r, h)
 		}
+	}
+}
+
+// losePower ends the program too, at the same moment.
+func (h *host) losePower(w *world, r *random) {
+	if p := h.proc; p != nil {
+		w.trace(p, "loses its power")
+		p.dead = true
+		h.proc = nil
+	}
+	if m := h.member; m != nil && m.disk.losePower(r) {
+		w.coverage.WritesDropped++
 	}
 }
 
@@ -209,6 +219,9 @@ func (w *world) strikeWipe(r *random) {
 	h.kill()
 	if w.opts.mutant == wipedKeepsID {
 		m.disk = disk{}
+		if w.plan.realLog {
+			m.disk.real = &walDisk{fs: vfs.NewMem(r.next())}
+		}
 		m.durable = newMachine(raft.SnapshotMeta{}, w.plan.keys)
 		m.shadow = shadow{}
 		w.restartLater(r, h)

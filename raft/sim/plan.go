@@ -82,6 +82,7 @@ type plan struct {
 	syncLow, syncHigh       time.Duration // of a disk
 	applyHigh               time.Duration // of a batch of entries
 	batching                time.Duration // inputs of this long share one set of effects; zero: each has its own
+	realLog                 bool          // the real write-ahead log stores, on a file system in memory
 	ordered                 bool          // messages do not overtake each other, except where they are reordered on purpose
 	encode                  bool          // messages pass through their encoding
 	drift                   float64       // of clocks, as a fraction
@@ -111,6 +112,7 @@ func drawPlan(r *random) plan {
 
 		syncLow: 100 * time.Microsecond, syncHigh: r.between(time.Millisecond, 100*time.Millisecond),
 		applyHigh: r.between(time.Millisecond, 20*time.Millisecond),
+		realLog:   r.chance(0.7),
 		ordered:   r.chance(0.5),
 		encode:    r.chance(0.2),
 		drift:     float64(r.n(20)) / 100,

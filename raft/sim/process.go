@@ -51,15 +51,20 @@ func (h *host) boot(w *world) {
 	if w.allows(ClockDrift) {
 		p.tickEvery += time.Duration(float64(w.plan.tick) * w.plan.drift * float64(p.random.span(-100, 100)) / 100)
 	}
-	m.disk.sync()
+	m.disk.open(m)
 	log, state := &m.disk.durable, m.durable
 	if !log.has(state.position()) {
 		// The program ended between the installation of a snapshot and the restart of the log behind it.
 		if state.position() != m.installed {
 			fail("the machine is never ahead of the log", "member %s has applied %v durably, its log is %v..%v", m.id, state.position(), log.start, log.last())
 		}
-		log.restart(state.position())
-		w.coverage.HalfInstalls++
+		m.disk.write([]*raft.StoreRequest{{Snapshot: &state.meta}})
+		if err := m.disk.sync(); err != nil {
+			fail("a healthy disk stores", "member %s: %v", m.id, err)
+		}
+		if state.meta.Index > w.oracle.base {
+			w.coverage.HalfInstalls++
+		}
 	}
 	p.machine = state.clone()
 	core, err := raft.New(p.config(), raft.Initial{
@@ -96,6 +101,7 @@ func (h *host) kill() {
 	}
 	h.proc.w.trace(h.proc, "killed")
 	h.proc.dead = true
+	h.proc.m.disk.kill(h.random)
 	h.proc = nil
 }
 

@@ -27,15 +27,22 @@ func (p *process) store() {
 		w.after(0, func() { p.stored(done) })
 	}
 	sync := func() {
-		for _, r := range batch {
-			m.disk.write(r, w.opts.mutant == forgetHardState)
+		if w.opts.mutant == forgetHardState {
+			for i := range batch {
+				without := *batch[i]
+				without.HardState = nil
+				batch[i] = &without
+			}
 		}
+		m.disk.write(batch)
 		w.after(took, func() {
 			// Not even a paused program stops a disk that is at work.
 			if p.dead {
 				return
 			}
-			m.disk.sync()
+			if err := m.disk.sync(); err != nil {
+				fail("a healthy disk stores", "member %s: %v", m.id, err)
+			}
 			w.oracle.synced(m)
 			w.after(p.random.between(0, time.Millisecond), func() {
 				p.whenRunning(func() {
@@ -142,9 +149,13 @@ func (p *process) compact() bool {
 		return true
 	}
 	index -= keep
+	at := raft.Position{Index: index}
+	at.Term, _ = p.m.disk.durable.term(index)
 	p.w.trace(p, "compacts the log to %d", index)
 	p.core.Compact(index)
-	p.m.disk.durable.cut(index)
+	if err := p.m.disk.cut(at); err != nil {
+		fail("a healthy disk stores", "member %s: %v", p.m.id, err)
+	}
 	p.w.coverage.Compactions++
 	p.stepped()
 	return true

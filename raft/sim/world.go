@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/raft/vfs"
 )
 
 // Options choose a run.
@@ -93,10 +94,11 @@ type host struct {
 
 // member is one ID: one incarnation of one data directory. What survives a crash is here.
 type member struct {
-	id      raft.NodeID
-	host    *host // nil when the directory was wiped or set aside
-	disk    disk
-	durable *machine // the state machine that survives a power loss
+	id          raft.NodeID
+	incarnation raft.Incarnation
+	host        *host // nil when the directory was wiped or set aside
+	disk        disk
+	durable     *machine // the state machine that survives a power loss
 	// installed is where the durable machine comes from if that was a snapshot whose log may not have followed yet.
 	installed raft.Position
 	shadow    shadow
@@ -189,8 +191,10 @@ func (w *world) build() {
 
 // found puts a new member on a host's empty directory.
 func (w *world) found(id raft.NodeID, h *host, state *machine) *member {
-	m := &member{id: id, host: h, durable: state}
-	m.disk.durable.start = state.position()
+	m := &member{id: id, incarnation: h.incarnation, host: h, durable: state, installed: state.position()}
+	if w.plan.realLog {
+		m.disk.real = &walDisk{fs: vfs.NewMem(h.random.next())}
+	}
 	h.member = m
 	w.members[id] = m
 	w.ordered = append(w.ordered, m)
