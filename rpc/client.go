@@ -60,6 +60,7 @@ type Client struct {
 	*link
 	remote Metadata
 	goAway chan struct{} // closed when the server said that it takes no new calls
+	calls  sync.Pool
 
 	mu      sync.Mutex
 	pending map[uint64]*call
@@ -75,7 +76,13 @@ type call struct {
 	err   *Error
 }
 
-var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+// getCall takes a call from the client's own pool: shared channels would tie independent clients together under testing/synctest.
+func (c *Client) getCall() *call {
+	if w, ok := c.calls.Get().(*call); ok {
+		return w
+	}
+	return &call{done: make(chan struct{}, 1)}
+}
 
 // Dial connects to a server over TCP (or ClientOptions.Dial) and greets it.
 func Dial(ctx context.Context, address string, opts ClientOptions) (*Client, error) {
@@ -229,11 +236,11 @@ func (c *Client) abandon(id uint64) bool {
 
 // roundTrip sends a request frame (taken over) and waits for the answer's payload, which the caller releases.
 func (c *Client) roundTrip(ctx context.Context, typ frameType, f *buffer) (*buffer, *Error) {
-	waiting := calls.Get().(*call)
+	waiting := c.getCall()
 	id, err := c.begin(waiting)
 	if err != nil {
 		f.release()
-		calls.Put(waiting)
+		c.calls.Put(waiting)
 		return nil, err
 	}
 	f.seal(typ, 0, id)
@@ -242,14 +249,14 @@ func (c *Client) roundTrip(ctx context.Context, typ frameType, f *buffer) (*buff
 		if !c.abandon(id) {
 			<-waiting.done
 		}
-		waiting.recycle()
+		c.recycle(waiting)
 		return nil, err
 	}
 	select {
 	case <-waiting.done:
 	case <-ctx.Done():
 		if c.abandon(id) {
-			calls.Put(waiting)
+			c.calls.Put(waiting)
 			if c.out.remove(id) {
 				return nil, contextError(ctx, "before the request was sent", true)
 			}
@@ -262,7 +269,7 @@ func (c *Client) roundTrip(ctx context.Context, typ frameType, f *buffer) (*buff
 	}
 	reply, err := waiting.reply, waiting.err
 	waiting.reply, waiting.err = frame{}, nil
-	calls.Put(waiting)
+	c.calls.Put(waiting)
 	if err != nil {
 		return nil, err
 	}
@@ -279,10 +286,10 @@ func (c *Client) roundTrip(ctx context.Context, typ frameType, f *buffer) (*buff
 }
 
 // recycle returns an ended call to the pool, dropping an answer that came after all.
-func (w *call) recycle() {
+func (c *Client) recycle(w *call) {
 	w.reply.payload.release()
 	w.reply, w.err = frame{}, nil
-	calls.Put(w)
+	c.calls.Put(w)
 }
 
 // request builds the frame of a call or one-way message.

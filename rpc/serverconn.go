@@ -70,6 +70,7 @@ type serverConn struct {
 // received is a request on its way to its handler.
 type received struct {
 	method  *method
+	info    *Info
 	callID  uint64
 	timeout time.Duration // 0: none
 	payload *buffer
@@ -180,7 +181,7 @@ func (sc *serverConn) request(f frame) error {
 		f.payload.release()
 		return err
 	}
-	if refusal := sc.admit(r); refusal != nil {
+	if refusal := sc.admit(&r); refusal != nil {
 		f.payload.release()
 		if f.typ == frameRequest {
 			sc.sendError(f.callID, refusal, true)
@@ -197,7 +198,7 @@ func (sc *serverConn) request(f frame) error {
 			sc.refuseDraining(r)
 			return nil
 		}
-		sc.run(&callContext{sc.ctx, sc.infos[r.method]}, r)
+		sc.run(&callContext{sc.ctx, r.info}, r)
 		sc.leave(r.callID)
 	case r.method.shape.oneWay:
 		sc.queueOneWay(r)
@@ -240,20 +241,22 @@ func (sc *serverConn) parse(f frame) (received, error) {
 	}, nil
 }
 
-func (sc *serverConn) admit(r received) *Error {
+func (sc *serverConn) admit(r *received) *Error {
 	if !sc.allowed[r.method.service] {
 		return Errorf(CodeUnauthenticated, "service %q is not bound on this connection", r.method.service.name)
 	}
-	if sc.infos[r.method] == nil {
+	r.info = sc.infos[r.method]
+	if r.info == nil {
 		info := sc.info
 		info.Method = r.method.name
-		sc.infos[r.method] = &info
+		r.info = &info
+		sc.infos[r.method] = r.info
 	}
 	return nil
 }
 
 func (sc *serverConn) handlerContext(r received) (context.Context, context.CancelFunc) {
-	parent := &callContext{sc.ctx, sc.infos[r.method]}
+	parent := &callContext{sc.ctx, r.info}
 	if r.timeout > 0 {
 		return context.WithTimeout(parent, r.timeout)
 	}
@@ -328,7 +331,7 @@ func (sc *serverConn) queueOneWay(r received) {
 func (sc *serverConn) runOneWay(queue <-chan received) {
 	for r := range queue {
 		// Not under the connection's context: its end does not take back what was sent before.
-		sc.run(&callContext{sc.server.base, sc.infos[r.method]}, r)
+		sc.run(&callContext{sc.server.base, r.info}, r)
 		sc.leave(r.callID)
 	}
 }

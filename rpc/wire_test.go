@@ -1,0 +1,229 @@
+package rpc
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+func sealed(t frameType, flags uint8, id uint64, payload []byte) []byte {
+	f := newFrame()
+	f.b = append(f.b, payload...)
+	f.seal(t, flags, id)
+	out := bytes.Clone(f.b)
+	f.release()
+	return out
+}
+
+func readOne(b []byte, limit int) (frame, error) {
+	fr := frameReader{r: bufio.NewReader(bytes.NewReader(b)), maxBytes: limit}
+	return fr.read()
+}
+
+func TestFrameRoundTrip(t *testing.T) {
+	for _, size := range []int{0, 1, 100, readStepBytes - 1, readStepBytes, 3*readStepBytes + 5} {
+		payload := bytes.Repeat([]byte{7, 9}, size)[:size]
+		f, err := readOne(sealed(frameError, flagNotRun, 1<<60, payload), DefaultMaxFrameBytes)
+		if err != nil || f.typ != frameError || f.flags != flagNotRun || f.callID != 1<<60 || !bytes.Equal(f.payload.b, payload) {
+			t.Fatalf("%d bytes: %v", size, err)
+		}
+	}
+}
+
+// Every bit of a frame is covered, and a damaged header is found without waiting for the bytes that it speaks of.
+func TestEveryBitOfAFrameIsChecked(t *testing.T) {
+	good := sealed(frameRequest, 0, 5, []byte("payload"))
+	for bit := range len(good) * 8 {
+		bad := bytes.Clone(good)
+		bad[bit/8] ^= 1 << (bit % 8)
+		var p *protocolError
+		if _, err := readOne(bad, DefaultMaxFrameBytes); !errors.As(err, &p) {
+			t.Fatalf("bit %d: %v", bit, err)
+		}
+	}
+}
+
+func TestTruncatedFrame(t *testing.T) {
+	good := sealed(frameRequest, 0, 5, []byte("payload"))
+	for n := range good {
+		want := io.ErrUnexpectedEOF
+		if n == 0 {
+			want = io.EOF
+		}
+		if _, err := readOne(good[:n], DefaultMaxFrameBytes); !errors.Is(err, want) {
+			t.Fatalf("%d bytes: %v", n, err)
+		}
+	}
+}
+
+func TestOversizedAndUnknownFrames(t *testing.T) {
+	big := sealed(frameRequest, 0, 1, make([]byte, 70<<10))
+	if _, err := readOne(big, 64<<10); err == nil || !strings.Contains(err.Error(), "frame of 71700 bytes is past the limit of 65536") {
+		t.Fatal(err)
+	}
+	if _, err := readOne(sealed(frameTypeLast+1, 0, 1, nil), DefaultMaxFrameBytes); err == nil || !strings.Contains(err.Error(), "unknown type") {
+		t.Fatal(err)
+	}
+}
+
+// A header alone does not make the receiver allocate what it announces.
+func TestHeaderAloneAllocatesLittle(t *testing.T) {
+	whole := sealed(frameRequest, 0, 1, make([]byte, 15<<20))
+	header := bytes.Clone(whole[:frameHeaderBytes+10])
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	if _, err := readOne(header, DefaultMaxFrameBytes); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Fatal(err)
+	}
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > 4*readStepBytes {
+		t.Fatalf("%d bytes were allocated", got)
+	}
+}
+
+func FuzzFrame(f *testing.F) {
+	f.Add(sealed(frameRequest, 0, 1, []byte("abc")))
+	f.Add(sealed(framePing, 0, 0, make([]byte, 8)))
+	f.Add(sealed(frameError, flagNotRun, 9, appendError(nil, Refusal("why", "text"))))
+	f.Add(append(sealed(frameCancel, 0, 1, nil), sealed(frameOneWay, 0, 2, []byte{0, 0})...))
+	f.Add(sealed(frameRequest, 0, 1, []byte("abc"))[:15])
+	f.Fuzz(func(t *testing.T, data []byte) {
+		fr := frameReader{r: bufio.NewReader(bytes.NewReader(data)), maxBytes: 1 << 20}
+		for rest := data; ; {
+			got, err := fr.read()
+			if err != nil {
+				return
+			}
+			again := sealed(got.typ, got.flags, got.callID, got.payload.b)
+			if !bytes.HasPrefix(rest, again) {
+				t.Fatalf("%x was read as what is written %x", rest, again)
+			}
+			rest = rest[len(again):]
+			if got.typ == frameError {
+				if e, err := decodeError(got.payload.b); err == nil && e.Error() == "" {
+					t.Fatal("an error without text")
+				}
+			}
+			got.payload.release()
+		}
+	})
+}
+
+// duplex reads from one buffer and writes to another.
+type duplex struct {
+	io.Reader
+	bytes.Buffer
+}
+
+func (d *duplex) Read(p []byte) (int, error)  { return d.Reader.Read(p) }
+func (d *duplex) Write(p []byte) (int, error) { return d.Buffer.Write(p) }
+
+func hello(t testing.TB, g greeting, md Metadata) []byte {
+	body, err := appendMetadata(nil, md)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.body = body
+	return g.append(nil)
+}
+
+func goodHello(t testing.TB) []byte {
+	return hello(t, greeting{versionMax: 1, versionMin: 1, maxFrameBytes: 1 << 20}, Metadata{"a": "1", "b": ""})
+}
+
+func acceptAll(Metadata) (Metadata, error) { return Metadata{"s": "x"}, nil }
+
+func TestHandshake(t *testing.T) {
+	toServer := &duplex{Reader: bytes.NewReader(goodHello(t))}
+	hs, err := serverHandshake(toServer, 2<<20, func(md Metadata) (Metadata, error) {
+		if len(md) != 2 || md["a"] != "1" {
+			t.Errorf("metadata %v", md)
+		}
+		return Metadata{"s": "x"}, nil
+	})
+	if err != nil || hs.maxSendBytes != 1<<20 {
+		t.Fatalf("server: %+v, %v", hs, err)
+	}
+	hs, err = clientHandshake(&duplex{Reader: &toServer.Buffer}, nil, 1<<20)
+	if err != nil || hs.remote["s"] != "x" || hs.maxSendBytes != 1<<20 {
+		t.Fatalf("client: %+v, %v", hs, err)
+	}
+}
+
+func TestBadGreetings(t *testing.T) {
+	good := goodHello(t)
+	damaged := bytes.Clone(good)
+	damaged[len(damaged)-6] ^= 1
+	oversized := bytes.Clone(good)
+	oversized[12] = 0xff
+	for name, c := range map[string]struct {
+		in      []byte
+		text    string
+		refused bool // the client is told
+	}{
+		"other protocol":  {[]byte("GET / HTTP/1.1\r\nHost: x\r\n\r\n"), `it began with "GET ", not "RKV1"`, false},
+		"short":           {[]byte("SSH-"), `it began with "SSH-"`, false},
+		"truncated":       {good[:len(good)-3], "unexpected EOF", false},
+		"damaged":         {damaged, "checksum of the greeting", false},
+		"oversized":       {oversized, "past the limit", false},
+		"newer version":   {hello(t, greeting{versionMax: 9, versionMin: 7, maxFrameBytes: 1 << 20}, nil), "the client speaks wire versions 7 to 9, this server 1 to 1", true},
+		"too small frame": {hello(t, greeting{versionMax: 1, versionMin: 1, maxFrameBytes: 5}, nil), "frames of only 5 bytes", true},
+		"bad metadata": {(&greeting{versionMax: 1, versionMin: 1, maxFrameBytes: 1 << 20, body: []byte{200, 1}}).append(nil),
+			"malformed metadata", true},
+	} {
+		d := &duplex{Reader: bytes.NewReader(c.in)}
+		_, err := serverHandshake(d, 1<<20, acceptAll)
+		if err == nil || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: server: %v", name, err)
+		}
+		if !c.refused {
+			if d.Len() > 0 {
+				t.Errorf("%s: the server answered %q", name, d.String())
+			}
+			continue
+		}
+		_, err = clientHandshake(&duplex{Reader: &d.Buffer}, nil, 1<<20)
+		if err == nil || !strings.Contains(err.Error(), c.text) || !NotSent(err) {
+			t.Errorf("%s: client: %v", name, err)
+		}
+	}
+	if _, err := clientHandshake(&duplex{Reader: strings.NewReader("HTTP/1.1 400 Bad Request\r\n\r\n")}, nil, 1<<20); !errors.Is(err, errNotRPC) {
+		t.Errorf("client against a web server: %v", err)
+	}
+	chosen := greeting{versionMax: 2, versionMin: 1, maxFrameBytes: 1 << 20, body: []byte{0}}
+	if _, err := clientHandshake(&duplex{Reader: bytes.NewReader(chosen.append(nil))}, nil, 1<<20); err == nil || !strings.Contains(err.Error(), "chose wire version 2, this client speaks 1 to 1") {
+		t.Errorf("client: %v", err)
+	}
+}
+
+func TestMetadataIsBounded(t *testing.T) {
+	many := Metadata{}
+	for i := range MaxMetadataEntries + 1 {
+		many[strings.Repeat("k", i+1)] = ""
+	}
+	for name, md := range map[string]Metadata{"entries": many, "bytes": {"k": strings.Repeat("v", maxMetadataBytes)}} {
+		if _, err := clientHandshake(&duplex{Reader: strings.NewReader("")}, md, 1<<20); CodeOf(err) != CodeTooLarge {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func FuzzHandshake(f *testing.F) {
+	f.Add(goodHello(f))
+	f.Add(hello(f, greeting{versionMax: 9, versionMin: 7, maxFrameBytes: 1 << 20}, nil))
+	f.Add((&greeting{versionMax: 1, versionMin: 1, flags: greetingRefused, maxFrameBytes: 1 << 20, body: appendError(nil, Refusal("r", "t"))}).append(nil))
+	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
+	f.Add([]byte(Magic))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if hs, err := serverHandshake(&duplex{Reader: bytes.NewReader(data)}, 1<<20, acceptAll); err == nil && hs.maxSendBytes > 1<<20 {
+			t.Fatal("a limit above our own")
+		}
+		if hs, err := clientHandshake(&duplex{Reader: bytes.NewReader(data)}, nil, 1<<20); err == nil && len(hs.remote) > MaxMetadataEntries {
+			t.Fatal("too much metadata")
+		}
+	})
+}
