@@ -14,8 +14,9 @@ import (
 // that this member's state cannot be trusted to go on.
 func (m *Machine) Apply(entries []raft.Entry) ([]any, error) {
 	m.mu.Lock()
-	for m.unusable() == nil && m.current.frozen != nil && m.current.active.bytes >= m.options.MaxOverlayBytes {
-		m.flushed.Wait()
+	for m.unusable() == nil && m.current.active.bytes >= m.options.MaxOverlayBytes {
+		m.Flush()
+		m.overlayMoved.Wait()
 	}
 	if err := m.unusable(); err != nil {
 		m.mu.Unlock()

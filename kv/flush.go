@@ -79,6 +79,7 @@ func (m *Machine) flush() error {
 	frozen, s := m.current.active, m.current.store
 	m.current.frozen, m.current.active = frozen, newOverlay()
 	m.publish()
+	m.overlayMoved.Broadcast()
 	m.mu.Unlock()
 
 	var b store.Batch
@@ -104,7 +105,6 @@ func (m *Machine) flush() error {
 	m.current.frozen = nil
 	m.publish()
 	m.durable.Store(uint64(h.logical.meta.Index))
-	m.flushed.Broadcast()
 	return nil
 }
 

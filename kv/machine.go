@@ -59,14 +59,15 @@ type Machine struct {
 
 	// mu guards the fields below. Apply holds it for one batch; nobody holds it during I/O but for the reads
 	// that Apply itself needs.
-	mu       sync.Mutex
-	flushed  *sync.Cond // a flush has ended, or the machine has failed or was closed
-	current  state      // what published will be next
-	sessions *session.Table
-	cluster  raft.ClusterID
-	failure  error
-	closed   bool
-	stage    *Stage // the one that is being written, if any
+	mu sync.Mutex
+	// overlayMoved tells that a new overlay is in use, or that the machine has failed or was closed.
+	overlayMoved *sync.Cond
+	current      state // what published will be next
+	sessions     *session.Table
+	cluster      raft.ClusterID
+	failure      error
+	closed       bool
+	stage        *Stage // the one that is being written, if any
 
 	flushWanted atomic.Bool
 
@@ -81,8 +82,9 @@ func Open(o Options) (*Machine, error) {
 		o.FlushBytes = DefaultFlushBytes
 	}
 	if o.MaxOverlayBytes == 0 {
-		o.MaxOverlayBytes = max(DefaultMaxOverlayBytes, o.FlushBytes)
+		o.MaxOverlayBytes = DefaultMaxOverlayBytes
 	}
+	o.MaxOverlayBytes = max(o.MaxOverlayBytes, o.FlushBytes) // or the flush that Apply waits for would not be asked for
 	if o.MaxResultBytes == 0 {
 		o.MaxResultBytes = DefaultMaxResultBytes
 	}
@@ -93,7 +95,7 @@ func Open(o Options) (*Machine, error) {
 		options: o, disk: o.Disk, log: o.Logger, cluster: o.ClusterID,
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
-	m.flushed = sync.NewCond(&m.mu)
+	m.overlayMoved = sync.NewCond(&m.mu)
 	if m.disk == nil {
 		d, err := store.NewDirectory(o.Dir, store.DirectoryOptions{
 			QuotaBytes: o.QuotaBytes, AppendBuckets: []store.Bucket{bucketRecords},
@@ -282,7 +284,7 @@ func (m *Machine) failLocked(err error) error {
 		m.failure = fmt.Errorf("the state machine has failed: %w", err)
 		m.log.Error("the state machine has failed", "error", err)
 	}
-	m.flushed.Broadcast()
+	m.overlayMoved.Broadcast()
 	return m.failure
 }
 
@@ -296,7 +298,7 @@ func (m *Machine) Close() error {
 	}
 	m.closed = true
 	s := m.current.store
-	m.flushed.Broadcast()
+	m.overlayMoved.Broadcast()
 	m.mu.Unlock()
 	close(m.stop)
 	<-m.stopped

@@ -95,16 +95,18 @@ func (o *overlay) height() int {
 // seek returns the first node at or behind the version of key at revision mod.
 func (o *overlay) seek(key []byte, mod uint64) *overlayNode {
 	at := &o.head
+	var next *overlayNode
 	for level := overlayTableHeight - 1; level >= 0; level-- {
 		for {
-			next := at.next[level].Load()
+			// What is returned is what was compared: the writer may put another node in front of it at any time.
+			next = at.next[level].Load()
 			if next == nil || compareVersions(key, mod, next) <= 0 {
 				break
 			}
 			at = next
 		}
 	}
-	return at.next[0].Load()
+	return next
 }
 
 // get returns the newest version of the key at or before the revision.

@@ -277,7 +277,7 @@ func (m *Machine) Install(meta raft.SnapshotMeta) error {
 		return m.failLocked(fmt.Errorf("install the snapshot of index %d: %w", meta.Index, err))
 	}
 	m.retire(old)
-	m.flushed.Broadcast()
+	m.overlayMoved.Broadcast()
 	m.log.Info("a snapshot is in force", "index", meta.Index, "revision", m.current.revision)
 	return m.discardStaged()
 }

@@ -1,0 +1,381 @@
+package kv
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/raftkv/raftkv/kv/store"
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/raft/session"
+)
+
+// edit changes records of a closed store.
+func edit(t *testing.T, d store.Disk, change func(v store.View, b *store.Batch)) {
+	t.Helper()
+	s, err := d.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := s.View()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b store.Batch
+	change(v, &b)
+	if err := errors.Join(s.Commit(&b), v.Close(), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestNoFlippedBitIsServed(t *testing.T) {
+	o, disk := memory()
+	h := newHarness(t, o)
+	h.do(Put([]byte("key"), []byte("first")))
+	h.do(Put([]byte("key"), []byte("second")))
+	if err := h.machine.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, bucket := range []store.Bucket{bucketIndex, bucketRecords} {
+		for record := range 2 {
+			for bit := 0; ; bit++ {
+				done := false
+				var key, value []byte
+				edit(t, disk, func(v store.View, b *store.Batch) {
+					it := v.Iterate(bucket)
+					key, value = it.First()
+					for range record {
+						key, value = it.Next()
+					}
+					if done = bit/8 >= len(value); done {
+						return
+					}
+					bad := bytes.Clone(value)
+					bad[bit/8] ^= 1 << (bit % 8)
+					b.Put(bucket, key, bad)
+				})
+				if done {
+					break
+				}
+				m := open(t, o)
+				for revision, want := range map[uint64]string{2: "first", 3: "second"} {
+					got, err := m.Get(context.Background(), []byte("key"), revision)
+					var corrupt *CorruptError
+					switch {
+					case err == nil && string(got.Value) == want:
+					case errors.As(err, &corrupt) && string(corrupt.Key) == "key" && corrupt.Revision == revision:
+						if !strings.Contains(err.Error(), "key") {
+							t.Fatalf("the key is not named: %v", err)
+						}
+						revision = 0
+					default:
+						t.Fatalf("bucket %d, record %d, bit %d: %+v, %v", bucket, record, bit, got, err)
+					}
+					hit := bucket == bucketIndex && record == 0 || bucket == bucketRecords && record == 1
+					if err == nil && (hit == (want == "second")) {
+						t.Fatalf("bucket %d, record %d, bit %d: the flip was not noticed at %q", bucket, record, bit, want)
+					}
+				}
+				if err := m.Close(); err != nil {
+					t.Fatal(err)
+				}
+				edit(t, disk, func(_ store.View, b *store.Batch) { b.Put(bucket, key, value) })
+			}
+		}
+	}
+}
+
+func TestRecordAtAnotherPlaceIsNotServed(t *testing.T) {
+	o, disk := memory()
+	h := newHarness(t, o)
+	h.do(Put([]byte("a"), []byte("1")))
+	h.do(Put([]byte("b"), []byte("2")))
+	if err := h.machine.Close(); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, disk, func(v store.View, b *store.Batch) {
+		it := v.Iterate(bucketRecords)
+		_, first := it.First()
+		second, _ := it.Next()
+		b.Put(bucketRecords, second, first)
+	})
+	m := open(t, o)
+	var corrupt *CorruptError
+	if _, err := m.Range(context.Background(), RangeRequest{Keys: All()}); !errors.As(err, &corrupt) || string(corrupt.Key) != "b" {
+		t.Fatalf("range: %v", err)
+	}
+	if _, err := m.Hash(context.Background()); !errors.As(err, &corrupt) {
+		t.Fatalf("hash: %v", err)
+	}
+	s, err := m.Snapshot(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.WriteTo(&bytes.Buffer{}); !errors.As(err, &corrupt) {
+		t.Fatalf("snapshot: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// A write that has to know the damaged version stops the machine rather than going on from a guess.
+	data := proposal(t, session.Header{}, Put([]byte("b"), nil).WithPrevKV())
+	entry := raft.Entry{Term: 1, Index: m.Applied().Index + 1, Type: raft.EntryNormal, Data: data}
+	for range 2 {
+		if _, err := m.Apply([]raft.Entry{entry}); !errors.As(err, &corrupt) {
+			t.Fatalf("apply: %v", err)
+		}
+	}
+	if got := m.Applied().Index; got != 2 {
+		t.Fatalf("applied %d", got)
+	}
+}
+
+func TestOpenRefusesOtherStores(t *testing.T) {
+	onBoth(t, func(t *testing.T, o Options) {
+		o.ClusterID = 0xa
+		m := open(t, o)
+		disk := m.disk
+		if err := m.Close(); err != nil {
+			t.Fatal(err)
+		}
+		o.ClusterID = 0xb
+		var other *ClusterError
+		if _, err := Open(o); !errors.As(err, &other) || other.Got != 0xa || other.Want != 0xb {
+			t.Fatalf("another cluster: %v", err)
+		}
+		o.ClusterID = 0
+		m = open(t, o)
+		if m.ClusterID() != 0xa {
+			t.Fatalf("cluster %s", m.ClusterID())
+		}
+		if err := m.SetClusterID(0xb); !errors.As(err, &other) {
+			t.Fatalf("another cluster: %v", err)
+		}
+		if err := m.Close(); err != nil {
+			t.Fatal(err)
+		}
+		edit(t, disk, func(_ store.View, b *store.Batch) {
+			b.Put(bucketMeta, metaFormat, binary.BigEndian.AppendUint32(nil, 2))
+		})
+		if _, err := Open(o); err == nil || !strings.Contains(err.Error(), "format 2") || !strings.Contains(err.Error(), "format 1") {
+			t.Fatalf("newer format: %v", err)
+		}
+		edit(t, disk, func(_ store.View, b *store.Batch) { b.Put(bucketMeta, metaMagic, []byte("something else")) })
+		if _, err := Open(o); err == nil || !strings.Contains(err.Error(), "something else") {
+			t.Fatalf("another program's store: %v", err)
+		}
+	})
+}
+
+func TestClusterIDIsLearnedOnce(t *testing.T) {
+	o, disk := memory()
+	m := open(t, o)
+	if err := m.SetClusterID(0xa); err != nil {
+		t.Fatal(err)
+	}
+	disk.Crash()
+	o.ClusterID = 0xb
+	var other *ClusterError
+	if _, err := Open(o); !errors.As(err, &other) {
+		t.Fatalf("another cluster: %v", err)
+	}
+}
+
+func TestFailedFlushIsFatalAndLosesNothing(t *testing.T) {
+	o, disk := memory()
+	h := newHarness(t, o)
+	h.do(Put([]byte("k"), []byte("1")))
+	broken := errors.New("the disk is broken")
+	disk.FailCommits(broken)
+	if err := h.machine.FlushNow(); !errors.Is(err, broken) {
+		t.Fatal(err)
+	}
+	if h.machine.Durable() != 0 {
+		t.Fatalf("durable %d", h.machine.Durable())
+	}
+	disk.FailCommits(nil)
+	if _, err := h.machine.Apply(nil); !errors.Is(err, broken) {
+		t.Fatalf("apply goes on: %v", err)
+	}
+	if err := h.machine.FlushNow(); !errors.Is(err, broken) {
+		t.Fatalf("the flush was retried: %v", err)
+	}
+	disk.Crash()
+	h.reopen(o)
+	if got := h.get("k", 0); string(got.Value) != "1" {
+		t.Fatalf("after the crash: %+v", got)
+	}
+}
+
+func TestApplyRefusesGaps(t *testing.T) {
+	o, _ := memory()
+	m := open(t, o)
+	if _, err := m.Apply([]raft.Entry{{Term: 1, Index: 2, Type: raft.EntryEmpty}}); err == nil {
+		t.Fatal("an entry after a gap was applied")
+	}
+}
+
+// stream returns a snapshot's bytes.
+func stream(t *testing.T, m *Machine) (raft.SnapshotMeta, []byte) {
+	t.Helper()
+	s, err := m.Snapshot(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	var b bytes.Buffer
+	if n, err := s.WriteTo(&b); err != nil || n != int64(b.Len()) {
+		t.Fatalf("%d bytes of %d: %v", n, b.Len(), err)
+	}
+	return s.Meta(), b.Bytes()
+}
+
+// receive stages bytes and tells whether they were accepted.
+func receive(m *Machine, meta raft.SnapshotMeta, data []byte, piece int) error {
+	stage, err := m.Stage(meta)
+	if err != nil {
+		return err
+	}
+	for len(data) > 0 {
+		n := min(piece, len(data))
+		if _, err := stage.Write(data[:n]); err != nil {
+			return errors.Join(err, stage.Abort())
+		}
+		data = data[n:]
+	}
+	if err := stage.Commit(); err != nil {
+		return errors.Join(err, stage.Abort())
+	}
+	return nil
+}
+
+func TestDamagedSnapshotsAreRefused(t *testing.T) {
+	from, _ := memory()
+	h := newHarness(t, from)
+	h.do(Put([]byte("k"), []byte("value")))
+	h.do(OpenSession(1, 1))
+	meta, data := stream(t, h.machine)
+	to, _ := memory()
+	m := open(t, to)
+	for i := range data {
+		bad := bytes.Clone(data)
+		bad[i] ^= 0x10
+		if err := receive(m, meta, bad, 50); err == nil {
+			t.Fatalf("the flip in byte %d was not noticed", i)
+		}
+		if err := receive(m, meta, data[:i], len(data)); err == nil {
+			t.Fatalf("%d of %d bytes were accepted", i, len(data))
+		}
+	}
+	var refused *SnapshotError
+	if err := receive(m, meta, append(bytes.Clone(data), 0), 1); !errors.As(err, &refused) {
+		t.Fatalf("bytes behind the end: %v", err)
+	}
+	other := meta
+	other.Index++
+	if err := receive(m, other, data, 100); !errors.As(err, &refused) {
+		t.Fatalf("another index: %v", err)
+	}
+	if names, err := m.disk.Staged(); err != nil || len(names) != 0 {
+		t.Fatalf("staged: %v, %v", names, err)
+	}
+	if err := receive(m, meta, data, 1); err != nil {
+		t.Fatalf("the whole one: %v", err)
+	}
+}
+
+func TestSnapshotOfAnotherClusterIsRefused(t *testing.T) {
+	from, _ := memory()
+	from.ClusterID = 1
+	h := newHarness(t, from)
+	h.do(Put([]byte("k"), nil))
+	meta, data := stream(t, h.machine)
+	to, _ := memory()
+	to.ClusterID = 2
+	var other *ClusterError
+	if err := receive(open(t, to), meta, data, 100); !errors.As(err, &other) {
+		t.Fatal(err)
+	}
+}
+
+// TestInstallAtEveryCrash stops at each point between the first byte of a snapshot and the end of Install.
+func TestInstallAtEveryCrash(t *testing.T) {
+	onBoth(t, func(t *testing.T, o Options) {
+		source, _ := memory()
+		from := newHarness(t, source)
+		for i := range 20 {
+			from.do(Put(fmt.Append(nil, i), []byte("new")))
+		}
+		meta, data := stream(t, from.machine)
+		h := newHarness(t, o)
+		h.do(Put([]byte("0"), []byte("old")))
+		crash := func() {
+			t.Helper()
+			disk := h.machine.disk
+			if memory, ok := disk.(*store.Memory); ok {
+				memory.Crash()
+			} else if err := h.machine.Close(); err != nil {
+				t.Fatal(err)
+			}
+			h.machine = open(t, o)
+		}
+		expect := func(when string, value string) {
+			t.Helper()
+			if got := h.get("0", 0); string(got.Value) != value {
+				t.Fatalf("%s: %q, want %q", when, got.Value, value)
+			}
+		}
+		if err := h.machine.FlushNow(); err != nil {
+			t.Fatal(err)
+		}
+
+		stage, err := h.machine.Stage(meta)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stage.Write(data[:len(data)/2]); err != nil {
+			t.Fatal(err)
+		}
+		crash()
+		expect("half of the bytes came", "old")
+		if err := h.machine.Install(meta); !errors.Is(err, ErrNotStaged) {
+			t.Fatalf("install of what is not there: %v", err)
+		}
+		crash()
+
+		if err := receive(h.machine, meta, data, 1000); err != nil {
+			t.Fatal(err)
+		}
+		crash()
+		expect("staged", "old")
+
+		adopted, err := h.machine.disk.Adopt(stageName(meta))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := adopted.Close(); err != nil {
+			t.Fatal(err)
+		}
+		crash()
+		expect("renamed", "new")
+		if err := h.machine.Install(meta); err != nil {
+			t.Fatalf("install again: %v", err)
+		}
+		if h.machine.Durable() != meta.Index || hashOf(t, h.machine) != hashOf(t, from.machine) {
+			t.Fatalf("durable %d, want %d", h.machine.Durable(), meta.Index)
+		}
+		if err := receive(h.machine, meta, data, 1000); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.machine.Install(meta); err != nil {
+			t.Fatalf("install of what is in force: %v", err)
+		}
+		if names, err := h.machine.disk.Staged(); err != nil || len(names) != 0 {
+			t.Fatalf("left: %v, %v", names, err)
+		}
+	})
+}
