@@ -14,7 +14,7 @@ import (
 //	 0  uint32  length of the payload in bytes
 //	 4  uint8   type
 //	 5  uint8   flags
-//	 6  uint16  low half of the CRC32C of bytes 0-15 with these two zero: a damaged length is found before it is waited for
+//	 6  uint16  low half of the CRC32C of bytes 0-5 and 8-15: a damaged length is found before it is waited for
 //	 8  uint64  call id
 //	16  uint32  CRC32C of bytes 0-15 and the payload
 //	20  payload
@@ -87,12 +87,8 @@ func (b *buffer) seal(t frameType, flags uint8, callID uint64) {
 	binary.BigEndian.PutUint32(h[16:], frameChecksum(h[:16], h[frameHeaderBytes:]))
 }
 
-// headerChecksum takes the first 16 bytes of a header, whose bytes 6 and 7 do not count.
-func headerChecksum(h []byte) uint16 {
-	fields := [16]byte(h[:16])
-	fields[6], fields[7] = 0, 0
-	return uint16(crc32.Checksum(fields[:], castagnoli))
-}
+// headerChecksum is over the first 16 bytes of a header without its own place.
+func headerChecksum(h []byte) uint16 { return uint16(frameChecksum(h[:6], h[8:16])) }
 
 func frameChecksum(header, payload []byte) uint32 {
 	return crc32.Update(crc32.Update(0, castagnoli, header), castagnoli, payload)

@@ -249,8 +249,8 @@ func (s *Server) connections() []*serverConn {
 	return all
 }
 
-// Shutdown takes no new connections or calls, waits for the calls in flight and sends their answers, then closes. When the context ends first it closes at
-// once and returns the context's error.
+// Shutdown takes no new connections or calls, waits for the calls in flight and sends their answers, then closes. When the
+// context ends first it closes at once and returns the context's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stopListening()
 	for _, sc := range s.connections() {
@@ -288,10 +288,10 @@ func (s *Server) stopListening() {
 // Close ends all connections and cancels their handlers, then waits for them; so it must not be called by a handler.
 func (s *Server) Close() error {
 	s.stopListening()
-	s.endBase()
 	for _, sc := range s.connections() {
 		sc.fail(&Error{Code: CodeUnavailable, Message: "the server was closed"})
 	}
+	s.endBase() // after the connections: no handler may answer "canceled" to a caller that canceled nothing
 	s.serving.Wait()
 	return nil
 }

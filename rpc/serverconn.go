@@ -181,13 +181,14 @@ func (sc *serverConn) request(f frame) error {
 		f.payload.release()
 		return err
 	}
-	if refusal := sc.admit(&r); refusal != nil {
+	if refusal := sc.admit(r.method); refusal != nil {
 		f.payload.release()
 		if f.typ == frameRequest {
 			sc.sendError(f.callID, refusal, true)
 		}
 		return nil
 	}
+	r.info = sc.infos[r.method]
 	if r.method.shape.oneWay != (f.typ == frameOneWay) {
 		f.payload.release()
 		return protocolErrorf("frame of type %d for method %s", f.typ, r.method.name)
@@ -211,14 +212,17 @@ func (sc *serverConn) request(f frame) error {
 			sc.refuseDraining(r)
 			return nil
 		}
-		go func() {
-			sc.run(ctx, r)
-			sc.leave(r.callID)
-			cancel()
-			<-sc.slots
-		}()
+		go sc.runCall(ctx, cancel, r)
 	}
 	return nil
+}
+
+// runCall runs a handler that has a slot.
+func (sc *serverConn) runCall(ctx context.Context, cancel context.CancelFunc, r received) {
+	sc.run(ctx, r)
+	sc.leave(r.callID)
+	cancel()
+	<-sc.slots
 }
 
 func (sc *serverConn) parse(f frame) (received, error) {
@@ -241,16 +245,15 @@ func (sc *serverConn) parse(f frame) (received, error) {
 	}, nil
 }
 
-func (sc *serverConn) admit(r *received) *Error {
-	if !sc.allowed[r.method.service] {
-		return Errorf(CodeUnauthenticated, "service %q is not bound on this connection", r.method.service.name)
+// admit checks that the service was bound, and prepares what its handler is told.
+func (sc *serverConn) admit(m *method) *Error {
+	if !sc.allowed[m.service] {
+		return Errorf(CodeUnauthenticated, "service %q is not bound on this connection", m.service.name)
 	}
-	r.info = sc.infos[r.method]
-	if r.info == nil {
+	if sc.infos[m] == nil {
 		info := sc.info
-		info.Method = r.method.name
-		r.info = &info
-		sc.infos[r.method] = r.info
+		info.Method = m.name
+		sc.infos[m] = &info
 	}
 	return nil
 }

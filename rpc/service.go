@@ -38,11 +38,19 @@ type method struct {
 	service *service
 	shape   *methodShape
 	fn      reflect.Value
+	// receiver is the first argument of fn when it is a method, else invalid. (A bound method value would cost an allocation more
+	// at each call.)
+	receiver reflect.Value
 }
 
 // call runs the handler; resp is nil for a one-way method.
 func (m *method) call(ctx context.Context, req any) (resp any, err error) {
-	out := m.fn.Call([]reflect.Value{reflect.ValueOf(ctx), reflect.ValueOf(req)})
+	args := [3]reflect.Value{m.receiver, reflect.ValueOf(ctx), reflect.ValueOf(req)}
+	in := args[:]
+	if !m.receiver.IsValid() {
+		in = args[1:]
+	}
+	out := m.fn.Call(in)
 	if e := out[len(out)-1]; !e.IsNil() {
 		return nil, e.Interface().(error)
 	}
@@ -85,7 +93,7 @@ func (svc *service) collect(impl any) error {
 	}
 	for i := range v.NumMethod() {
 		if shape, err := shapeOf(v.Method(i).Type()); err == nil {
-			svc.addMethod(v.Type().Method(i).Name, shape, v.Method(i))
+			svc.addMethod(v.Type().Method(i).Name, shape, v.Type().Method(i).Func, v)
 		}
 	}
 	if len(svc.methods) == 0 {
@@ -107,13 +115,13 @@ func (svc *service) collectFuncs(s reflect.Value) error {
 			}
 			return fmt.Errorf("%v.%s is nil: fill it, or tag it `rpc:\"optional\"`", s.Type(), f.name)
 		}
-		svc.addMethod(f.name, f.shape, fn)
+		svc.addMethod(f.name, f.shape, fn, reflect.Value{})
 	}
 	return nil
 }
 
-func (svc *service) addMethod(name string, shape *methodShape, fn reflect.Value) {
-	svc.methods[name] = &method{name: svc.name + "." + name, service: svc, shape: shape, fn: fn}
+func (svc *service) addMethod(name string, shape *methodShape, fn, receiver reflect.Value) {
+	svc.methods[name] = &method{name: svc.name + "." + name, service: svc, shape: shape, fn: fn, receiver: receiver}
 }
 
 // restrict checks the methods against a service struct and drops those that it does not have.
