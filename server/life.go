@@ -72,7 +72,7 @@ func (l *life) firstState() admin.NodeState {
 func (l *life) open(ctx context.Context) error {
 	n := l.node
 	id := n.dir.Identity()
-	l.server = rpc.NewServer(rpc.ServerOptions{Logger: n.logger})
+	l.server = rpc.NewServer(rpc.ServerOptions{Logger: member.Quiet(n.logger)})
 	var err error
 	if len(n.cfg.InitialCluster) > 0 {
 		if l.former, err = n.newFormer(id); err != nil {

@@ -1,6 +1,8 @@
 package member
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -36,7 +38,7 @@ type Door struct {
 	removed   chan struct{}
 
 	inner      atomic.Pointer[inside]
-	rechecking sync.WaitGroup
+	background sync.WaitGroup // rechecks and introductions
 
 	mu        sync.Mutex
 	local     transport.Local
@@ -45,6 +47,10 @@ type Door struct {
 	levels  map[raft.NodeID]uint32
 	nonces  map[raft.NodeID]uint64
 	refusal map[raft.NodeID]string
+	// current is the membership in force, introduction the newest one that another member told of.
+	current, introduction raft.Membership
+	introducing           map[raft.NodeID]context.CancelFunc
+	closed                bool
 	// news has a place for one word: levels have changed.
 	news chan struct{}
 }
@@ -62,13 +68,13 @@ func NewDoor(server *rpc.Server, id identity.Identity, adoptable func() bool, lo
 	d := &Door{
 		logger: logger, adoptable: adoptable,
 		adopted: make(chan Adoption, 1), removed: make(chan struct{}), news: make(chan struct{}, 1),
-		levels: map[raft.NodeID]uint32{}, nonces: map[raft.NodeID]uint64{}, refusal: map[raft.NodeID]string{},
+		levels: map[raft.NodeID]uint32{}, nonces: map[raft.NodeID]uint64{}, refusal: map[raft.NodeID]string{}, introducing: map[raft.NodeID]context.CancelFunc{},
 	}
 	d.local = transport.Local{Identity: identityOf(id), FeatureMin: minFeatureLevel, FeatureMax: FeatureLevel}
 	var err error
 	d.transport, err = transport.New(server, transport.Config{
 		Identity: identityOf(id), FeatureMin: minFeatureLevel, FeatureMax: FeatureLevel,
-		Gate: d, Receive: d.receive, Sink: d, Logger: logger,
+		Gate: d, Receive: d.receive, Sink: d, Logger: Quiet(logger),
 		Events: transport.Events{
 			Unreachable: d.unreachable, Connected: d.connected, Lost: d.lost, DialFailed: d.dialFailed, Refused: d.refused,
 		},
@@ -77,7 +83,7 @@ func NewDoor(server *rpc.Server, id identity.Identity, adoptable func() bool, lo
 		return nil, err
 	}
 	d.forwarder.transport = d.transport
-	if err := registerForward(server, d); err != nil {
+	if err := errors.Join(registerForward(server, d), registerIntroduction(server, d)); err != nil {
 		return nil, err
 	}
 	return d, nil
@@ -95,7 +101,13 @@ func (d *Door) Stats() transport.Stats { return d.transport.Stats() }
 
 // Close ends the connections to other members.
 func (d *Door) Close() error {
-	d.rechecking.Wait()
+	d.mu.Lock()
+	d.closed = true
+	for _, cancel := range d.introducing {
+		cancel()
+	}
+	d.mu.Unlock()
+	d.background.Wait()
 	return d.transport.Close()
 }
 
@@ -165,10 +177,12 @@ func (d *Door) connected(id raft.NodeID, reply transport.HelloReply) {
 	if in := d.inner.Load(); in != nil && old != 0 && old != reply.Nonce {
 		in.node.LeaderGone(id)
 	}
+	d.introduceTo(id)
 	d.tell()
 }
 
 func (d *Door) lost(id raft.NodeID, err error) {
+	d.stopIntroducing(id)
 	d.mu.Lock()
 	delete(d.levels, id)
 	d.mu.Unlock()
@@ -220,13 +234,22 @@ func (d *Door) featureLevels() map[raft.NodeID]uint32 {
 func (d *Door) setMembership(current, committed raft.Membership) {
 	d.mu.Lock()
 	self := d.local.ID
-	d.local.Committed = committed
+	d.current, d.local.Committed = current, committed
+	d.followPeers()
 	d.mu.Unlock()
-	d.transport.SetPeers(dialed(current, committed))
-	d.rechecking.Go(d.transport.Recheck) // it writes to connections, and this is the node's loop
+	d.background.Go(d.transport.Recheck) // it writes to connections, and this is the node's loop
 	if committed.Removed(self) {
 		d.noteRemoved()
 	}
+}
+
+// followPeers connects to the members that are known. The caller holds mu.
+func (d *Door) followPeers() {
+	if d.introduction.Index > d.current.Index {
+		d.transport.SetPeers(d.introduction.Members)
+		return
+	}
+	d.transport.SetPeers(dialed(d.current, d.local.Committed))
 }
 
 // dialed is who is connected to: all members, and those whose removal is not committed yet. A new learner is left out until its
