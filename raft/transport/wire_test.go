@@ -1,0 +1,99 @@
+package transport
+
+import (
+	"bytes"
+	"reflect"
+	"testing"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+func sampleBatch() *batch {
+	return &batch{[]raft.Message{
+		{Type: raft.MsgHeartbeat, From: 1, To: 2, Term: 3, Commit: 4, Context: 5},
+		{Type: raft.MsgAppend, From: 1, To: 2, Term: 3, Index: 9, LogTerm: 2, Entries: []raft.Entry{
+			{Term: 3, Index: 10, Type: raft.EntryNormal, Data: []byte("data")}, {Term: 3, Index: 11, Type: raft.EntryNormal, Data: []byte("more")}}},
+		snapshotMessage(1, 2, 3),
+	}}
+}
+
+func TestBatchKeepsNothingOfItsInput(t *testing.T) {
+	want := sampleBatch()
+	encoded, err := want.AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got batch
+	if err := got.UnmarshalBinary(encoded); err != nil {
+		t.Fatal(err)
+	}
+	clear(encoded) // the buffer is used again
+	if !reflect.DeepEqual(got.messages, want.messages) {
+		t.Fatalf("got %+v", got.messages)
+	}
+}
+
+func TestMessageBytesIsABound(t *testing.T) {
+	for _, m := range sampleBatch().messages[:2] { // snapshots are never queued
+		encoded, err := (&batch{[]raft.Message{m}}).AppendBinary(nil)
+		if err != nil || len(encoded)-4 > messageBytes(&m) {
+			t.Fatalf("%v takes %d bytes, bound %d, %v", m.Type, len(encoded)-4, messageBytes(&m), err)
+		}
+	}
+}
+
+func TestDamagedBatchesAndChunksAreRefused(t *testing.T) {
+	encoded, err := sampleBatch().AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range encoded {
+		if new(batch).UnmarshalBinary(encoded[:n]) == nil {
+			t.Fatalf("the first %d of %d bytes were taken for a batch", n, len(encoded))
+		}
+	}
+	if new(batch).UnmarshalBinary(append(encoded, 0)) == nil {
+		t.Fatal("a byte too many was not noticed")
+	}
+	c, err := (&chunk{stream: 1, offset: 2, data: []byte("data")}).AppendBinary([]byte("prefix"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c = c[len("prefix"):]
+	var back chunk
+	if err := back.UnmarshalBinary(c); err != nil || back.stream != 1 || back.offset != 2 || string(back.data) != "data" {
+		t.Fatalf("%+v, %v", back, err)
+	}
+	for bit := range len(c) * 8 {
+		bad := bytes.Clone(c)
+		bad[bit/8] ^= 1 << (bit % 8)
+		if new(chunk).UnmarshalBinary(bad) == nil {
+			t.Fatalf("bit %d may be damaged unnoticed", bit)
+		}
+	}
+}
+
+func FuzzBatch(f *testing.F) {
+	encoded, err := sampleBatch().AppendBinary(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(encoded)
+	f.Add(encoded[:20])
+	f.Add([]byte{0, 0, 0, 0})
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var b batch
+		if b.UnmarshalBinary(data) != nil {
+			return
+		}
+		again, err := b.AppendBinary(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var c batch
+		if err := c.UnmarshalBinary(again); err != nil || len(c.messages) != len(b.messages) {
+			t.Fatalf("what was read cannot be written and read again: %v", err)
+		}
+	})
+}
