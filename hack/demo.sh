@@ -104,6 +104,7 @@ own_up() {
   export KUBECONFIG=$own_cluster
   steps=6
   command -v curl >/dev/null || fail "curl is missing; install it."
+  [[ -r $KUBECONFIG ]] || fail "there is no kubeconfig $KUBECONFIG."
   step "What this will change"
   client_programs
   local context
