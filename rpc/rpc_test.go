@@ -17,9 +17,9 @@ import (
 
 // echoReq goes as JSON, blob in its own binary encoding.
 type echoReq struct {
-	Text  string
-	Sleep time.Duration
-	Fail  string
+	Text string
+	Fail string
+	Grow int // bytes to answer with
 }
 
 type echoResp struct {
@@ -63,6 +63,9 @@ func (*impl) Echo(ctx context.Context, req *echoReq) (*echoResp, error) {
 		return nil, nil
 	default:
 		return nil, rpc.Refusal(req.Fail, "refused because %s", req.Fail)
+	}
+	if req.Grow > 0 {
+		return &echoResp{Text: strings.Repeat("x", req.Grow)}, nil
 	}
 	info, _ := rpc.FromContext(ctx)
 	return &echoResp{Text: req.Text, From: info.Metadata["name"] + " " + info.Method}, nil
@@ -259,7 +262,9 @@ func TestCancelAndDeadlineReachTheHandler(t *testing.T) {
 	if _, err := svc.Block(ctx, &echoReq{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("caller: %v", err)
 	}
-	<-i.ended
+	if err := <-i.ended; err == nil {
+		t.Fatal("the handler was not ended")
+	}
 }
 
 func TestAnswersComeInAnyOrder(t *testing.T) {
@@ -308,6 +313,9 @@ func TestTooLargeIsRefusedBySenderAndConnectionLives(t *testing.T) {
 	_, err := svc.Blob(t.Context(), &blob{make([]byte, 200<<10)})
 	if !errors.Is(err, rpc.CodeTooLarge) || !rpc.NotSent(err) || !strings.Contains(err.Error(), "131072") {
 		t.Fatalf("request: %v", err)
+	}
+	if _, err := svc.Echo(t.Context(), &echoReq{Grow: 200 << 10}); !errors.Is(err, rpc.CodeTooLarge) || rpc.NotSent(err) {
+		t.Fatalf("answer: %v", err)
 	}
 	if _, err := svc.Echo(t.Context(), &echoReq{}); err != nil {
 		t.Fatalf("after that: %v", err)

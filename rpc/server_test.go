@@ -290,7 +290,9 @@ func TestIdleConnectionStays(t *testing.T) {
 			t.Fatalf("after the slow handler: %v", err)
 		}
 		_ = c.Close()
-		<-served
+		if err := <-served; rpc.CodeOf(err) != rpc.CodeUnavailable {
+			t.Errorf("served: %v", err)
+		}
 		_ = s.Close()
 	})
 }
@@ -325,7 +327,9 @@ func TestServesBehindAMux(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = c.Close()
-	<-served
+	if err := <-served; rpc.CodeOf(err) != rpc.CodeUnavailable {
+		t.Errorf("served: %v", err)
+	}
 	_ = s.Close()
 }
 

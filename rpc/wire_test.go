@@ -3,8 +3,10 @@ package rpc
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"io"
+	"net"
 	"runtime"
 	"strings"
 	"testing"
@@ -111,6 +113,80 @@ func FuzzFrame(f *testing.F) {
 			got.payload.release()
 		}
 	})
+}
+
+// rawClient greets a server over a pipe and gives what is needed to speak frames by hand.
+func rawClient(t *testing.T, register func(*Server)) (net.Conn, *frameReader, <-chan error) {
+	s := NewServer(ServerOptions{})
+	register(s)
+	ours, theirs := net.Pipe()
+	served := make(chan error, 1)
+	go func() { served <- s.ServeConn(theirs) }()
+	t.Cleanup(func() {
+		_ = ours.Close()
+		_ = s.Close()
+	})
+	if _, err := clientHandshake(ours, nil, DefaultMaxFrameBytes); err != nil {
+		t.Fatal(err)
+	}
+	return ours, &frameReader{r: bufio.NewReader(ours), maxBytes: DefaultMaxFrameBytes}, served
+}
+
+type secretService struct {
+	Tell func(context.Context, *struct{}) (*struct{}, error)
+}
+
+// Who goes past the stub gets no further than with it.
+func TestServiceThatWasNotBoundDoesNotRun(t *testing.T) {
+	conn, in, served := rawClient(t, func(s *Server) {
+		err := Register(s, "secret", secretService{func(context.Context, *struct{}) (*struct{}, error) {
+			t.Error("the handler ran")
+			return &struct{}{}, nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	if _, err := conn.Write(sealed(frameRequest, 0, 7, []byte("\x00\x00{}"))); err != nil {
+		t.Fatal(err)
+	}
+	f, err := in.read()
+	for err == nil && f.typ == framePing {
+		f, err = in.read()
+	}
+	if err != nil || f.typ != frameError || f.flags != flagNotRun || f.callID != 7 {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	if e, err := decodeError(f.payload.b); err != nil || e.Code != CodeUnauthenticated {
+		t.Fatalf("%v, %v", e, err)
+	}
+	if _, err := conn.Write(sealed(frameRequest, 0, 8, []byte("\x05\x00{}"))); err != nil { // no such method
+		t.Fatal(err)
+	}
+	if err := <-served; err == nil || !strings.Contains(err.Error(), "request for unknown method 5") {
+		t.Fatal(err)
+	}
+}
+
+func TestServerEndsConnectionsThatBreakTheProtocol(t *testing.T) {
+	for name, payload := range map[string][]byte{
+		"answer from a client": sealed(frameResponse, 0, 1, nil),
+		"no method":            sealed(frameRequest, 0, 1, nil),
+		"no deadline":          sealed(frameRequest, 0, 1, []byte{0}),
+		"damaged":              append(sealed(framePing, 0, 1, nil)[:19], 0xff),
+	} {
+		conn, _, served := rawClient(t, func(s *Server) {
+			if err := Register(s, "secret", secretService{func(context.Context, *struct{}) (*struct{}, error) { return nil, nil }}); err != nil {
+				t.Fatal(err)
+			}
+		})
+		if _, err := conn.Write(payload); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-served; err == nil || !strings.Contains(err.Error(), "protocol error") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 // duplex reads from one buffer and writes to another.
