@@ -38,8 +38,7 @@ const (
 )
 
 func main() {
-	// Root's PATH lacks the system folders after a plain `su`.
-	if err := os.Setenv("PATH", os.Getenv("PATH")+":/usr/local/sbin:/usr/sbin:/sbin:/usr/local/go/bin"); err != nil {
+	if err := completeEnvironment(); err != nil {
 		fmt.Fprintln(os.Stderr, "localkube:", err)
 		os.Exit(exitFailed)
 	}
@@ -51,6 +50,23 @@ func main() {
 		stop()
 		os.Exit(exitCode(err))
 	}
+}
+
+// completeEnvironment makes up for callers that give little: root's PATH lacks the system folders after a plain `su`, and
+// a CI runner may set nothing at all, whereas the go command insists on a home folder.
+func completeEnvironment() error {
+	const system = "/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	path := system
+	if set := os.Getenv("PATH"); set != "" {
+		path = set + ":" + system
+	}
+	if err := os.Setenv("PATH", path); err != nil {
+		return err
+	}
+	if os.Getenv("HOME") != "" {
+		return nil
+	}
+	return os.Setenv("HOME", "/root")
 }
 
 // errUsage marks errors of the command line.
