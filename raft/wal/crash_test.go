@@ -57,6 +57,9 @@ func crashCampaign(seed uint64, total *coverage) error {
 			return err
 		}
 		w.now = durable.clone()
+		if err := tidyDirectory(disk, l); err != nil {
+			return err
+		}
 		if err := readsBack(l, w, got.Entries); err != nil && !errors.Is(err, vfs.ErrPowerLost) {
 			return err
 		}
@@ -130,6 +133,21 @@ func live(l *Log, w *writer, durable *model, total *coverage) ([]model, error) {
 		}
 	}
 	return nil, l.Close()
+}
+
+// tidyDirectory checks that Open has left nothing but the segments that are needed.
+func tidyDirectory(disk *vfs.Mem, l *Log) error {
+	files, err := list(disk, testDir)
+	if errors.Is(err, vfs.ErrPowerLost) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if len(files.spares) != 0 || files.segments[0] != l.first || len(files.segments) != len(l.segments) {
+		return fmt.Errorf("files %+v after Open; segments %+v are needed", files, l.segments)
+	}
+	return nil
 }
 
 // readsBack reads a random range of the entries from the disk.

@@ -240,6 +240,160 @@ func TestAFailedSyncDoesNotFoolTheNextProcess(t *testing.T) {
 	}
 }
 
+// TestANameThatWasNotSyncedDoesNotFoolTheNextProcess: the process dies between the rename of a segment and the sync
+// of its directory; the next one finds the segment and must make its name durable before it relies on it.
+func TestANameThatWasNotSyncedDoesNotFoolTheNextProcess(t *testing.T) {
+	for seed := range uint64(50) {
+		disk := newDisk(seed)
+		l, _ := mustOpen(t, disk)
+		h := raft.HardState{Term: 1}
+		disk.SetHook(func(op vfs.Op) error {
+			if op.Kind == vfs.OpSyncDir {
+				return syscall.EIO
+			}
+			return nil
+		})
+		big := strings.Repeat("x", MinSegmentBytes)
+		if err := l.Append(requests(&raft.StoreRequest{HardState: &h, Entries: entriesFrom(1, 1, big)})); err == nil {
+			t.Fatal("the sync did not fail")
+		}
+		disk.SetHook(nil)
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, first := mustOpen(t, disk); len(first.Entries) != 1 {
+			t.Fatalf("found %d entries", len(first.Entries))
+		}
+		disk.Crash()
+		if _, second := mustOpen(t, disk); len(second.Entries) != 1 || second.HardState != h {
+			t.Fatalf("seed %d: what Open had promised is gone: %+v", seed, second)
+		}
+	}
+}
+
+// TestARepairIsReportedOnce: a torn tail is gone for good once it was cut off, also from where the next frames go.
+func TestARepairIsReportedOnce(t *testing.T) {
+	repaired := 0
+	for seed := range uint64(100) {
+		disk := newDisk(seed)
+		l, _ := mustOpen(t, disk)
+		disk.CutPowerAfter(1)
+		h := raft.HardState{Term: 1}
+		err := l.Append(requests(&raft.StoreRequest{HardState: &h, Entries: entriesFrom(1, 1, strings.Repeat("x", 3000))}))
+		if !errors.Is(err, vfs.ErrPowerLost) {
+			t.Fatal(err)
+		}
+		disk.Crash()
+		l, got := mustOpen(t, disk)
+		name := filepath.Join(testDir, segmentName(1))
+		if got.Repaired != "" {
+			repaired++
+			if !strings.Contains(got.Repaired, name) || len(got.Entries) != 0 {
+				t.Fatalf("recovered %+v", got)
+			}
+		}
+		file, err := disk.OpenRead(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rest := make([]byte, l.size-l.end)
+		if _, err := file.ReadAt(rest, l.end); err != nil || !isZero(rest) {
+			t.Fatalf("seed %d: something is left behind the end, %v", seed, err)
+		}
+		disk.Crash()
+		if _, got = mustOpen(t, disk); got.Repaired != "" {
+			t.Fatalf("seed %d: repaired again: %s", seed, got.Repaired)
+		}
+	}
+	if repaired < 10 {
+		t.Fatalf("%d torn writes in 100 crashes", repaired)
+	}
+}
+
+// TestTheBlankHeaderMayBeTheSectorThatIsMissing: in a recycled file a whole frame may end with its sector while the blank
+// header behind it did not reach the disk, so that old bytes follow.
+func TestTheBlankHeaderMayBeTheSectorThatIsMissing(t *testing.T) {
+	repaired := 0
+	for seed := range uint64(60) {
+		disk := newDisk(seed)
+		l := recycledLog(t, disk)
+		last, term := l.last, l.hardState.Term
+		overhead := int64(frameHeaderBytes + recordHeaderBytes + 5) // type, term, index and length of the entry's data
+		room := align(l.end+overhead+vfs.SectorBytes) / vfs.SectorBytes * vfs.SectorBytes
+		data := strings.Repeat("x", int(room-l.end-overhead))
+		disk.CutPowerAfter(1)
+		if err := l.Append(requests(&raft.StoreRequest{Entries: entriesFrom(last+1, term, data)})); !errors.Is(err, vfs.ErrPowerLost) {
+			t.Fatal(err)
+		}
+		if end := l.end + align(int64(len(l.buffer)-frameHeaderBytes)); end%vfs.SectorBytes != 0 {
+			t.Fatalf("the frame ends at %d, not with its sector", end)
+		}
+		disk.Crash()
+		_, got := mustOpen(t, disk)
+		if n := got.Start.Index + raft.Index(len(got.Entries)); n != last && n != last+1 {
+			t.Fatalf("seed %d: recovered up to %d, want %d or the one after", seed, n, last)
+		}
+		if got.Repaired != "" && len(got.Entries) > 0 && got.Entries[len(got.Entries)-1].Index == last+1 {
+			repaired++
+		}
+	}
+	if repaired == 0 {
+		t.Fatal("the blank header was never the one missing")
+	}
+}
+
+// recycledLog returns a log whose newest segment is a file that was another one before, with some batches in it.
+func recycledLog(t testing.TB, disk *vfs.Mem) *Log {
+	t.Helper()
+	l, _ := mustOpen(t, disk)
+	h := raft.HardState{Term: 1}
+	if err := l.Append(requests(&raft.StoreRequest{HardState: &h})); err != nil {
+		t.Fatal(err)
+	}
+	for i := raft.Index(1); l.header.fresh || l.end < MinSegmentBytes/2; i++ {
+		if err := l.Append(requests(&raft.StoreRequest{Entries: entriesFrom(i, 1, strings.Repeat("r", 90))})); err != nil {
+			t.Fatal(err)
+		}
+		if i > 20 {
+			if err := l.Compact(raft.Position{Index: i - 20, Term: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return l
+}
+
+// TestSegmentsOfEntriesThatWereReplacedGo: what was cut off holds no segment back.
+func TestSegmentsOfEntriesThatWereReplacedGo(t *testing.T) {
+	disk := newDisk(1)
+	l, _ := mustOpen(t, disk)
+	h := raft.HardState{Term: 1}
+	if err := l.Append(requests(&raft.StoreRequest{HardState: &h})); err != nil {
+		t.Fatal(err)
+	}
+	for i := raft.Index(1); i <= 100; i++ {
+		if err := l.Append(requests(&raft.StoreRequest{Entries: entriesFrom(i, 1, strings.Repeat("d", 200))})); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.Term = 2
+	batch := &raft.StoreRequest{HardState: &h, Entries: entriesFrom(3, 2, strings.Repeat("n", MinSegmentBytes))}
+	if err := l.Append(requests(batch)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Compact(raft.Position{Index: 2, Term: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if len(l.segments) > 2 { // that of the entry, and perhaps one that the start record has begun
+		t.Fatalf("%d segments are left for one entry", len(l.segments))
+	}
+	disk.Crash()
+	_, got := mustOpen(t, disk)
+	if got.Start != (raft.Position{Index: 2, Term: 1}) || len(got.Entries) != 1 || got.Entries[0].Index != 3 {
+		t.Fatalf("recovered from %+v %d entries", got.Start, len(got.Entries))
+	}
+}
+
 func TestAFullDiskLosesNothing(t *testing.T) {
 	for capacity := int64(MinSegmentBytes + 100); capacity < 8*MinSegmentBytes; capacity += 1777 {
 		disk, w := newDisk(3), newWriter(3)
