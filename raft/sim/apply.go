@@ -80,9 +80,15 @@ func (p *process) dropProposals(upTo raft.Index) {
 	}
 }
 
-// propose takes a command of a client.
+// propose takes a command of a client. It may propose it several times at once, as retries that come together do.
 func (p *process) propose(c *client, attempt uint64, cmd command) {
-	first, term, err := p.core.Propose([][]byte{cmd.encode()})
+	data := [][]byte{cmd.encode()}
+	if !p.w.healing && p.random.chance(p.w.plan.repeat) {
+		for range p.random.span(1, 20) {
+			data = append(data, data[0])
+		}
+	}
+	first, term, err := p.core.Propose(data)
 	if err != nil {
 		c.answer(p, attempt, reply{retry: true, err: err, leader: p.core.Leader()})
 		return

@@ -205,7 +205,7 @@ func (m *image) differs(o *image) string {
 		return fmt.Sprintf("hard state %v instead of %v", m.hard, o.hard)
 	case m.start.Index > o.start.Index:
 		return fmt.Sprintf("the log starts behind %v instead of %v", m.start, o.start)
-	case m.last() != o.last() && o.last().Index > 0:
+	case m.last() != o.last():
 		return fmt.Sprintf("the log ends at %v instead of %v", m.last(), o.last())
 	case !m.has(o.start):
 		return fmt.Sprintf("the entry %v is missing", o.start)

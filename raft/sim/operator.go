@@ -116,7 +116,11 @@ func (o *operator) act(p *process, configIndex raft.Index, change raft.Change) {
 	if change.Kind == raft.ChangeRemove && w.lostVoter() != 0 && w.lostVoter() != change.ID {
 		return // a disk was lost meanwhile: that comes first
 	}
+	inForce := p.core.ConfigIndex()
 	id, index, err := p.core.ProposeChange(configIndex, change)
+	if err == nil && configIndex != inForce {
+		fail("a change is made on the membership that it was decided on", "leader %s takes a change of the membership %d, that of %d is in force", p.m.id, configIndex, inForce)
+	}
 	w.trace(p, "operator: %s %s on the membership %d: entry %d, %v", change.Kind, id, configIndex, index, err)
 	switch {
 	case err == nil:

@@ -86,6 +86,8 @@ type plan struct {
 	ordered                 bool          // messages do not overtake each other, except where they are reordered on purpose
 	encode                  bool          // messages pass through their encoding
 	drift                   float64       // of clocks, as a fraction
+	stall                   float64       // how often a sync takes very long
+	repeat                  float64       // how often a command is proposed several times at once
 	think                   time.Duration // of a client between two operations
 	flush                   time.Duration // between two durable states of the machine
 	compact                 time.Duration // between two compactions
@@ -116,6 +118,8 @@ func drawPlan(r *random) plan {
 		ordered:   r.chance(0.5),
 		encode:    r.chance(0.2),
 		drift:     float64(r.n(20)) / 100,
+		stall:     float64(r.n(10)) / 100,
+		repeat:    float64(r.n(20)) / 100,
 		think:     r.between(5*time.Millisecond, 150*time.Millisecond),
 		flush:     r.between(300*time.Millisecond, 3*time.Second),
 		compact:   r.between(time.Second, 8*time.Second), keepEntries: r.n(20),
@@ -125,6 +129,9 @@ func drawPlan(r *random) plan {
 		pause: r.between(2*time.Second, 15*time.Second), jump: r.between(4*time.Second, 20*time.Second),
 		wipe: r.between(8*time.Second, 40*time.Second), change: r.between(300*time.Millisecond, 3*time.Second),
 		transfer: r.between(2*time.Second, 12*time.Second),
+	}
+	if p.maxAppendBytes == 64 || p.maxInflightMessages == 1 {
+		p.repeat = 0 // one entry at a time would never catch up
 	}
 	p.latencyLow = r.between(200*time.Microsecond, 2*time.Millisecond)
 	p.latencyHigh = p.latencyLow + r.between(0, 20*time.Millisecond)

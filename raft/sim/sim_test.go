@@ -16,6 +16,7 @@ var (
 	baseFlag     = flag.Uint64("sim.base", 1, "the first seed of TestCampaign")
 	durationFlag = flag.Duration("sim.duration", time.Minute, "how long faults go on in each run, in virtual time")
 	traceFlag    = flag.Bool("sim.trace", false, "write a readable account of the run of -sim.seed")
+	shrinkFlag   = flag.Bool("sim.shrink", true, "look for a smaller run when a campaign has failed")
 	withoutFlag  = flag.String("sim.without", "", "kinds of faults to leave out, separated by commas")
 )
 
@@ -50,6 +51,9 @@ func TestCampaign(t *testing.T) {
 	sum := Campaign{Base: *baseFlag, Seeds: *seedsFlag, Duration: *durationFlag, Workers: runtime.GOMAXPROCS(0)}.Run()
 	for _, res := range sum.Failures {
 		report(t, res, 0)
+	}
+	if len(sum.Failures) > 0 && !*shrinkFlag {
+		return
 	}
 	if len(sum.Failures) > 0 {
 		small := Shrink(Options{Seed: sum.Failures[0].Seed, Duration: *durationFlag})

@@ -18,8 +18,8 @@ func (p *process) store() {
 	p.stores = nil
 	m, w := p.m, p.w
 	took := p.random.between(w.plan.syncLow, w.plan.syncHigh)
-	if w.allows(SlowDisk) && p.random.chance(0.01) {
-		took += p.random.between(50*time.Millisecond, time.Second)
+	if w.allows(SlowDisk) && p.random.chance(w.plan.stall) {
+		took += p.random.between(50*time.Millisecond, 2*time.Second)
 		w.coverage.DiskStalls++
 	}
 	done := batch[len(batch)-1].Done()
@@ -68,6 +68,11 @@ func (p *process) store() {
 			if r.Snapshot != nil {
 				p.install(*r.Snapshot)
 			}
+		}
+		if w.allows(Crash) && p.random.chance(0.03) {
+			p.host.kill()
+			w.restartLater(p.random, p.host)
+			return
 		}
 		sync()
 	})

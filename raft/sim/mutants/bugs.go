@@ -1,0 +1,130 @@
+package main
+
+// bug is a mistake: replacements in one file of the module, each of text that occurs there exactly once.
+type bug struct {
+	name  string
+	file  string
+	edits []edit
+}
+
+type edit struct{ find, replace string }
+
+func one(name, file, find, replace string) bug {
+	return bug{name, file, []edit{{find, replace}}}
+}
+
+// bugs are grouped by what they break.
+var bugs = []bug{
+	// Elections
+	one("vote not persisted", "raft/core.go",
+		"r.HardState = &HardState{c.term, c.vote}", "r.HardState = &HardState{Term: c.term}"),
+	one("term and vote never persisted", "raft/core.go",
+		"r.HardState = &HardState{c.term, c.vote}", ""),
+	one("messages leave before term and vote are stored", "raft/core.go",
+		"if need > c.storedSeq {\n\t\tc.gate(", "if false {\n\t\tc.gate("),
+	one("vote granted to a shorter log", "raft/election.go",
+		"(m.LogTerm == last.Term && m.Index >= last.Index)", "m.LogTerm == last.Term"),
+	one("vote granted to the longer log, whatever its term", "raft/election.go",
+		"upToDate := m.LogTerm > last.Term || (m.LogTerm == last.Term && m.Index >= last.Index)", "upToDate := m.Index >= last.Index"),
+	one("two votes in a term", "raft/election.go",
+		"free = c.vote == m.From || (c.vote == 0 && c.leader == 0)", "free = true"),
+	one("half of the voters are a quorum", "raft/quorum/quorum.go",
+		"return n/2 + 1", "return (n + 1) / 2"),
+	one("messages of an old term are obeyed", "raft/core.go",
+		"\t\tc.answerOldTerm(m)\n\t\treturn nil\n", "\t\tc.answerOldTerm(m)\n"),
+	one("no first entry of a term", "raft/election.go",
+		"\tc.appendOwn(Entry{Type: EntryEmpty})\n", ""),
+
+	// Replication and commitment
+	one("commit by counting an older term's entries (Figure 8)", "raft/replication.go",
+		"!ok || t != c.term {\n\t\treturn", "!ok || t > c.term {\n\t\treturn"),
+	one("the leader counts what it has not stored", "raft/core.go",
+		"return c.log.stored\n\t}\n\treturn Index(c.progress[id].Match)", "return c.log.last().Index\n\t}\n\treturn Index(c.progress[id].Match)"),
+	{"ack before fsync", "raft/replication.go", []edit{
+		{"if c.verified <= c.log.stored {", "if c.verified > 0 {"},
+		{"Index: min(c.verified, c.log.stored)", "Index: c.verified"},
+	}},
+	one("apply before commit", "raft/core.go",
+		"to := min(c.commit, c.log.stored)", "to := c.log.stored"),
+	one("apply before the own disk has it", "raft/core.go",
+		"to := min(c.commit, c.log.stored)", "to := c.commit"),
+	one("truncating on a stale append", "raft/replication.go",
+		"\t\tif c.log.has(Position{e.Index, e.Term}) {\n\t\t\tcontinue\n\t\t}\n", "\t\t_ = e\n"),
+	one("conflicts are not truncated", "raft/replication.go",
+		"if c.log.has(Position{e.Index, e.Term}) {\n\t\t\tcontinue", "if e.Index <= c.log.last().Index {\n\t\t\tcontinue"),
+	one("the entry before is not compared by term", "raft/replication.go",
+		"if !c.log.has(Position{m.Index, m.LogTerm}) {", "if m.Index > c.log.last().Index {"),
+	one("commit index past the match", "raft/replication.go",
+		"c.commitTo(min(m.Commit, end))", "c.commitTo(min(m.Commit, c.log.last().Index))"),
+	{"commit index of a heartbeat past the match", "raft/replication.go", []edit{
+		{"min(c.commit, Index(c.progress[id].Match))", "c.commit"},
+		{"c.commitTo(m.Commit)", "c.commitTo(min(m.Commit, c.log.last().Index))"},
+	}},
+	one("a follower acknowledges what the leader did not send", "raft/replication.go",
+		"\tc.accept(end)\n", "\tc.accept(c.log.last().Index)\n"),
+	one("what matched in an old term counts in the new one", "raft/election.go",
+		"\tc.verified, c.ackPending = 0, false\n", ""),
+	one("a stale storage completion after truncation", "raft/log.go",
+		"\t\tl.writes[i].last = min(l.writes[i].last, index-1)\n", "\t\t_ = i\n"),
+	one("a truncation leaves what was stored", "raft/log.go",
+		"\tl.stored = min(l.stored, index-1)\n", ""),
+	one("a restarted member takes its whole log for committed", "raft/core.go",
+		"c.commit, c.handed, c.applied = at.Index, at.Index, at.Index", "c.commit, c.handed, c.applied = last.Index, at.Index, at.Index"),
+
+	// Reads
+	{"ReadIndex without the quorum round", "raft/read.go", []edit{
+		{"if len(c.voters) == 1 && c.isVoter {", "if c.isVoter {"},
+		{"if acks < quorum.Size(len(c.voters)) {", "if acks < min(1, quorum.Size(len(c.voters))) {"},
+	}},
+	one("ReadIndex before an entry of the term is committed", "raft/read.go",
+		" || !c.committedInTerm() {", " {"),
+	one("a read joins a round already sent", "raft/read.go",
+		"c.reads.waiting = append(c.reads.waiting, r)\n",
+		"if len(c.reads.inFlight) > 0 {\n\t\tc.reads.inFlight = append(c.reads.inFlight, r)\n\t\treturn nil\n\t}\n\tc.reads.waiting = append(c.reads.waiting, r)\n"),
+	one("stale read from a deposed leader: answers to old rounds count", "raft/read.go",
+		"c.progress[id].ReadRound >= r.round", "c.progress[id].ReadRound > 0"),
+	one("a read returns the index that was applied", "raft/read.go",
+		"r.index = c.commit", "r.index = c.applied"),
+
+	// Snapshots
+	one("a snapshot drops later entries", "raft/snapshot.go",
+		"if c.log.has(at) {", "if false {"),
+	one("a snapshot forgets the membership", "raft/snapshot.go",
+		"c.memberships = []membershipAt{{s.Membership.Index, s.Membership.Clone()}}", ""),
+	one("a snapshot that was sent counts as stored", "raft/tracker/progress.go",
+		"p.Next = max(p.Match, installed) + 1", "p.Match = max(p.Match, installed)\n\tp.Next = p.Match + 1"),
+	one("an older snapshot is installed", "raft/snapshot.go",
+		"if s == nil || s.Index <= c.commit {", "if s == nil {"),
+
+	// Membership
+	one("learner counted in the quorum", "raft/change.go",
+		"\tc.voters = m.Voters()\n", "\tc.voters = nil\n\tfor _, x := range m.Members {\n\t\tc.voters = append(c.voters, x.ID)\n\t}\n"),
+	one("overlapping membership changes", "raft/change.go",
+		"if c.configIndex() > c.commit || !c.committedInTerm() {", "if !c.committedInTerm() {"),
+	one("membership change before an entry of the term is committed", "raft/change.go",
+		"if c.configIndex() > c.commit || !c.committedInTerm() {", "if c.configIndex() > c.commit {"),
+	one("the precondition of a change is ignored", "raft/change.go",
+		"if configIndex != c.configIndex() {", "if false {"),
+	one("removed leader that goes on", "raft/core.go",
+		"\t\tc.leaveIfRemoved()\n", ""),
+	one("removed leader that never stands again", "raft/change.go",
+		"\tn := len(c.memberships)\n\tif n < 2 ||", "\tn := len(c.memberships)\n\tif n > 0 ||"),
+	one("a truncated membership stays in force", "raft/replication.go",
+		"\t\tc.dropMembershipsFrom(at)\n", ""),
+	one("followers take no notice of memberships", "raft/replication.go",
+		"if e.Type == EntryMembership {", "if false {"),
+	one("reads of a leader left alone hang", "raft/change.go",
+		"\tc.releaseReads()\n", ""),
+
+	// The log
+	one("torn WAL record accepted", "raft/wal/segment_reader.go",
+		"crc32.Checksum(f.payload, castagnoli) != h.payloadCRC", "false"),
+	one("WAL not synced", "raft/wal/log.go",
+		"if err := l.file.Sync(); err != nil {", "if err := error(nil); err != nil {"),
+	one("segment directory not synced", "raft/wal/segments.go",
+		"\treturn l.fs.SyncDir(l.dir)\n", "\treturn nil\n"),
+	one("new segment not synced", "raft/wal/segments.go",
+		"if err := s.file.Sync(); err != nil {", "if err := error(nil); err != nil {"),
+	one("what a restart reads is not synced", "raft/wal/log.go",
+		"\treturn file.Sync()\n", "\treturn nil\n"),
+}
