@@ -201,8 +201,12 @@ func (d *Door) refused(id raft.NodeID, reason transport.Reason, text string) {
 	said := d.refusal[id] == text
 	d.refusal[id] = text
 	d.mu.Unlock()
+	level := slog.LevelWarn
+	if reason == transport.ReasonNotMember {
+		level = slog.LevelInfo // it is on its way to becoming one
+	}
 	if !said {
-		d.logger.Warn("a member refuses this node", "peer", id.String(), "reason", string(reason), "text", text)
+		d.logger.Log(context.Background(), level, "a member refuses this node", "peer", id.String(), "reason", string(reason), "text", text)
 	}
 	if reason == transport.ReasonRemoved {
 		d.noteRemoved()

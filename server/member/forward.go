@@ -105,6 +105,8 @@ func explainAppend(err error) error {
 	return err
 }
 
+func reasonIsNotAppended(err error) bool { return rpc.ReasonOf(err) == reasonNotAppended }
+
 // forwarder keeps one stub for each leader.
 type forwarder struct {
 	transport *transport.Transport
@@ -139,7 +141,7 @@ func (f *forwarder) forward(ctx context.Context, leader raft.NodeID, proposals [
 		return fmt.Errorf("%w: %w", node.ErrNotAppended, err)
 	}
 	_, err = stub.Append(ctx, &proposalBatch{data: proposals})
-	if err != nil && (rpc.NotSent(err) || rpc.ReasonOf(err) == reasonNotAppended) {
+	if err != nil && (rpc.NotSent(err) || reasonIsNotAppended(err)) {
 		return fmt.Errorf("%w: %w", node.ErrNotAppended, err)
 	}
 	return err
