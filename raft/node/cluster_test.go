@@ -259,7 +259,7 @@ func startCluster(t *testing.T, n int, tune func(*Config)) *cluster {
 			Logger:            slog.New(slog.DiscardHandler),
 			Initial:           raft.Initial{Applied: base, LogStart: raft.Position{Index: 1, Term: 1}},
 			Random:            random.IntN,
-			HeartbeatInterval: 10 * time.Millisecond, ElectionTimeout: 100 * time.Millisecond, SnapshotEntries: 1000,
+			HeartbeatInterval: 20 * time.Millisecond, ElectionTimeout: 400 * time.Millisecond, SnapshotEntries: 1000,
 		}
 		if tune != nil {
 			tune(&cfg)
