@@ -71,7 +71,6 @@ func claimRetention(p v1.RetentionPolicy) appsv1.PersistentVolumeClaimRetentionP
 
 func claimTemplate(c *v1.RaftCluster, size resource.Quantity) corev1.PersistentVolumeClaim {
 	return corev1.PersistentVolumeClaim{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
 		ObjectMeta: metav1.ObjectMeta{Name: DataVolume},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes:      []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},

@@ -1,0 +1,269 @@
+package controllers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/raftkv/raftkv/api/v1"
+	"github.com/raftkv/raftkv/controllers/plan"
+	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/rpc"
+	"github.com/raftkv/raftkv/server/admin"
+)
+
+// callTimeout bounds a call that changes something at a node. Such calls take milliseconds; one that is cut off is seen to
+// have worked, or not, by the next reconcile.
+const callTimeout = 5 * time.Second
+
+// outcome is what became of a step.
+type outcome int
+
+const (
+	// idle: there was nothing to do.
+	idle outcome = iota
+	// done: the step was taken.
+	done
+	// deferred: the step cannot be taken just now, for a reason that passes by itself.
+	deferred
+)
+
+// act takes the decision's step.
+func (r *Reconciler) act(ctx context.Context, s *snapshot, d *plan.Decision) (outcome, error) {
+	if d.Step == nil {
+		return idle, nil
+	}
+	log := ctrl.LoggerFrom(ctx).WithValues("step", d.Step.String())
+	err := r.take(ctx, s, d.Step)
+	switch {
+	case err == nil:
+		log.Info("took a step", "why", message(d.Waiting))
+		stepsTotal.WithLabelValues(stepName(d.Step)).Inc()
+		r.stepEvent(s.cluster, d)
+		return done, nil
+	case passes(err):
+		log.V(1).Info("a step has to wait", "reason", err.Error())
+		return deferred, nil
+	}
+	return deferred, fmt.Errorf("%s: %w", d.Step, err)
+}
+
+func message(r *plan.Reason) string {
+	if r == nil {
+		return ""
+	}
+	return r.Message
+}
+
+// passes tells errors that another observation answers from those that people should hear of.
+func passes(err error) bool {
+	switch rpc.ReasonOf(err) {
+	case admin.ReasonNotLeader, admin.ReasonConfigMoved, admin.ReasonChangePending, admin.ReasonNotCaughtUp:
+		return true
+	}
+	// Too many requests is how the Eviction API says that a disruption budget forbids it now.
+	return apierrors.IsTooManyRequests(err) || apierrors.IsConflict(err) || apierrors.IsNotFound(err)
+}
+
+func (r *Reconciler) take(ctx context.Context, s *snapshot, step plan.Step) error {
+	switch t := step.(type) {
+	case plan.RecordBootstrap:
+		// It is written with the status, by the one who writes it, under the resource version that was planned on.
+		s.cluster.Status.Bootstrap = &v1.BootstrapStatus{
+			ClusterID: t.Bootstrap.ClusterID.String(), Pod: t.Bootstrap.Pod, Incarnation: t.Bootstrap.Incarnation.String(),
+		}
+		return nil
+	case plan.RunBootstrap:
+		return r.call(ctx, s, t.Bootstrap.Pod, func(ctx context.Context, n *admin.Service) error {
+			_, err := n.Bootstrap(ctx, &admin.BootstrapRequest{
+				ClusterID: t.Bootstrap.ClusterID, Incarnation: t.Bootstrap.Incarnation, Member: t.Member,
+			})
+			return err
+		})
+	case plan.ChangeMembers:
+		return r.call(ctx, s, t.Leader, func(ctx context.Context, n *admin.Service) error {
+			_, err := n.ChangeMembership(ctx, &admin.ChangeRequest{
+				ConfigIndex: t.ConfigIndex, Kind: t.Change.Kind, ID: t.Change.ID, Member: t.Change.Member,
+			})
+			return err
+		})
+	case plan.Transfer:
+		return r.call(ctx, s, t.Leader, func(ctx context.Context, n *admin.Service) error {
+			_, err := n.TransferLeadership(ctx, &admin.TransferRequest{To: t.To})
+			return err
+		})
+	case plan.Scale:
+		return r.scale(ctx, s, t.To)
+	case plan.Restart:
+		return r.restart(ctx, s, t)
+	case plan.ForceDelete:
+		return r.remove(ctx, s, t.Pod, client.GracePeriodSeconds(0), uidPrecondition(t.UID))
+	}
+	return fmt.Errorf("step %T is unknown", step)
+}
+
+// call asks one node to do something.
+func (r *Reconciler) call(ctx context.Context, s *snapshot, pod string, f func(context.Context, *admin.Service) error) error {
+	p := s.pod(pod)
+	if p == nil {
+		return fmt.Errorf("pod %s is gone", pod)
+	}
+	n, err := r.Nodes.Service(client.ObjectKeyFromObject(s.cluster), p.UID)
+	if err != nil {
+		return fmt.Errorf("pod %s: %w", pod, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return f(ctx, n)
+}
+
+// scale sets the number of pods, unless the StatefulSet has changed since it was read.
+func (r *Reconciler) scale(ctx context.Context, s *snapshot, replicas int) error {
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"resourceVersion": s.statefulSet.ResourceVersion},
+		"spec":     map[string]any{"replicas": replicas},
+	})
+	if err != nil {
+		return err
+	}
+	set := s.statefulSet.DeepCopy()
+	return r.Client.Patch(ctx, set, client.RawPatch(types.MergePatchType, patch), fieldOwner)
+}
+
+func (r *Reconciler) restart(ctx context.Context, s *snapshot, t plan.Restart) error {
+	p := s.pod(t.Pod)
+	if p == nil || string(p.UID) != t.UID {
+		return nil
+	}
+	if !t.Evict {
+		return r.remove(ctx, s, t.Pod, uidPrecondition(t.UID))
+	}
+	return r.Client.SubResource("eviction").Create(ctx, p, &policyv1.Eviction{
+		ObjectMeta:    metav1.ObjectMeta{Name: p.Name, Namespace: p.Namespace},
+		DeleteOptions: &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &p.UID}},
+	})
+}
+
+func (r *Reconciler) remove(ctx context.Context, s *snapshot, pod string, opts ...client.DeleteOption) error {
+	p := s.pod(pod)
+	if p == nil {
+		return nil
+	}
+	return client.IgnoreNotFound(r.Client.Delete(ctx, p, opts...))
+}
+
+func uidPrecondition(uid string) client.Preconditions {
+	u := types.UID(uid)
+	return client.Preconditions{UID: &u}
+}
+
+// labelRoles keeps the role labels of the pods, which the leader's Service and the disruption budget select by.
+func (r *Reconciler) labelRoles(ctx context.Context, s *snapshot, roles map[string]string) error {
+	for i := range s.pods {
+		p := &s.pods[i]
+		role, ok := roles[p.Name]
+		if !ok || p.Labels[resources.LabelRole] == role || p.DeletionTimestamp != nil && role == "" {
+			continue
+		}
+		var value any = role
+		if role == "" {
+			value = nil
+		}
+		// The UID makes sure that a pod which took the name meanwhile does not get its predecessor's role.
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+			"uid": p.UID, "labels": map[string]any{resources.LabelRole: value},
+		}})
+		if err != nil {
+			return err
+		}
+		updated := p.DeepCopy()
+		err = r.Client.Patch(ctx, updated, client.RawPatch(types.MergePatchType, patch), fieldOwner)
+		switch {
+		case apierrors.IsNotFound(err) || apierrors.IsConflict(err):
+			continue
+		case err != nil:
+			return fmt.Errorf("label pod %s: %w", p.Name, err)
+		}
+		s.pods[i] = *updated
+	}
+	return nil
+}
+
+// growClaims asks for larger volumes where the spec does. The claim template of a StatefulSet cannot be changed, so that
+// new claims are made in the old size and grow here, too.
+func (r *Reconciler) growClaims(ctx context.Context, s *snapshot) *plan.Reason {
+	want := s.cluster.Spec.Storage.Size
+	for i := range s.claims {
+		c := &s.claims[i]
+		have := c.Spec.Resources.Requests[corev1.ResourceStorage]
+		if want.Cmp(have) <= 0 || c.Spec.VolumeName == "" || c.DeletionTimestamp != nil {
+			continue
+		}
+		patch, err := json.Marshal(map[string]any{"spec": map[string]any{"resources": map[string]any{
+			"requests": map[string]any{string(corev1.ResourceStorage): want.String()}}}})
+		if err == nil {
+			err = r.Client.Patch(ctx, c.DeepCopy(), client.RawPatch(types.MergePatchType, patch), fieldOwner)
+		}
+		if err != nil && !apierrors.IsNotFound(err) {
+			return &plan.Reason{Reason: plan.ReasonStorageNotExpandable, Message: fmt.Sprintf(
+				"claim %s cannot grow from %s to %s: %v; use a storage class that allows expansion, or set storage.size back",
+				c.Name, have.String(), want.String(), err)}
+		}
+	}
+	return nil
+}
+
+// stepName is the step's name in metrics.
+func stepName(step plan.Step) string {
+	switch t := step.(type) {
+	case plan.RecordBootstrap:
+		return "record-bootstrap"
+	case plan.RunBootstrap:
+		return "bootstrap"
+	case plan.ChangeMembers:
+		return t.Change.Kind.String()
+	case plan.Transfer:
+		return "transfer-leadership"
+	case plan.Scale:
+		return "scale"
+	case plan.Restart:
+		return "restart"
+	case plan.ForceDelete:
+		return "force-delete"
+	}
+	return "unknown"
+}
+
+// stepEvent tells the user of a step. What RecordBootstrap begins, RunBootstrap ends and tells.
+func (r *Reconciler) stepEvent(c *v1.RaftCluster, d *plan.Decision) {
+	reason := ""
+	switch t := d.Step.(type) {
+	case plan.RunBootstrap:
+		reason = "Bootstrapped"
+	case plan.ChangeMembers:
+		reason = map[raft.ChangeKind]string{
+			raft.ChangeAddLearner: "LearnerAdded", raft.ChangePromote: "MemberPromoted", raft.ChangeRemove: "MemberRemoved",
+		}[t.Change.Kind]
+	case plan.Transfer:
+		reason = "LeadershipTransferred"
+	case plan.Scale:
+		reason = "Scaled"
+	case plan.Restart:
+		reason = "PodRestarted"
+	case plan.ForceDelete:
+		reason = "PodForcedOut"
+	}
+	if reason != "" {
+		r.Recorder.Eventf(c, nil, corev1.EventTypeNormal, reason, stepName(d.Step), "%s: %s", d.Step, message(d.Waiting))
+	}
+}

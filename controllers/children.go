@@ -1,0 +1,294 @@
+package controllers
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"reflect"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/raftkv/raftkv/api/v1"
+	"github.com/raftkv/raftkv/controllers/plan"
+	"github.com/raftkv/raftkv/controllers/resources"
+)
+
+const (
+	// fieldOwner owns the fields that the operator applies.
+	fieldOwner = client.FieldOwner("raftkv-operator")
+	// appliedAnnotation is a digest of what was last applied, so that a field that is no longer wanted is noticed.
+	appliedAnnotation = "raftkv.io/applied"
+)
+
+// child is one object of the cluster: as wanted and, if it exists, as it is.
+type child struct {
+	wanted client.Object
+	is     client.Object
+}
+
+// observeChildren reads the children whose fields the operator owns, and says which belong to something else.
+func (r *Reconciler) observeChildren(ctx context.Context, reader client.Reader, s *snapshot) error {
+	c := s.cluster
+	set := &appsv1.StatefulSet{}
+	found, err := r.readChild(ctx, reader, c, resources.StatefulSetName(c.Name), "StatefulSet", set, s)
+	if err != nil {
+		return err
+	}
+	if found {
+		s.statefulSet = set
+	}
+	s.image = r.resolveImage(s)
+	for _, wanted := range []client.Object{
+		resources.ServiceAccount(c), resources.PeerService(c), resources.ClientService(c), resources.LeaderService(c),
+	} {
+		is := reflect.New(reflect.TypeOf(wanted).Elem()).Interface().(client.Object)
+		kind := wanted.GetObjectKind().GroupVersionKind().Kind
+		found, err := r.readChild(ctx, reader, c, wanted.GetName(), kind, is, s)
+		if err != nil {
+			return err
+		}
+		if !found {
+			is = nil
+		}
+		s.children = append(s.children, child{wanted: wanted, is: is})
+	}
+	if err := r.observeBudget(ctx, reader, s); err != nil {
+		return err
+	}
+	return observeWorkload(s)
+}
+
+func (r *Reconciler) observeBudget(ctx context.Context, reader client.Reader, s *snapshot) error {
+	is := &policyv1.PodDisruptionBudget{}
+	found, err := r.readChild(ctx, reader, s.cluster, resources.PodDisruptionBudgetName(s.cluster.Name), "PodDisruptionBudget", is, s)
+	if err != nil {
+		return err
+	}
+	if found {
+		s.budget = is
+	}
+	return nil
+}
+
+// readChild reads one child that belongs to the cluster. The watches show labelled objects only, so an object that they do
+// not show is looked for once more before it counts as absent.
+func (r *Reconciler) readChild(ctx context.Context, reader client.Reader, c *v1.RaftCluster, name, kind string, into client.Object, s *snapshot) (bool, error) {
+	key := client.ObjectKey{Namespace: c.Namespace, Name: name}
+	err := reader.Get(ctx, key, into)
+	if apierrors.IsNotFound(err) {
+		err = r.Live.Get(ctx, key, into)
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("read %s %s: %w", kind, name, err)
+	}
+	if foreign := foreignTo(c, kind, into); foreign != "" {
+		s.observation.Foreign = append(s.observation.Foreign, foreign)
+		return false, nil
+	}
+	return true, nil
+}
+
+// foreignTo says why the object is not the cluster's; empty if it is. An object without an owner is the cluster's only if
+// it carries all of its labels, as one does whose RaftCluster was deleted without its dependents.
+func foreignTo(c *v1.RaftCluster, kind string, o client.Object) string {
+	if metav1.IsControlledBy(o, c) {
+		return ""
+	}
+	if owner := metav1.GetControllerOf(o); owner != nil {
+		return fmt.Sprintf("%s %s exists and belongs to %s %s", kind, o.GetName(), owner.Kind, owner.Name)
+	}
+	if labelled(o, resources.Labels(c.Name)) {
+		return ""
+	}
+	return fmt.Sprintf("%s %s exists and does not belong to this RaftCluster", kind, o.GetName())
+}
+
+// observeWorkload adds the StatefulSet as it is wanted, and tells the plan about the one that exists.
+func observeWorkload(s *snapshot) error {
+	size := s.cluster.Spec.Storage.Size
+	replicas := desiredReplicas(s.cluster)
+	if s.statefulSet != nil {
+		if t := s.statefulSet.Spec.VolumeClaimTemplates; len(t) > 0 {
+			size = t[0].Spec.Resources.Requests[corev1.ResourceStorage]
+		}
+		if n := s.statefulSet.Spec.Replicas; n != nil {
+			replicas = *n
+		}
+	}
+	wanted := resources.StatefulSet(s.cluster, resources.StatefulSetOptions{Image: s.image, Replicas: replicas, ClaimSize: size})
+	if s.statefulSet == nil {
+		s.workload = child{wanted: wanted}
+		return nil
+	}
+	// The StatefulSet may have been scaled after it was read: the precondition keeps this from undoing that.
+	wanted.ResourceVersion = s.statefulSet.ResourceVersion
+	s.workload = child{wanted: wanted, is: s.statefulSet}
+	_, stale, err := s.workload.outdated()
+	if err != nil {
+		return err
+	}
+	w := &plan.Workload{Replicas: int(replicas)}
+	if !stale && s.statefulSet.Status.ObservedGeneration >= s.statefulSet.Generation {
+		w.Revision = s.statefulSet.Status.UpdateRevision
+	}
+	s.observation.Workload = w
+	return nil
+}
+
+// outdated tells whether the child has to be applied, and gives what to apply: the fields of the wanted object, nothing more.
+func (c child) outdated() (*unstructured.Unstructured, bool, error) {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(c.wanted)
+	if err != nil {
+		return nil, false, fmt.Errorf("convert %s: %w", c.wanted.GetName(), err)
+	}
+	u := &unstructured.Unstructured{Object: content}
+	delete(content, "status")
+	unstructured.RemoveNestedField(content, "metadata", "creationTimestamp")
+	unstructured.RemoveNestedField(content, "metadata", "resourceVersion")
+	unstructured.RemoveNestedField(content, "spec", "template", "metadata", "creationTimestamp")
+	pruneClaimTemplates(content)
+	text, err := json.Marshal(content)
+	if err != nil {
+		return nil, false, fmt.Errorf("encode %s: %w", c.wanted.GetName(), err)
+	}
+	sum := sha256.Sum256(text)
+	digest := hex.EncodeToString(sum[:8])
+	annotations := u.GetAnnotations()
+	if annotations == nil {
+		annotations = map[string]string{}
+	}
+	annotations[appliedAnnotation] = digest
+	u.SetAnnotations(annotations)
+	if c.is == nil {
+		return u, true, nil
+	}
+	have, err := runtime.DefaultUnstructuredConverter.ToUnstructured(c.is)
+	if err != nil {
+		return nil, false, fmt.Errorf("convert %s: %w", c.is.GetName(), err)
+	}
+	delete(content, "apiVersion")
+	delete(content, "kind")
+	same := contains(have, content)
+	u.SetGroupVersionKind(c.wanted.GetObjectKind().GroupVersionKind())
+	u.SetResourceVersion(c.wanted.GetResourceVersion())
+	return u, !same, nil
+}
+
+// pruneClaimTemplates takes out what only a claim, and no template, has.
+func pruneClaimTemplates(content map[string]any) {
+	templates, _, _ := unstructured.NestedSlice(content, "spec", "volumeClaimTemplates")
+	for _, t := range templates {
+		if m, ok := t.(map[string]any); ok {
+			delete(m, "status")
+			unstructured.RemoveNestedField(m, "metadata", "creationTimestamp")
+		}
+	}
+	if len(templates) > 0 {
+		_ = unstructured.SetNestedSlice(content, templates, "spec", "volumeClaimTemplates")
+	}
+}
+
+// contains tells whether have says all that want says; have may say more where the API server filled in defaults.
+func contains(have, want any) bool {
+	switch w := want.(type) {
+	case map[string]any:
+		h, ok := have.(map[string]any)
+		if !ok {
+			return len(w) == 0
+		}
+		for k, x := range w {
+			if !contains(h[k], x) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		h, ok := have.([]any)
+		if !ok || len(h) != len(w) {
+			return len(w) == 0 && !ok
+		}
+		for i := range w {
+			if !contains(h[i], w[i]) {
+				return false
+			}
+		}
+		return true
+	}
+	return reflect.DeepEqual(have, want)
+}
+
+// applyChildren brings the children to what is wanted. Every apply can be repeated.
+func (r *Reconciler) applyChildren(ctx context.Context, s *snapshot, d *plan.Decision) error {
+	if len(s.observation.Foreign) > 0 {
+		return nil
+	}
+	if s.token == "" {
+		if err := r.createToken(ctx, s); err != nil {
+			return err
+		}
+	}
+	for _, c := range s.children {
+		if err := r.applyChild(ctx, c); err != nil {
+			return err
+		}
+	}
+	if !d.Hold || s.statefulSet == nil {
+		if err := r.applyChild(ctx, s.workload); err != nil {
+			return err
+		}
+	}
+	return r.applyBudget(ctx, s, d)
+}
+
+func (r *Reconciler) applyChild(ctx context.Context, c child) error {
+	u, outdated, err := c.outdated()
+	if err != nil || !outdated {
+		return err
+	}
+	if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), fieldOwner, client.ForceOwnership); err != nil {
+		return fmt.Errorf("apply %s %s: %w", u.GetKind(), u.GetName(), err)
+	}
+	return nil
+}
+
+// applyBudget follows the number of voters; while no leader tells it, the budget stays as it is.
+func (r *Reconciler) applyBudget(ctx context.Context, s *snapshot, d *plan.Decision) error {
+	if d.View == nil || !d.View.Status.ConfigCommitted {
+		return nil
+	}
+	wanted := resources.PodDisruptionBudget(s.cluster, d.View.Voters())
+	switch {
+	case wanted != nil && s.budget != nil:
+		return r.applyChild(ctx, child{wanted: wanted, is: s.budget})
+	case wanted != nil:
+		return r.applyChild(ctx, child{wanted: wanted})
+	case s.budget != nil:
+		err := r.Client.Delete(ctx, s.budget, client.Preconditions{UID: &s.budget.UID})
+		return client.IgnoreNotFound(err)
+	}
+	return nil
+}
+
+// createToken makes the Secret with the admin token. It is only ever created, so that no token in use is replaced.
+func (r *Reconciler) createToken(ctx context.Context, s *snapshot) error {
+	secret := resources.AdminTokenSecret(s.cluster, r.NewToken())
+	if err := r.Client.Create(ctx, secret, fieldOwner); err != nil {
+		if apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("secret %s has no key %q: delete it, and the operator makes a new one", secret.Name, resources.AdminTokenKey)
+		}
+		return fmt.Errorf("create secret %s: %w", secret.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,119 @@
+package controllers
+
+import (
+	"fmt"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	v1 "github.com/raftkv/raftkv/api/v1"
+	"github.com/raftkv/raftkv/controllers/plan"
+	"github.com/raftkv/raftkv/controllers/resources"
+)
+
+// conditions are all conditions of the cluster. Reconciling and Stalled mean to kstatus what they mean here.
+func conditions(s *snapshot, d *plan.Decision, status *v1.RaftClusterStatus) []metav1.Condition {
+	degraded := degraded(&s.observation, d, status)
+	return []metav1.Condition{
+		ready(s, d, status, degraded.Status == metav1.ConditionTrue),
+		reconciling(s, d),
+		stalled(s, d),
+		available(d, status),
+		degraded,
+	}
+}
+
+func condition(kind string, is bool, reason, message string) metav1.Condition {
+	c := metav1.Condition{Type: kind, Status: metav1.ConditionFalse, Reason: reason, Message: message}
+	if is {
+		c.Status = metav1.ConditionTrue
+	}
+	return c
+}
+
+func stallOf(s *snapshot, d *plan.Decision) *plan.Reason {
+	if d.Stalled != nil {
+		return d.Stalled
+	}
+	return s.storageStalled
+}
+
+func ready(s *snapshot, d *plan.Decision, status *v1.RaftClusterStatus, degraded bool) metav1.Condition {
+	switch stall := stallOf(s, d); {
+	case stall != nil:
+		return condition(v1.ConditionReady, false, stall.Reason, stall.Message)
+	case d.Waiting != nil:
+		return condition(v1.ConditionReady, false, d.Waiting.Reason, d.Waiting.Message)
+	case degraded:
+		return condition(v1.ConditionReady, false, "Degraded", "a member is missing or unhealthy")
+	case status.Leader == nil:
+		return condition(v1.ConditionReady, false, plan.ReasonNoLeader, "there is no leader")
+	}
+	return condition(v1.ConditionReady, true, "AsSpecified", fmt.Sprintf("all %d members vote and are caught up", s.observation.Desired))
+}
+
+func reconciling(s *snapshot, d *plan.Decision) metav1.Condition {
+	switch {
+	case stallOf(s, d) != nil:
+		return condition(v1.ConditionReconciling, false, "Stalled", "a person has to decide: see the condition Stalled")
+	case d.Waiting != nil:
+		return condition(v1.ConditionReconciling, true, d.Waiting.Reason, d.Waiting.Message)
+	case s.observation.Paused && held(s):
+		return condition(v1.ConditionReconciling, false, "Paused", "updateStrategy.paused holds back a change of the pods")
+	}
+	return condition(v1.ConditionReconciling, false, "AsSpecified", "nothing is to be done")
+}
+
+// held tells that the StatefulSet's template is not what the spec asks for.
+func held(s *snapshot) bool {
+	_, outdated, err := s.workload.outdated()
+	return err == nil && outdated
+}
+
+func stalled(s *snapshot, d *plan.Decision) metav1.Condition {
+	if stall := stallOf(s, d); stall != nil {
+		return condition(v1.ConditionStalled, true, stall.Reason, stall.Message)
+	}
+	return condition(v1.ConditionStalled, false, "NotStalled", "no person has to decide anything")
+}
+
+func available(d *plan.Decision, status *v1.RaftClusterStatus) metav1.Condition {
+	if status.Leader != nil {
+		return condition(v1.ConditionAvailable, true, "LeaderElected", status.Leader.Name+" leads: writes and reads are served")
+	}
+	switch {
+	case d.Stalled != nil:
+		return condition(v1.ConditionAvailable, false, d.Stalled.Reason, d.Stalled.Message)
+	case status.ClusterID == "" && d.Waiting != nil:
+		return condition(v1.ConditionAvailable, false, d.Waiting.Reason, d.Waiting.Message)
+	}
+	return condition(v1.ConditionAvailable, false, plan.ReasonNoLeader, "no leader is known: writes are refused until the members elect one")
+}
+
+// degraded speaks of members that the cluster counts on, not of those that it is still to get.
+func degraded(o *plan.Observation, d *plan.Decision, status *v1.RaftClusterStatus) metav1.Condition {
+	if status.ClusterID == "" {
+		return condition(v1.ConditionDegraded, false, "NotBootstrapped", "the cluster has not been founded yet")
+	}
+	podReady := map[string]bool{}
+	for _, p := range o.Pods {
+		podReady[p.Name] = p.Ready && !p.Terminating
+	}
+	var ailing []string
+	for _, m := range status.Members {
+		ordinal, ours := resources.Ordinal(o.Cluster, m.Name)
+		if m.Role == resources.RoleLearner || (ours && ordinal >= o.Desired) {
+			continue
+		}
+		if !m.Healthy || (ours && !podReady[m.Name]) {
+			ailing = append(ailing, m.Name)
+		}
+	}
+	switch {
+	case len(ailing) > 0:
+		return condition(v1.ConditionDegraded, true, "MembersUnhealthy", "not healthy: "+strings.Join(ailing, ", "))
+	case status.Leader == nil:
+		return condition(v1.ConditionDegraded, true, plan.ReasonNoLeader, "there is no leader")
+	}
+	return condition(v1.ConditionDegraded, false, "MembersHealthy", "all members are healthy")
+}

@@ -1,0 +1,343 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/raftkv/raftkv/api/v1"
+	"github.com/raftkv/raftkv/controllers/nodes"
+	"github.com/raftkv/raftkv/controllers/plan"
+	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/raft"
+)
+
+// depth is how fresh an observation has to be.
+type depth int
+
+const (
+	// cached takes what the watches and streams brought.
+	cached depth = iota
+	// asked reads the nodes anew: health and progress do not travel in the streams.
+	asked
+	// live reads Kubernetes anew, too. Risky steps are planned on nothing less.
+	live
+)
+
+// snapshot is one observation: what the plan sees of it, and the objects that acting and reporting need.
+type snapshot struct {
+	cluster     *v1.RaftCluster
+	image       string
+	token       string
+	statefulSet *appsv1.StatefulSet
+	pods        []corev1.Pod
+	claims      []corev1.PersistentVolumeClaim
+	children    []child
+	workload    child
+	budget      *policyv1.PodDisruptionBudget
+	observation plan.Observation
+	// storageStalled says why volumes cannot grow. It keeps nothing else from going on.
+	storageStalled *plan.Reason
+}
+
+func (s *snapshot) pod(name string) *corev1.Pod {
+	for i := range s.pods {
+		if s.pods[i].Name == name {
+			return &s.pods[i]
+		}
+	}
+	return nil
+}
+
+// observe gathers what is known of the cluster. The error is NotFound if the RaftCluster is no more.
+func (r *Reconciler) observe(ctx context.Context, key types.NamespacedName, d depth) (*snapshot, error) {
+	reader := client.Reader(r.Client)
+	if d == live {
+		reader = r.Live
+	}
+	s := &snapshot{cluster: &v1.RaftCluster{}}
+	if err := reader.Get(ctx, key, s.cluster); err != nil {
+		return nil, err
+	}
+	if err := r.observeObjects(ctx, reader, s); err != nil {
+		return nil, err
+	}
+	if err := r.observeToken(ctx, s); err != nil {
+		return nil, err
+	}
+	answers := r.observeNodes(ctx, key, s, d)
+
+	o := &s.observation
+	o.Cluster, o.Namespace = s.cluster.Name, s.cluster.Namespace
+	o.Desired = int(desiredReplicas(s.cluster))
+	o.Paused = s.cluster.Spec.UpdateStrategy.Paused
+	o.NewClusterID = raft.ClusterID(r.NewID())
+	if err := recordedIdentity(s.cluster, o); err != nil {
+		return nil, err
+	}
+	if err := r.observeChildren(ctx, reader, s); err != nil {
+		return nil, err
+	}
+	if err := r.observeForeignClaims(ctx, s); err != nil {
+		return nil, err
+	}
+	for i := range s.pods {
+		p, err := r.observePod(ctx, s, &s.pods[i], answers)
+		if err != nil {
+			return nil, err
+		}
+		o.Pods = append(o.Pods, p)
+	}
+	for i := range s.claims {
+		c := &s.claims[i]
+		ordinal, _ := claimOrdinal(o.Cluster, c.Name)
+		o.Claims = append(o.Claims, plan.Claim{Ordinal: ordinal, Name: c.Name, Bound: c.Spec.VolumeName != ""})
+	}
+	return s, nil
+}
+
+func desiredReplicas(c *v1.RaftCluster) int32 {
+	if c.Spec.Replicas == nil {
+		return defaultReplicas
+	}
+	return *c.Spec.Replicas
+}
+
+// defaultReplicas is the CRD's default; it matters for objects that were stored before the field had one.
+const defaultReplicas = 3
+
+// observeObjects lists pods and claims by their labels, and keeps those whose names are the StatefulSet's.
+func (r *Reconciler) observeObjects(ctx context.Context, reader client.Reader, s *snapshot) error {
+	of := []client.ListOption{client.InNamespace(s.cluster.Namespace), client.MatchingLabels(resources.SelectorLabels(s.cluster.Name))}
+	var pods corev1.PodList
+	if err := reader.List(ctx, &pods, of...); err != nil {
+		return fmt.Errorf("list pods: %w", err)
+	}
+	for i := range pods.Items {
+		if _, ok := resources.Ordinal(s.cluster.Name, pods.Items[i].Name); ok && !finished(&pods.Items[i]) {
+			s.pods = append(s.pods, pods.Items[i])
+		}
+	}
+	slices.SortFunc(s.pods, func(a, b corev1.Pod) int { return podOrdinal(s, &a) - podOrdinal(s, &b) })
+
+	var claims corev1.PersistentVolumeClaimList
+	if err := reader.List(ctx, &claims, of...); err != nil {
+		return fmt.Errorf("list claims: %w", err)
+	}
+	for i := range claims.Items {
+		if _, ok := claimOrdinal(s.cluster.Name, claims.Items[i].Name); ok {
+			s.claims = append(s.claims, claims.Items[i])
+		}
+	}
+	slices.SortFunc(s.claims, func(a, b corev1.PersistentVolumeClaim) int {
+		x, _ := claimOrdinal(s.cluster.Name, a.Name)
+		y, _ := claimOrdinal(s.cluster.Name, b.Name)
+		return x - y
+	})
+	return nil
+}
+
+// finished pods are replaced by the StatefulSet controller and have no process any more.
+func finished(p *corev1.Pod) bool {
+	return p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded
+}
+
+func podOrdinal(s *snapshot, p *corev1.Pod) int {
+	n, _ := resources.Ordinal(s.cluster.Name, p.Name)
+	return n
+}
+
+func claimOrdinal(cluster, claim string) (int, bool) {
+	return resources.Ordinal(resources.DataVolume+"-"+cluster, claim)
+}
+
+// observeToken reads the admin token. Secrets are not watched: reading one by its name needs fewer rights.
+func (r *Reconciler) observeToken(ctx context.Context, s *snapshot) error {
+	var secret corev1.Secret
+	key := client.ObjectKey{Namespace: s.cluster.Namespace, Name: resources.AdminTokenSecretName(s.cluster.Name)}
+	switch err := r.Live.Get(ctx, key, &secret); {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read the admin token: %w", err)
+	}
+	if foreign := foreignTo(s.cluster, "Secret", &secret); foreign != "" {
+		s.observation.Foreign = append(s.observation.Foreign, foreign)
+		return nil
+	}
+	s.token = string(secret.Data[resources.AdminTokenKey])
+	return nil
+}
+
+// observeNodes follows the nodes of the pods that have an address, and gives their answers.
+func (r *Reconciler) observeNodes(ctx context.Context, key types.NamespacedName, s *snapshot, d depth) map[types.UID]nodes.Answer {
+	var targets []nodes.Target
+	for i := range s.pods {
+		p := &s.pods[i]
+		if p.Status.PodIP == "" || s.token == "" {
+			continue
+		}
+		targets = append(targets, nodes.Target{
+			UID: p.UID, Name: p.Name, Token: s.token,
+			Address: net.JoinHostPort(p.Status.PodIP, strconv.Itoa(resources.PeerPort)),
+		})
+	}
+	r.Nodes.Follow(key, targets)
+	if d != cached {
+		return r.Nodes.Read(ctx, key)
+	}
+	answers := make(map[types.UID]nodes.Answer, len(targets))
+	for _, t := range targets {
+		answers[t.UID] = r.Nodes.Last(key, t.UID)
+	}
+	return answers
+}
+
+// recordedIdentity reads what the status has on record of the cluster's identity.
+func recordedIdentity(c *v1.RaftCluster, o *plan.Observation) error {
+	if err := o.ClusterID.UnmarshalText([]byte(c.Status.ClusterID)); err != nil {
+		return fmt.Errorf("status.clusterID: %w", err)
+	}
+	b := c.Status.Bootstrap
+	if b == nil {
+		return nil
+	}
+	o.Bootstrap = &plan.Bootstrap{Pod: b.Pod}
+	if err := o.Bootstrap.ClusterID.UnmarshalText([]byte(b.ClusterID)); err != nil {
+		return fmt.Errorf("status.bootstrap.clusterID: %w", err)
+	}
+	if err := o.Bootstrap.Incarnation.UnmarshalText([]byte(b.Incarnation)); err != nil {
+		return fmt.Errorf("status.bootstrap.incarnation: %w", err)
+	}
+	return nil
+}
+
+// resolveImage prefers what the spec says, then what was resolved before, and only for a new cluster takes the operator's
+// default: another operator, with another default, changes no running cluster.
+func (r *Reconciler) resolveImage(s *snapshot) string {
+	switch {
+	case s.cluster.Spec.Image != "":
+		return s.cluster.Spec.Image
+	case s.cluster.Status.Image != "":
+		return s.cluster.Status.Image
+	case s.statefulSet != nil && len(s.statefulSet.Spec.Template.Spec.Containers) > 0:
+		return s.statefulSet.Spec.Template.Spec.Containers[0].Image
+	}
+	return r.DefaultImage
+}
+
+func (r *Reconciler) observePod(ctx context.Context, s *snapshot, p *corev1.Pod, answers map[types.UID]nodes.Answer) (plan.Pod, error) {
+	out := plan.Pod{
+		Ordinal: podOrdinal(s, p), Name: p.Name, UID: string(p.UID),
+		Revision:    p.Labels[appsv1.StatefulSetRevisionLabel],
+		Role:        p.Labels[resources.LabelRole],
+		Ready:       podReady(p),
+		Running:     podRunning(p),
+		Terminating: p.DeletionTimestamp != nil,
+	}
+	a, ok := answers[p.UID]
+	switch {
+	case !ok:
+		out.NodeError = nodes.ErrNotFollowed.Error()
+	case a.Err != nil:
+		out.NodeError = a.Err.Error()
+	default:
+		out.Node = a.Status
+	}
+	if overdue(p, r.now()) {
+		gone, err := r.nodeGone(ctx, p.Spec.NodeName)
+		if err != nil {
+			return out, err
+		}
+		out.Stuck = gone
+	}
+	return out, nil
+}
+
+func podReady(p *corev1.Pod) bool {
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+func podRunning(p *corev1.Pod) bool {
+	for _, c := range p.Status.ContainerStatuses {
+		if c.State.Running != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// overdue pods should have ended by now. The deletion timestamp is when the grace period ends.
+func overdue(p *corev1.Pod, now time.Time) bool {
+	return p.DeletionTimestamp != nil && now.After(p.DeletionTimestamp.Time) && p.Spec.NodeName != ""
+}
+
+// nodeGone tells whether the Kubernetes node is no more, or was declared out of service by a person (KEP-2268): only then
+// can the pod not run any more although nobody confirms it.
+func (r *Reconciler) nodeGone(ctx context.Context, name string) (bool, error) {
+	var node corev1.Node
+	switch err := r.Live.Get(ctx, client.ObjectKey{Name: name}, &node); {
+	case apierrors.IsNotFound(err):
+		return true, nil
+	case apierrors.IsForbidden(err):
+		// An operator that is confined to namespaces cannot see nodes, and so never forces a pod out.
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("read node %s: %w", name, err)
+	}
+	return slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool {
+		return t.Key == corev1.TaintNodeOutOfService
+	}), nil
+}
+
+// observeForeignClaims looks for claims of the names that pods to come would use, which are not this cluster's: the
+// StatefulSet would mount them without asking.
+func (r *Reconciler) observeForeignClaims(ctx context.Context, s *snapshot) error {
+	known := map[string]bool{}
+	for i := range s.claims {
+		known[s.claims[i].Name] = true
+	}
+	for i := range s.observation.Desired {
+		name := resources.ClaimName(s.cluster.Name, i)
+		if known[name] || s.pod(resources.PodName(s.cluster.Name, i)) != nil {
+			continue
+		}
+		var c corev1.PersistentVolumeClaim
+		switch err := r.Live.Get(ctx, client.ObjectKey{Namespace: s.cluster.Namespace, Name: name}, &c); {
+		case apierrors.IsNotFound(err):
+			continue
+		case err != nil:
+			return fmt.Errorf("read claim %s: %w", name, err)
+		}
+		if !labelled(&c, resources.SelectorLabels(s.cluster.Name)) {
+			s.observation.Foreign = append(s.observation.Foreign, fmt.Sprintf("claim %s exists and is not of this cluster (it lacks its labels)", name))
+		}
+	}
+	return nil
+}
+
+func labelled(o metav1.Object, want map[string]string) bool {
+	have := o.GetLabels()
+	for k, v := range want {
+		if have[k] != v {
+			return false
+		}
+	}
+	return true
+}

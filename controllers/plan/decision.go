@@ -1,0 +1,161 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// Decision is what to do and what to say.
+type Decision struct {
+	// Step is the one step to take now; nil for none.
+	Step Step
+	// Adopt is the ID of the cluster that the nodes turned out to belong to, to be recorded; zero for none.
+	Adopt raft.ClusterID
+	// Roles is the role label that each pod, by name, is to have; an empty one is taken off. Pods that are not named keep theirs.
+	Roles map[string]string
+	// Hold keeps the StatefulSet's template as it is.
+	Hold bool
+	// Stalled says why a person must decide; nil if none must.
+	Stalled *Reason
+	// Waiting says what has to happen before the cluster is as asked; nil if it is.
+	Waiting *Reason
+	// View is the cluster through the eyes of its leader; nil without one.
+	View *View
+}
+
+// Reason is why: a CamelCase word for machines and a sentence for people.
+type Reason struct {
+	Reason, Message string
+}
+
+// Reasons of Stalled.
+const (
+	ReasonChildNotOwned        = "ChildNotOwned"
+	ReasonForeignData          = "ForeignData"
+	ReasonConflictingData      = "ConflictingData"
+	ReasonBootstrapNodeLost    = "BootstrapNodeLost"
+	ReasonUnaccountedClaim     = "UnaccountedClaim"
+	ReasonQuorumLost           = "QuorumLost"
+	ReasonNoMemberLeft         = "NoMemberLeft"
+	ReasonInvalidStatus        = "InvalidStatus"
+	ReasonStorageNotExpandable = "StorageNotExpandable"
+)
+
+// Reasons of Waiting.
+const (
+	ReasonCreating       = "Creating"
+	ReasonBootstrapping  = "Bootstrapping"
+	ReasonNoLeader       = "NoLeader"
+	ReasonMembership     = "ChangingMembers"
+	ReasonScaling        = "Scaling"
+	ReasonUpdating       = "Updating"
+	ReasonMemberNotReady = "MemberNotReady"
+	ReasonQuorumAtRisk   = "QuorumAtRisk"
+	ReasonForcingOut     = "ForcingOutPod"
+)
+
+func because(reason, format string, args ...any) *Reason {
+	return &Reason{Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// Step is one step of the operator. All but Scale upwards are risky: they are planned on a live read.
+type Step interface {
+	// Risky steps are taken only on an Observation that was read live.
+	Risky() bool
+	// String says what is being done, for logs and events.
+	String() string
+}
+
+// RecordBootstrap writes the decision which node founds the cluster, before anything is asked of it.
+type RecordBootstrap struct{ Bootstrap Bootstrap }
+
+// RunBootstrap asks the recorded incarnation to found the cluster.
+type RunBootstrap struct {
+	Bootstrap Bootstrap
+	Member    raft.Member
+}
+
+// ChangeMembers asks the leader for one membership change.
+type ChangeMembers struct {
+	// Leader is the pod whose node leads.
+	Leader string
+	// ConfigIndex is the configuration that the change was decided on.
+	ConfigIndex raft.Index
+	Change      raft.Change
+	// Name is the member's, for people.
+	Name string
+}
+
+// Transfer asks the leader to hand over to the member To.
+type Transfer struct {
+	Leader string
+	To     raft.NodeID
+	Name   string
+}
+
+// Scale sets the StatefulSet's replicas from From to To.
+type Scale struct{ From, To int }
+
+// Restart removes a pod so that the StatefulSet makes it anew from the current template.
+type Restart struct {
+	Pod, UID string
+	// Evict asks through the Eviction API, which respects disruption budgets. A pod whose container does not run is deleted.
+	Evict bool
+}
+
+// ForceDelete removes a pod whose Kubernetes node is gone, without waiting for that node's consent.
+type ForceDelete struct{ Pod, UID string }
+
+// Risky is true.
+func (RecordBootstrap) Risky() bool { return true }
+
+// Risky is true.
+func (RunBootstrap) Risky() bool { return true }
+
+// Risky is true.
+func (ChangeMembers) Risky() bool { return true }
+
+// Risky is true.
+func (Transfer) Risky() bool { return true }
+
+// Risky is true downwards: more pods harm nothing, they wait until they are added.
+func (s Scale) Risky() bool { return s.To < s.From }
+
+// Risky is true.
+func (Restart) Risky() bool { return true }
+
+// Risky is true.
+func (ForceDelete) Risky() bool { return true }
+
+func (s RecordBootstrap) String() string {
+	return fmt.Sprintf("record that pod %s founds cluster %s", s.Bootstrap.Pod, s.Bootstrap.ClusterID)
+}
+
+func (s RunBootstrap) String() string {
+	return fmt.Sprintf("bootstrap cluster %s on pod %s", s.Bootstrap.ClusterID, s.Bootstrap.Pod)
+}
+
+func (s ChangeMembers) String() string {
+	switch s.Change.Kind {
+	case raft.ChangeAddLearner:
+		return fmt.Sprintf("add %s as a learner", s.Name)
+	case raft.ChangePromote:
+		return fmt.Sprintf("give %s (ID %s) a vote", s.Name, s.Change.ID)
+	case raft.ChangeRemove:
+		return fmt.Sprintf("remove %s (ID %s)", s.Name, s.Change.ID)
+	}
+	return fmt.Sprintf("%s %s (ID %s)", s.Change.Kind, s.Name, s.Change.ID)
+}
+
+func (s Transfer) String() string {
+	return fmt.Sprintf("hand leadership from %s to %s", s.Leader, s.Name)
+}
+
+func (s Scale) String() string { return fmt.Sprintf("scale from %d to %d pods", s.From, s.To) }
+
+func (s Restart) String() string { return fmt.Sprintf("restart pod %s on the new template", s.Pod) }
+
+func (s ForceDelete) String() string {
+	return fmt.Sprintf("force out pod %s, whose Kubernetes node is gone or out of service", s.Pod)
+}

@@ -1,0 +1,78 @@
+package plan
+
+import (
+	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/server/admin"
+)
+
+// planLeaderless is for a cluster that was founded and has no leader that answers. Mostly the members elect one by
+// themselves; the operator only restarts what does not run, brings back pods that voters need, and says when no election
+// can ever succeed.
+func planLeaderless(o *Observation) Decision {
+	for i := len(o.Pods) - 1; i >= 0; i-- {
+		if p := &o.Pods[i]; outdated(o, p) && !p.Running {
+			return Decision{Step: Restart{Pod: p.Name, UID: p.UID},
+				Waiting: because(ReasonUpdating, "restarting pod %s, which does not run, on the new template", p.Name)}
+		}
+	}
+	known := newestMembership(o)
+	if known == nil {
+		return noMemberKnown(o)
+	}
+	var voters, lostVoters, housed, highest int
+	for _, m := range known.Members {
+		if m.Learner {
+			continue
+		}
+		voters++
+		if lost(o, m.Member) {
+			lostVoters++
+		}
+		ordinal, ours := resources.Ordinal(o.Cluster, m.Name)
+		switch {
+		case ours && ordinal < o.Workload.Replicas:
+			housed++
+		case ours && o.claim(ordinal) != nil:
+			highest = max(highest, ordinal)
+		}
+	}
+	if voters-lostVoters < quorum(voters) {
+		return Decision{Stalled: because(ReasonQuorumLost,
+			"%d of %d voters lost their data directories, so that no leader can be elected ever again; restore a backup into a new RaftCluster, or bring the lost volumes back",
+			lostVoters, voters)}
+	}
+	if housed < quorum(voters) && highest >= o.Workload.Replicas {
+		return Decision{Step: Scale{From: o.Workload.Replicas, To: highest + 1}, Waiting: because(ReasonScaling,
+			"the cluster has %d voters, most of them on claims without a pod: their pods are started, so that a leader can be elected before members are removed", voters)}
+	}
+	return Decision{Waiting: because(ReasonNoLeader, "no member that answers leads; the members elect a leader once %d of %d voters reach each other", quorum(voters), voters)}
+}
+
+// newestMembership is the newest one that a member knows, without a leader's knowledge of who is active.
+func newestMembership(o *Observation) *admin.Status {
+	var best *admin.Status
+	for i := range o.Pods {
+		p := &o.Pods[i]
+		if p.member(o.ClusterID) && (best == nil || p.Node.ConfigIndex > best.ConfigIndex) {
+			best = p.Node
+		}
+	}
+	return best
+}
+
+// noMemberKnown tells "they do not answer" from "there are none".
+func noMemberKnown(o *Observation) Decision {
+	for i := range o.Workload.Replicas {
+		if !o.pod(i).empty() {
+			return Decision{Waiting: because(ReasonNoLeader, "no member answers: %s", notEmpty(o, i))}
+		}
+	}
+	for _, c := range o.Claims {
+		if c.Ordinal >= o.Workload.Replicas && c.Bound {
+			return Decision{Stalled: because(ReasonNoMemberLeft,
+				"all nodes are empty, but claim %s may still hold data of cluster %s; set replicas to %d or more to use it", c.Name, o.ClusterID, c.Ordinal+1)}
+		}
+	}
+	return Decision{Stalled: because(ReasonNoMemberLeft,
+		"all nodes answer and none holds data of cluster %s any more: the data is gone; restore a backup into a new RaftCluster", o.ClusterID)}
+}

@@ -1,0 +1,193 @@
+package plan
+
+import (
+	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/server/admin"
+)
+
+// planMembers brings the membership to one voter per wanted pod: first it ends what was begun, then it replaces, then it
+// grows, then it shrinks.
+func planMembers(o *Observation, v *View) Decision {
+	if m, ok := uselessLearner(o, v); ok {
+		return change(v, raft.Change{Kind: raft.ChangeRemove, ID: m.ID}, m.Name,
+			because(ReasonMembership, "taking out learner %s (ID %s), which is not wanted or whose data directory is no more", m.Name, m.ID))
+	}
+	if m, ok := replacedVoter(o, v); ok {
+		return removeVoter(v, m)
+	}
+	if d, ok := planLearner(o, v); ok {
+		return d
+	}
+	if p := newcomer(o, v); p != nil {
+		return change(v, raft.Change{Kind: raft.ChangeAddLearner, Member: newMember(o, p)}, p.Name,
+			because(ReasonMembership, "adding %s as a learner", p.Name))
+	}
+	if d, ok := planShrink(o, v); ok {
+		return d
+	}
+	for i := range o.Desired {
+		if name := resources.PodName(o.Cluster, i); len(v.of(name)) == 0 {
+			return Decision{Waiting: because(ReasonMembership, "%s is to become a member: %s", name, notYetMember(o, i))}
+		}
+	}
+	return Decision{}
+}
+
+func change(v *View, c raft.Change, name string, why *Reason) Decision {
+	return Decision{
+		Step:    ChangeMembers{Leader: v.Leader, ConfigIndex: v.Status.ConfigIndex, Change: c, Name: name},
+		Waiting: why,
+	}
+}
+
+// removeVoter takes a voter out whose directory is no more.
+func removeVoter(v *View, m admin.MemberStatus) Decision {
+	if !v.mayRemove(m) {
+		return Decision{Waiting: because(ReasonQuorumAtRisk,
+			"member %s (ID %s) lost its data directory, but removing it now would leave no active quorum: other members have to come back first", m.Name, m.ID)}
+	}
+	return change(v, raft.Change{Kind: raft.ChangeRemove, ID: m.ID}, m.Name,
+		because(ReasonMembership, "removing %s (ID %s), whose data directory is no more", m.Name, m.ID))
+}
+
+// uselessLearner finds a learner that will never get a vote: its pod is not wanted or has another directory.
+func uselessLearner(o *Observation, v *View) (admin.MemberStatus, bool) {
+	for _, m := range v.Status.Members {
+		ordinal, ours := resources.Ordinal(o.Cluster, m.Name)
+		if m.Learner && ours && (ordinal >= o.Desired || lost(o, m.Member)) {
+			return m, true
+		}
+	}
+	return admin.MemberStatus{}, false
+}
+
+// replacedVoter finds a voter whose directory is no more although a voter with the pod's present directory exists already.
+func replacedVoter(o *Observation, v *View) (admin.MemberStatus, bool) {
+	for _, m := range v.Status.Members {
+		if m.Learner || !lost(o, m.Member) {
+			continue
+		}
+		for _, n := range v.of(m.Name) {
+			if !n.Learner && n.ID != m.ID && !lost(o, n.Member) {
+				return m, true
+			}
+		}
+	}
+	return admin.MemberStatus{}, false
+}
+
+// planLearner goes on with the learners that wait for their vote: caught up, the member of the same name that they replace
+// goes first, then they get its vote. It reports false if there is no such learner.
+func planLearner(o *Observation, v *View) (Decision, bool) {
+	var waiting *Reason
+	for _, m := range v.Status.Members {
+		if _, ours := resources.Ordinal(o.Cluster, m.Name); !m.Learner || !ours {
+			continue
+		}
+		if !v.Healthy(m) {
+			waiting = because(ReasonMembership, "learner %s %s", m.Name, ailment(v, m.Active))
+			continue
+		}
+		for _, old := range v.of(m.Name) {
+			if old.ID != m.ID && !old.Learner {
+				return removeVoter(v, old), true
+			}
+		}
+		if !v.mayPromote(m) {
+			waiting = because(ReasonQuorumAtRisk,
+				"learner %s has caught up, but giving it a vote now would leave no active quorum: other members have to come back first", m.Name)
+			continue
+		}
+		return change(v, raft.Change{Kind: raft.ChangePromote, ID: m.ID}, m.Name,
+			because(ReasonMembership, "giving %s its vote", m.Name)), true
+	}
+	return Decision{Waiting: waiting}, waiting != nil
+}
+
+// newcomer finds the next pod to add: one that replaces a lost voter before one that makes the cluster larger.
+func newcomer(o *Observation, v *View) *Pod {
+	var grow *Pod
+	for i := range o.Pods {
+		p := &o.Pods[i]
+		if p.Ordinal >= o.Desired || p.Terminating || !p.empty() {
+			continue
+		}
+		if _, added := v.bound(p); added {
+			continue
+		}
+		if len(v.of(p.Name)) > 0 {
+			return p
+		}
+		if grow == nil {
+			grow = p
+		}
+	}
+	return grow
+}
+
+// planShrink removes members that are not wanted, highest ordinal first, and then their pods. It reports false if there
+// are none.
+func planShrink(o *Observation, v *View) (Decision, bool) {
+	var last admin.MemberStatus
+	highest := -1
+	for _, m := range v.Status.Members {
+		if ordinal, ours := resources.Ordinal(o.Cluster, m.Name); ours && ordinal >= o.Desired && ordinal > highest {
+			last, highest = m, ordinal
+		}
+	}
+	have := o.Workload.Replicas
+	// A pod goes only once no member needs it; pods above the last member are not needed.
+	if have > o.Desired && have-1 > highest {
+		return Decision{Step: Scale{From: have, To: have - 1},
+			Waiting: because(ReasonScaling, "%s is no member: its pod goes, its claim stays by the retention policy", resources.PodName(o.Cluster, have-1))}, true
+	}
+	if highest < 0 {
+		return Decision{}, false
+	}
+	if v.Leads(last) {
+		return handOver(o, v, "it is to be removed"), true
+	}
+	if !v.mayRemove(last) {
+		return Decision{Waiting: because(ReasonQuorumAtRisk,
+			"%s is to be removed, but that would leave no active quorum: other members have to come back first", last.Name)}, true
+	}
+	return change(v, raft.Change{Kind: raft.ChangeRemove, ID: last.ID}, last.Name,
+		because(ReasonMembership, "removing %s, since %d members are asked for", last.Name, o.Desired)), true
+}
+
+// handOver moves the leadership to a wanted voter that is healthy, the lowest ordinal of those already updated first.
+func handOver(o *Observation, v *View, why string) Decision {
+	var to admin.MemberStatus
+	best := -1
+	for _, m := range v.Status.Members {
+		ordinal, ours := resources.Ordinal(o.Cluster, m.Name)
+		if m.Learner || v.Leads(m) || !ours || ordinal >= o.Desired || !v.Healthy(m) {
+			continue
+		}
+		p := o.pod(ordinal)
+		if p == nil || p.Terminating {
+			continue
+		}
+		score := 2*raft.MaxMembers - ordinal
+		if outdated(o, p) {
+			score -= raft.MaxMembers
+		}
+		if score > best {
+			to, best = m, score
+		}
+	}
+	if best < 0 {
+		return Decision{Waiting: because(ReasonQuorumAtRisk, "%s leads and %s, but no other wanted member is healthy enough to take over", v.Leader, why)}
+	}
+	return Decision{Step: Transfer{Leader: v.Leader, To: to.ID, Name: to.Name},
+		Waiting: because(ReasonMembership, "handing leadership from %s to %s, since %s", v.Leader, to.Name, why)}
+}
+
+func notYetMember(o *Observation, ordinal int) string {
+	p := o.pod(ordinal)
+	if p != nil && p.Node != nil && p.Node.State == admin.StateMember {
+		return "its node still holds the directory of a removed member and is about to set it aside"
+	}
+	return notEmpty(o, ordinal)
+}

@@ -1,0 +1,99 @@
+package plan
+
+import (
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/server/admin"
+)
+
+// Observation is all that a decision rests on.
+type Observation struct {
+	// Cluster and Namespace are the names of the RaftCluster.
+	Cluster, Namespace string
+	// Desired is the number of voters that the spec asks for.
+	Desired int
+	// Paused holds the pods' template back.
+	Paused bool
+
+	// ClusterID and Bootstrap are what the status has on record; zero and nil for a cluster that was not bootstrapped.
+	ClusterID raft.ClusterID
+	Bootstrap *Bootstrap
+	// NewClusterID is a random ID, for the case that this decision founds the cluster.
+	NewClusterID raft.ClusterID
+
+	// Foreign says which children exist and belong to something else, a sentence each.
+	Foreign []string
+	// Workload is the StatefulSet; nil while there is none.
+	Workload *Workload
+	// Pods are the StatefulSet's pods that exist, sorted by ordinal.
+	Pods []Pod
+	// Claims are the claims of the cluster's name that exist, sorted by ordinal; retained ones too.
+	Claims []Claim
+}
+
+// Bootstrap is the recorded decision which node founds the cluster.
+type Bootstrap struct {
+	ClusterID   raft.ClusterID
+	Pod         string
+	Incarnation raft.Incarnation
+}
+
+// Workload is what the decision needs of the StatefulSet.
+type Workload struct {
+	Replicas int
+	// Revision is that of the template which pods are to have; empty while the StatefulSet controller has not yet
+	// seen the latest template, or the template is not yet what the spec asks for.
+	Revision string
+}
+
+// Pod is one pod of the StatefulSet and what its node says.
+type Pod struct {
+	Ordinal   int
+	Name, UID string
+	// Revision is that of the template which the pod was made from.
+	Revision string
+	// Ready is the pod's condition; Running says that its container runs, however well.
+	Ready, Running bool
+	// Terminating pods were asked to go; Stuck ones cannot, because their Kubernetes node is gone or out of service.
+	Terminating, Stuck bool
+	// Role is the role label that the pod has now.
+	Role string
+	// Node is what the node answered; nil if it does not answer, for the reason NodeError.
+	Node      *admin.Status
+	NodeError string
+}
+
+// Claim is one claim of the cluster.
+type Claim struct {
+	Ordinal int
+	Name    string
+	// Bound claims have had a volume and so may hold data.
+	Bound bool
+}
+
+func (o *Observation) pod(ordinal int) *Pod {
+	for i := range o.Pods {
+		if o.Pods[i].Ordinal == ordinal {
+			return &o.Pods[i]
+		}
+	}
+	return nil
+}
+
+func (o *Observation) claim(ordinal int) *Claim {
+	for i := range o.Claims {
+		if o.Claims[i].Ordinal == ordinal {
+			return &o.Claims[i]
+		}
+	}
+	return nil
+}
+
+// empty tells that the pod's node answers and its directory speaks for no member.
+func (p *Pod) empty() bool {
+	return p != nil && p.Node != nil && p.Node.State == admin.StateEmpty && p.Node.Incarnation != 0
+}
+
+// member tells that the pod's node answers as a member of that cluster.
+func (p *Pod) member(id raft.ClusterID) bool {
+	return p != nil && p.Node != nil && p.Node.State == admin.StateMember && p.Node.ClusterID == id
+}

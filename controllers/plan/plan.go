@@ -1,0 +1,147 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/server/admin"
+)
+
+// Plan decides. It reads like the life of a cluster: nothing in the way, pods made, founded, led, as many members as
+// asked, all on the current template.
+func Plan(o *Observation) Decision {
+	d := decide(o)
+	d.Hold = o.Paused || d.Stalled != nil
+	d.Roles = roles(o, d.View)
+	return d
+}
+
+func decide(o *Observation) Decision {
+	if len(o.Foreign) > 0 {
+		return Decision{Stalled: because(ReasonChildNotOwned,
+			"%s; the operator touches nothing that is not its own: remove or rename it, or delete this RaftCluster and create it under another name",
+			strings.Join(o.Foreign, "; "))}
+	}
+	if o.Workload == nil {
+		return Decision{Waiting: because(ReasonCreating, "the cluster's objects are being created")}
+	}
+	for i := range o.Pods {
+		if p := &o.Pods[i]; p.Stuck {
+			return Decision{Step: ForceDelete{Pod: p.Name, UID: p.UID}, View: viewOf(o), Waiting: because(ReasonForcingOut,
+				"pod %s cannot end because its Kubernetes node is gone or out of service", p.Name)}
+		}
+	}
+	if o.ClusterID == 0 {
+		return planFounding(o)
+	}
+	if s := foreignData(o); s != nil {
+		return Decision{Stalled: s, View: viewOf(o)}
+	}
+	if o.Workload.Replicas < o.Desired {
+		return Decision{Step: Scale{From: o.Workload.Replicas, To: o.Desired}, View: viewOf(o),
+			Waiting: because(ReasonScaling, "scaling up to %d pods", o.Desired)}
+	}
+	v := leaderView(o)
+	if v == nil {
+		return planLeaderless(o)
+	}
+	d := planLed(o, v)
+	d.View = v
+	return d
+}
+
+func viewOf(o *Observation) *View {
+	if o.ClusterID == 0 {
+		return nil
+	}
+	return leaderView(o)
+}
+
+// foreignData finds a wanted pod whose directory belongs to another cluster. Adding it would be wrong, and so would be wiping it.
+func foreignData(o *Observation) *Reason {
+	for i := range o.Pods {
+		p := &o.Pods[i]
+		if p.Ordinal < o.Desired && p.Node != nil && p.Node.State == admin.StateMember && p.Node.ClusterID != o.ClusterID {
+			return because(ReasonForeignData,
+				"pod %s holds data of cluster %s, this one is %s; if that data is not needed, delete the claim %s and then the pod, else set replicas to %d or less",
+				p.Name, p.Node.ClusterID, o.ClusterID, resources.ClaimName(o.Cluster, p.Ordinal), max(p.Ordinal, 1))
+		}
+	}
+	return nil
+}
+
+// planLed is for a cluster that has a leader.
+func planLed(o *Observation, v *View) Decision {
+	if !v.Status.ConfigCommitted {
+		return Decision{Waiting: because(ReasonMembership, "a membership change is being committed")}
+	}
+	d := planMembers(o, v)
+	if d.Step != nil {
+		return d
+	}
+	if s := restartBroken(o, v); s != nil {
+		return Decision{Step: s, Waiting: because(ReasonUpdating, "restarting pod %s, which is not healthy, on the new template", s.Pod)}
+	}
+	if d.Waiting != nil {
+		return d
+	}
+	if d, ok := replaceBrokenLeader(o, v); ok {
+		return d
+	}
+	if w := unhealthy(o, v); w != nil {
+		return Decision{Waiting: w}
+	}
+	return planUpdate(o, v)
+}
+
+// unhealthy finds a reason why the cluster is not yet what the spec asks for, members being as many as asked.
+func unhealthy(o *Observation, v *View) *Reason {
+	for i := range o.Desired {
+		name := resources.PodName(o.Cluster, i)
+		p := o.pod(i)
+		if p == nil {
+			return because(ReasonMemberNotReady, "pod %s does not exist yet", name)
+		}
+		if p.Terminating {
+			return because(ReasonMemberNotReady, "pod %s is ending", name)
+		}
+		for _, m := range v.of(name) {
+			if !v.Healthy(m) {
+				return because(ReasonMemberNotReady, "member %s %s", name, ailment(v, m.Active))
+			}
+		}
+		if !p.Ready {
+			return because(ReasonMemberNotReady, "pod %s is not ready%s", name, notReady(p))
+		}
+	}
+	return nil
+}
+
+func ailment(v *View, active bool) string {
+	if active {
+		return "is catching up with the leader " + v.Leader
+	}
+	return "is not heard by the leader " + v.Leader
+}
+
+func notReady(p *Pod) string {
+	switch {
+	case p.Node != nil && p.Node.NotReady != "":
+		return ": " + p.Node.NotReady
+	case p.Node == nil && p.NodeError != "":
+		return fmt.Sprintf(" and its node does not answer: %s", p.NodeError)
+	}
+	return ""
+}
+
+// newMember is the member that the pod's node becomes.
+func newMember(o *Observation, p *Pod) raft.Member {
+	return raft.Member{
+		Incarnation:   p.Node.Incarnation,
+		Name:          p.Name,
+		PeerAddress:   resources.PeerAddress(o.Namespace, o.Cluster, p.Name),
+		ClientAddress: resources.ClientAddress(o.Namespace, o.Cluster, p.Name),
+	}
+}

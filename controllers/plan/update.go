@@ -1,0 +1,104 @@
+package plan
+
+import (
+	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/server/admin"
+)
+
+// outdated tells that the pod was made from an older template than the one that is wanted, and does not go already.
+func outdated(o *Observation, p *Pod) bool {
+	return !o.Paused && o.Workload.Revision != "" && p.Revision != o.Workload.Revision && !p.Terminating
+}
+
+// restartBroken brings the new template first to pods that are not healthy on the old one: it may be what cures them.
+// Those whose absence costs the quorum stay.
+func restartBroken(o *Observation, v *View) *Restart {
+	for i := len(o.Pods) - 1; i >= 0; i-- {
+		p := &o.Pods[i]
+		if !outdated(o, p) || p.Name == v.Leader {
+			continue
+		}
+		m, voter := voterOf(v, p)
+		switch {
+		case !p.Running && !(voter && v.Active(m)):
+			return &Restart{Pod: p.Name, UID: p.UID}
+		case !voter:
+			return &Restart{Pod: p.Name, UID: p.UID, Evict: true}
+		case p.Ready && v.Healthy(m):
+		case !v.Active(m) || v.maySuspend(m):
+			return &Restart{Pod: p.Name, UID: p.UID, Evict: true}
+		}
+	}
+	return nil
+}
+
+// voterOf returns the voter that the pod is, or may be if its node does not answer.
+func voterOf(v *View, p *Pod) (admin.MemberStatus, bool) {
+	if p.Node != nil {
+		m, ok := v.bound(p)
+		return m, ok && !m.Learner
+	}
+	for _, m := range v.of(p.Name) {
+		if !m.Learner {
+			return m, true
+		}
+	}
+	return admin.MemberStatus{}, false
+}
+
+// planUpdate restarts outdated pods of a cluster in which all is well: followers first, from the highest ordinal down, the
+// leader last and only once it leads no more.
+func planUpdate(o *Observation, v *View) Decision {
+	for i := len(o.Pods) - 1; i >= 0; i-- {
+		p := &o.Pods[i]
+		if !outdated(o, p) || p.Name == v.Leader {
+			continue
+		}
+		m, ok := v.bound(p)
+		if !ok || !suspendable(v, m) {
+			return Decision{Waiting: because(ReasonQuorumAtRisk, "pod %s is to be restarted, but that would leave no active quorum", p.Name)}
+		}
+		return restart(p)
+	}
+	p := leaderPod(o, v)
+	switch {
+	case !o.Paused && o.Workload.Revision == "":
+		return Decision{Waiting: because(ReasonUpdating, "the StatefulSet's new template is not in force yet")}
+	case p == nil || !outdated(o, p):
+		return Decision{}
+	case v.Voters() == 1:
+		return restart(p)
+	}
+	return handOver(o, v, "its pod is to be restarted on the new template")
+}
+
+// replaceBrokenLeader moves the leadership off an outdated pod that is not ready although it leads: nothing else would
+// ever make it ready.
+func replaceBrokenLeader(o *Observation, v *View) (Decision, bool) {
+	p := leaderPod(o, v)
+	if p == nil || p.Ready || !outdated(o, p) {
+		return Decision{}, false
+	}
+	if v.Voters() == 1 {
+		return restart(p), true
+	}
+	return handOver(o, v, "its pod is not ready and has an old template"), true
+}
+
+// suspendable allows, besides what keeps a quorum, to restart one of two voters: with two there is no other way.
+func suspendable(v *View, m admin.MemberStatus) bool {
+	return v.maySuspend(m) || v.Voters() == 2
+}
+
+func restart(p *Pod) Decision {
+	return Decision{Step: Restart{Pod: p.Name, UID: p.UID, Evict: true},
+		Waiting: because(ReasonUpdating, "restarting pod %s on the new template", p.Name)}
+}
+
+func leaderPod(o *Observation, v *View) *Pod {
+	ordinal, ok := resources.Ordinal(o.Cluster, v.Leader)
+	if !ok {
+		return nil
+	}
+	return o.pod(ordinal)
+}

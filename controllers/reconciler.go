@@ -1,0 +1,216 @@
+package controllers
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/client-go/util/workqueue"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	v1 "github.com/raftkv/raftkv/api/v1"
+	"github.com/raftkv/raftkv/controllers/nodes"
+	"github.com/raftkv/raftkv/controllers/plan"
+	"github.com/raftkv/raftkv/controllers/resources"
+)
+
+const (
+	// afterStep is the pause after a step: what it changed shows within it.
+	afterStep = 100 * time.Millisecond
+	// whileWaiting is the pause while something is under way that no watch or stream tells of.
+	whileWaiting = time.Second
+	// whileStalled is the pause while a person has to decide: objects of others are not watched.
+	whileStalled = 15 * time.Second
+	// maxConcurrentReconciles bounds the clusters that are worked on at one time.
+	maxConcurrentReconciles = 8
+)
+
+// Reconciler brings RaftClusters to what their specs ask for.
+type Reconciler struct {
+	// Client reads from the watches' cache and writes; Live reads from the API server.
+	Client client.Client
+	Live   client.Reader
+	// Recorder makes the events.
+	Recorder events.EventRecorder
+	// Nodes reaches the nodes.
+	Nodes *nodes.Watcher
+	// DefaultImage is the node image of new clusters that name none.
+	DefaultImage string
+	// NewID draws a random, non-zero cluster ID; NewToken a random admin token. NewReconciler sets both.
+	NewID    func() uint64
+	NewToken func() string
+	// Now is the clock against which pods are overdue.
+	Now func() time.Time
+
+	wake chan types.NamespacedName
+}
+
+// maxWakes bounds the clusters whose nodes changed and which the work queue has not yet taken. The queue takes at once;
+// the bound only matters before it runs.
+const maxWakes = 1024
+
+// NewReconciler makes a Reconciler that reaches nodes by dial.
+func NewReconciler(c client.Client, live client.Reader, recorder events.EventRecorder, dial nodes.Dial, defaultImage string) *Reconciler {
+	r := &Reconciler{
+		Client: c, Live: live, Recorder: recorder, DefaultImage: defaultImage,
+		NewID: randomID, NewToken: rand.Text, Now: time.Now,
+		wake: make(chan types.NamespacedName, maxWakes),
+	}
+	r.Nodes = nodes.NewWatcher(dial, r.notify)
+	return r
+}
+
+// randomID draws an ID that is not zero, which means none.
+func randomID() uint64 {
+	for {
+		var b [8]byte
+		_, _ = rand.Read(b[:]) // it never fails: see crypto/rand
+		if id := binary.BigEndian.Uint64(b[:]); id != 0 {
+			return id
+		}
+	}
+}
+
+func (r *Reconciler) now() time.Time { return r.Now() }
+
+// notify wakes the reconcile loop. When too many wait already it is dropped: then there is so much to do that the cluster's
+// turn comes by the timers.
+func (r *Reconciler) notify(cluster types.NamespacedName) {
+	select {
+	case r.wake <- cluster:
+	default:
+	}
+}
+
+// SetupWithManager registers the watches.
+func (r *Reconciler) SetupWithManager(m ctrl.Manager) error {
+	if err := m.Add(r.Nodes); err != nil {
+		return err
+	}
+	byLabel := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
+		name := o.GetLabels()[resources.LabelInstance]
+		if name == "" {
+			return nil
+		}
+		return []reconcile.Request{{NamespacedName: types.NamespacedName{Namespace: o.GetNamespace(), Name: name}}}
+	})
+	return ctrl.NewControllerManagedBy(m).
+		Named("raftcluster").
+		For(&v1.RaftCluster{}).
+		Owns(&appsv1.StatefulSet{}).
+		Owns(&corev1.Service{}).
+		Owns(&corev1.ServiceAccount{}).
+		Owns(&policyv1.PodDisruptionBudget{}).
+		Watches(&corev1.Pod{}, byLabel).
+		Watches(&corev1.PersistentVolumeClaim{}, byLabel).
+		WatchesRawSource(source.Func(r.feed)).
+		WithOptions(controller.Options{MaxConcurrentReconciles: maxConcurrentReconciles}).
+		Complete(r)
+}
+
+// feed brings changes of the nodes into the work queue.
+func (r *Reconciler) feed(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case cluster := <-r.wake:
+				queue.Add(reconcile.Request{NamespacedName: cluster})
+			}
+		}
+	}()
+	return nil
+}
+
+// Reconcile observes, plans, acts and reports. It waits for nothing.
+func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	s, err := r.observe(ctx, req.NamespacedName, cached)
+	if gone(s, err) {
+		r.Nodes.Follow(req.NamespacedName, nil)
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	d := plan.Plan(&s.observation)
+
+	// The leader's Service must not wait for anything else.
+	if err := r.labelRoles(ctx, s, d.Roles); err != nil {
+		return reconcile.Result{}, err
+	}
+	if s, d, err = r.deepen(ctx, req.NamespacedName, s, d); err != nil || gone(s, err) {
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	before := s.cluster.Status.DeepCopy()
+	if err := r.labelRoles(ctx, s, d.Roles); err != nil {
+		return reconcile.Result{}, err
+	}
+	applyErr := r.applyChildren(ctx, s, &d)
+	if applyErr == nil {
+		s.storageStalled = r.growClaims(ctx, s)
+	}
+	var result outcome
+	var actErr error
+	if applyErr == nil {
+		result, actErr = r.act(ctx, s, &d)
+	}
+	reportErr := r.report(ctx, s, &d, before)
+	for _, err := range []error{applyErr, actErr, reportErr} {
+		if err != nil && !apierrors.IsConflict(err) {
+			return reconcile.Result{}, err
+		}
+		if err != nil {
+			return reconcile.Result{RequeueAfter: afterStep}, nil
+		}
+	}
+	return reconcile.Result{RequeueAfter: pause(s, &d, result)}, nil
+}
+
+// gone tells that there is nothing to do for the cluster any more. Its children go with it, by their owner references.
+func gone(s *snapshot, err error) bool {
+	return apierrors.IsNotFound(err) || (err == nil && s.cluster.DeletionTimestamp != nil)
+}
+
+// deepen observes and plans again on fresher knowledge where the first look is not enough: progress is not streamed, and
+// a risky step needs a live read of everything (a step that is still risky then was planned on one).
+func (r *Reconciler) deepen(ctx context.Context, key types.NamespacedName, s *snapshot, d plan.Decision) (*snapshot, plan.Decision, error) {
+	if d.Step == nil && d.Waiting == nil {
+		return s, d, nil
+	}
+	for _, depth := range []depth{asked, live} {
+		if depth == live && (d.Step == nil || !d.Step.Risky()) {
+			break
+		}
+		var err error
+		if s, err = r.observe(ctx, key, depth); err != nil {
+			return nil, d, err
+		}
+		d = plan.Plan(&s.observation)
+	}
+	return s, d, nil
+}
+
+func pause(s *snapshot, d *plan.Decision, result outcome) time.Duration {
+	switch {
+	case result == done || d.Adopt != 0:
+		return afterStep
+	case stallOf(s, d) != nil:
+		return whileStalled
+	case result == deferred || d.Waiting != nil:
+		return whileWaiting
+	}
+	return 0
+}

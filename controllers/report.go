@@ -1,0 +1,164 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	v1 "github.com/raftkv/raftkv/api/v1"
+	"github.com/raftkv/raftkv/controllers/plan"
+	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/server/admin"
+)
+
+// report writes the status, if it changed. Nothing else writes it; the resource version of the object that was observed
+// keeps an old observation from overwriting a new one.
+func (r *Reconciler) report(ctx context.Context, s *snapshot, d *plan.Decision, before *v1.RaftClusterStatus) error {
+	status := &s.cluster.Status
+	describe(s, d, status)
+	if equality.Semantic.DeepEqual(before, status) {
+		return nil
+	}
+	if err := r.Client.Status().Update(ctx, s.cluster); err != nil {
+		return fmt.Errorf("write the status: %w", err)
+	}
+	r.changeEvents(s.cluster, before, status)
+	return nil
+}
+
+// describe brings the status to what was seen and decided.
+func describe(s *snapshot, d *plan.Decision, status *v1.RaftClusterStatus) {
+	o := &s.observation
+	status.ObservedGeneration = s.cluster.Generation
+	if d.Adopt != 0 {
+		status.ClusterID = d.Adopt.String()
+	}
+	if len(o.Foreign) == 0 {
+		status.Image = s.image
+	}
+	status.Replicas = int32(len(s.pods))
+	status.ReadyReplicas = 0
+	for _, p := range o.Pods {
+		if p.Ready {
+			status.ReadyReplicas++
+		}
+	}
+	status.Selector = labels.SelectorFromSet(resources.SelectorLabels(s.cluster.Name)).String()
+	status.Leader = leader(o, d.View)
+	status.Members = members(o, d.View, status)
+	status.Version = version(o, status.Version)
+	for _, c := range conditions(s, d, status) {
+		c.ObservedGeneration = s.cluster.Generation
+		meta.SetStatusCondition(&status.Conditions, c)
+	}
+}
+
+// leader is the one that says so itself, or the one that members in contact with it name.
+func leader(o *plan.Observation, v *plan.View) *v1.LeaderStatus {
+	said := (*admin.Status)(nil)
+	if v != nil {
+		said = v.Status
+	}
+	for i := range o.Pods {
+		n := o.Pods[i].Node
+		if n == nil || n.State != admin.StateMember || n.ClusterID != o.ClusterID || !n.Ready || n.Leader == 0 {
+			continue
+		}
+		if said == nil || n.Term > said.Term {
+			said = n
+		}
+	}
+	if said == nil || o.ClusterID == 0 {
+		return nil
+	}
+	for _, m := range said.Members {
+		if m.ID == said.Leader {
+			return &v1.LeaderStatus{Name: m.Name, ID: m.ID.String(), Term: strconv.FormatUint(uint64(said.Term), 10)}
+		}
+	}
+	return nil
+}
+
+// members is the leader's list. Without a leader the list stays, and healthy are those whose nodes are ready.
+func members(o *plan.Observation, v *plan.View, status *v1.RaftClusterStatus) []v1.MemberStatus {
+	byIncarnation := map[raft.Incarnation]*admin.Status{}
+	byName := map[string]*admin.Status{}
+	for i := range o.Pods {
+		if n := o.Pods[i].Node; n != nil {
+			byIncarnation[n.Incarnation] = n
+			byName[o.Pods[i].Name] = n
+		}
+	}
+	var out []v1.MemberStatus
+	if v == nil {
+		for _, m := range status.Members {
+			n := byName[m.Name]
+			m.Healthy = n != nil && n.MemberID.String() == m.ID && n.Ready
+			m.Role = roleOf(m.Role == resources.RoleLearner, status.Leader != nil && status.Leader.ID == m.ID)
+			out = append(out, m)
+		}
+		return out
+	}
+	for _, m := range v.Status.Members {
+		x := v1.MemberStatus{Name: m.Name, ID: m.ID.String(), Healthy: v.Healthy(m), Role: roleOf(m.Learner, v.Leads(m))}
+		if n := byIncarnation[m.Incarnation]; n != nil {
+			x.Version = n.Version
+		}
+		out = append(out, x)
+	}
+	return out
+}
+
+func roleOf(learner, leads bool) string {
+	switch {
+	case leads:
+		return resources.RoleLeader
+	case learner:
+		return resources.RoleLearner
+	}
+	return resources.RoleFollower
+}
+
+// version is the one that all nodes run; while they differ, or none answers, the one before.
+func version(o *plan.Observation, before string) string {
+	v := ""
+	for i := range o.Pods {
+		n := o.Pods[i].Node
+		switch {
+		case n == nil:
+		case v == "":
+			v = n.Version
+		case v != n.Version:
+			return before
+		}
+	}
+	if v == "" {
+		return before
+	}
+	return v
+}
+
+// changeEvents tells of what happened by itself, as the status shows it.
+func (r *Reconciler) changeEvents(c *v1.RaftCluster, before, now *v1.RaftClusterStatus) {
+	switch was, is := before.Leader, now.Leader; {
+	case is == nil && was != nil:
+		r.Recorder.Eventf(c, nil, corev1.EventTypeWarning, "LeaderLost", "observe", "%s led and does no more; the members elect another leader", was.Name)
+	case is != nil && (was == nil || was.ID != is.ID):
+		r.Recorder.Eventf(c, nil, corev1.EventTypeNormal, "LeaderElected", "observe", "%s leads in term %s", is.Name, is.Term)
+	}
+	if before.ClusterID == "" && now.ClusterID != "" && now.Bootstrap == nil {
+		r.Recorder.Eventf(c, nil, corev1.EventTypeNormal, "DataAdopted", "observe", "the claims hold the data of cluster %s, which goes on", now.ClusterID)
+	}
+	was := meta.FindStatusCondition(before.Conditions, v1.ConditionStalled)
+	is := meta.FindStatusCondition(now.Conditions, v1.ConditionStalled)
+	if is != nil && is.Status == metav1.ConditionTrue && (was == nil || was.Status != is.Status || was.Message != is.Message) {
+		r.Recorder.Eventf(c, nil, corev1.EventTypeWarning, "Stalled"+is.Reason, "observe", "%s", is.Message)
+	}
+}
