@@ -299,7 +299,7 @@ func (a *applier) read(op *Op, out *OpResult) error {
 		defer func() { _ = v.close() }()
 	}
 	c := collector{request: op.Range, mostBytes: MaxTxnReadBytes - a.readBytes}
-	if err := c.collect(v, op.Keys.Start, nil); err != nil {
+	if err := c.collect(v, op.Keys.Start, 0); err != nil {
 		return err
 	}
 	a.readBytes += c.bytes

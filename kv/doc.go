@@ -34,6 +34,14 @@
 //
 // Snapshot, Stage and Install move the whole state; package kv/statemachine fits a Machine to the node's interface.
 //
+// # Layout
+//
+// Two buckets hold the keys. Records hold each version with its value under revision and sub-number, so that they are
+// written once, at the end of the bucket, and can be read in the order of their revisions, which is what compaction and watches
+// need; a large value is never moved because a neighbour changed. The index holds each version without its value under
+// key and inverted revision, so that one seek finds the newest at or before any revision, and deciding on a write, a count
+// or a list of keys reads no value. Every record carries a checksum of itself and of its place.
+//
 // What it does not promise: a Machine knows nothing of leaders or quorums. Whether a read is linearizable is decided by
 // whoever waits for the right applied index first.
 package kv

@@ -379,3 +379,58 @@ func TestInstallAtEveryCrash(t *testing.T) {
 		}
 	})
 }
+
+func TestOpenDiscardsSnapshotsThatTheStateHasPassed(t *testing.T) {
+	source, _ := memory()
+	from := newHarness(t, source)
+	from.do(Put([]byte("k"), []byte("1")))
+	early, earlyData := stream(t, from.machine)
+	for range 5 {
+		from.do(Put([]byte("k"), []byte("2")))
+	}
+	late, lateData := stream(t, from.machine)
+	o, disk := memory()
+	h := newHarness(t, o)
+	if err := errors.Join(receive(h.machine, early, earlyData, 100), receive(h.machine, late, lateData, 100)); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		h.do(Put([]byte("k"), []byte("here")))
+	}
+	if err := h.machine.FlushNow(); err != nil {
+		t.Fatal(err)
+	}
+	disk.Crash()
+	h.reopen(o)
+	if names, err := disk.Staged(); err != nil || len(names) != 1 || names[0] != stageName(late) {
+		t.Fatalf("staged: %v, %v", names, err)
+	}
+	if err := h.machine.Install(late); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.get("k", 0); string(got.Value) != "2" {
+		t.Fatalf("after the install: %+v", got)
+	}
+}
+
+// TestAnswersOutliveTheStore reads what is only in the file, and looks at it when the file is not mapped any more.
+func TestAnswersOutliveTheStore(t *testing.T) {
+	h := newHarness(t, Options{Dir: t.TempDir()})
+	h.do(Put([]byte("a"), []byte("1")))
+	h.do(Put([]byte("b"), []byte("2")))
+	if err := h.machine.FlushNow(); err != nil {
+		t.Fatal(err)
+	}
+	one := h.get("a", 0)
+	all := h.list(RangeRequest{Keys: All()})
+	deleted := h.do(DeleteRange(All()).WithPrevKV())
+	if err := h.machine.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if string(one.Value) != "1" || string(all.Items[1].Key) != "b" || string(all.Items[1].Value) != "2" {
+		t.Fatalf("%+v, %+v", one, all)
+	}
+	if prev := deleted.Ops[0].Prev; len(prev) != 2 || string(prev[1].Key) != "b" || string(prev[1].Value) != "2" {
+		t.Fatalf("%+v", prev)
+	}
+}

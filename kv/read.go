@@ -52,7 +52,7 @@ func (m *Machine) Range(ctx context.Context, r RangeRequest) (RangeResult, error
 				// All views of this range read at the revision of the first.
 				at, c.result.Revision = v.revision, v.state.revision
 			}
-			return c.collect(v, from, ctx)
+			return c.collect(v, from, keysPerView)
 		})
 		if err != nil {
 			return RangeResult{}, err
@@ -108,17 +108,17 @@ type collector struct {
 	resume []byte
 }
 
-// collect reads on from a key. With a nil context it does not stop before the range is complete.
-func (c *collector) collect(v *view, from []byte, ctx context.Context) error {
+// collect reads on from a key. It stops after most keys to go on in another view; zero means that it does not.
+func (c *collector) collect(v *view, from []byte, most int) error {
 	c.resume = nil
 	scan, err := v.scan(c.request.Keys, from)
 	if err != nil {
 		return err
 	}
 	for n := 0; scan.valid(); n++ {
-		if ctx != nil && n == keysPerView {
+		if n == most && most > 0 {
 			c.resume = bytes.Clone(scan.key())
-			return ctx.Err()
+			return nil
 		}
 		done, err := c.take(scan)
 		if err != nil || done {

@@ -2,6 +2,7 @@ package kv
 
 import (
 	"bytes"
+	"errors"
 
 	"github.com/raftkv/raftkv/kv/store"
 )
@@ -96,9 +97,12 @@ func (v *view) fetch(key []byte, at *version) error {
 		return corrupt("the index names a record that is missing")
 	}
 	k, full, err := decodeRecord(v.scratch, data)
+	var damage *CorruptError
 	switch {
+	case errors.As(err, &damage):
+		return corrupt(damage.Reason)
 	case err != nil:
-		return corrupt(err.(*CorruptError).Reason)
+		return err
 	case !bytes.Equal(k, key) || full.create != at.create || full.count != at.count || full.deleted:
 		return corrupt("the record is not the one that the index names")
 	}

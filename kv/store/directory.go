@@ -91,9 +91,9 @@ func (d *Directory) Open() (Store, error) {
 func (d *Directory) open(path string, staging bool) (*bbolt.DB, error) {
 	o := *bbolt.DefaultOptions
 	o.Timeout = lockTimeout
-	// A written freelist makes each commit cost in proportion to the free pages, and start-up needs no more than
-	// a walk of the tree without it; see BenchmarkFreelist.
-	o.NoFreelistSync = true
+	// The list of free pages is written with each commit. Ours are few and large, so that they cost the same with it, and
+	// opening a store of a million keys takes 2 ms with it and 600 ms without (BenchmarkOpen in kv, BenchmarkCommit here).
+	o.NoFreelistSync = false
 	o.FreelistType = bbolt.FreelistMapType
 	if staging {
 		o.NoSync, o.NoGrowSync = true, true
