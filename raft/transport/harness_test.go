@@ -180,15 +180,19 @@ func (n *node) received(typ raft.MessageType) int {
 	return k
 }
 
+// waitConnected waits for both connections.
 func (n *node) waitConnected(to raft.NodeID) {
 	n.t.Helper()
 	eventually(n.t, fmt.Sprintf("%v is connected to %v", n.id, to), func() bool {
-		for _, p := range n.transport.Stats().Peers {
-			if p.ID == to {
-				return p.Connected
-			}
+		n.transport.mu.RLock()
+		defer n.transport.mu.RUnlock()
+		p := n.transport.peers[to]
+		if p == nil {
+			return false
 		}
-		return false
+		control, _ := p.control.peer.State()
+		bulk, _ := p.bulk.peer.State()
+		return control == rpc.PeerConnected && bulk == rpc.PeerConnected
 	})
 }
 

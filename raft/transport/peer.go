@@ -179,8 +179,8 @@ func (p *peer) caller() rpc.Caller {
 	return p.services
 }
 
+// close follows p.cancel.
 func (p *peer) close() {
-	p.cancel()
 	_ = p.control.peer.Close() // these return no errors
 	_ = p.bulk.peer.Close()
 	p.mu.Lock()

@@ -45,7 +45,7 @@ func (t *Transport) SendSnapshot(ctx context.Context, m raft.Message, snapshot i
 		return fmt.Errorf("snapshot to member %v: %w", m.To, err)
 	}
 	defer func() { _ = conn.Close() }() // the receiver drops what was not committed
-	s := &snapshotStream{ctx: ctx, counters: &p.counters, sum: sha256.New(), buffered: make([]byte, 0, SnapshotChunkBytes)}
+	s := &snapshotStream{ctx: ctx, member: p.ctx, counters: &p.counters, sum: sha256.New(), buffered: make([]byte, 0, SnapshotChunkBytes)}
 	if err := s.send(conn, m, snapshot); err != nil {
 		return fmt.Errorf("snapshot at index %d to member %v, after %d bytes: %w", m.Snapshot.Index, m.To, s.offset, err)
 	}
@@ -79,7 +79,8 @@ func (p *peer) endStreaming() {
 
 // snapshotStream cuts what is written into chunks and sends them.
 type snapshotStream struct {
-	ctx      context.Context
+	ctx      context.Context // ends with the caller's and, a moment later, the member's
+	member   context.Context
 	service  snapshotService
 	id       uint64
 	counters *counters
@@ -116,6 +117,9 @@ func (s *snapshotStream) send(conn *rpc.Client, m raft.Message, snapshot io.Writ
 }
 
 func (s *snapshotStream) step(timeout time.Duration, do func(context.Context) error) error {
+	if s.member.Err() != nil {
+		return rpc.Errorf(rpc.CodeCanceled, "the member is no longer connected to: it was removed, or this transport is closing")
+	}
 	ctx, cancel := context.WithTimeout(s.ctx, timeout)
 	defer cancel()
 	return do(ctx)

@@ -156,8 +156,9 @@ func (t *Transport) add(m raft.Member) {
 	t.peers[m.ID] = p
 }
 
-// retire closes a peer in the background.
+// retire ends a peer's sending at once and closes its connections in the background.
 func (t *Transport) retire(p *peer) {
+	p.cancel()
 	t.closing.Go(p.close)
 }
 
