@@ -35,8 +35,17 @@ func (p *process) applySome() {
 			batch := p.toApply
 			p.toApply = nil
 			p.applying = false
-			for _, e := range batch {
-				p.apply(e)
+			fresh := batch
+			for len(fresh) > 0 && fresh[0].Index <= p.machine.meta.Index {
+				fresh = fresh[1:] // a snapshot that was installed meanwhile has it
+			}
+			results := p.applyReal(fresh)
+			for i, e := range fresh {
+				var real any
+				if results != nil {
+					real = results[i]
+				}
+				p.apply(e, real)
 			}
 			p.core.Applied(batch[len(batch)-1].Index)
 			p.answerReads()
@@ -45,18 +54,20 @@ func (p *process) applySome() {
 	})
 }
 
-func (p *process) apply(e raft.Entry) {
-	if e.Index <= p.machine.meta.Index {
-		return // a snapshot that was installed meanwhile has it
-	}
+// apply applies an entry to the model; real is what the real machine answered, if there is one.
+func (p *process) apply(e raft.Entry, real any) {
 	if e.Index != p.machine.meta.Index+1 {
 		fail("state machine safety", "member %s applies entry %d after %d", p.m.id, e.Index, p.machine.meta.Index)
 	}
-	c, r, fresh := p.machine.apply(e, p.w.opts.mutant == applyTwice)
+	c := p.w.decodeCommand(e)
+	r, fresh := p.machine.apply(e, c, p.w.opts.mutant == applyTwice)
+	if real != nil && p.w.opts.mutant != applyTwice {
+		p.sameResult(e, c, r, fresh, real)
+	}
 	p.w.oracle.appliedTo(p.m, p.machine)
-	if fresh {
+	if fresh && c.kind != opOpen {
 		p.w.oracle.tookEffect(c.header, e.Index)
-	} else if e.Type == raft.EntryNormal {
+	} else if !fresh && e.Type == raft.EntryNormal {
 		p.w.coverage.RepeatsDropped++
 	}
 	waiting, ok := p.proposals[e.Index]
@@ -82,7 +93,7 @@ func (p *process) dropProposals(upTo raft.Index) {
 
 // propose takes a command of a client. It may propose it several times at once, as retries that come together do.
 func (p *process) propose(c *client, attempt uint64, cmd command) {
-	data := [][]byte{cmd.encode()}
+	data := [][]byte{p.w.encodeCommand(cmd)}
 	if !p.w.healing && p.random.chance(p.w.plan.repeat) {
 		for range p.random.span(1, 20) {
 			data = append(data, data[0])
@@ -106,7 +117,7 @@ func (p *process) propose(c *client, attempt uint64, cmd command) {
 func (p *process) read(c *client, attempt uint64, key int) {
 	r := &waitingRead{client: c, attempt: attempt, key: key, floor: p.w.oracle.committedIndex()}
 	if p.w.opts.mutant == readWithoutAsking {
-		c.answer(p, attempt, reply{result: result{value: p.machine.registers[key]}, index: p.machine.meta.Index})
+		c.answer(p, attempt, reply{result: result{value: p.value(key)}, index: p.machine.meta.Index})
 		return
 	}
 	// IDs are drawn from one counter of the world, as a node draws them at random: never twice, also after a restart.
@@ -156,7 +167,7 @@ func (p *process) answerReads() {
 			kept = append(kept, r)
 			continue
 		}
-		r.client.answer(p, r.attempt, reply{result: result{value: p.machine.registers[r.key]}, index: p.machine.meta.Index})
+		r.client.answer(p, r.attempt, reply{result: result{value: p.value(r.key)}, index: p.machine.meta.Index})
 	}
 	p.ready = kept
 }

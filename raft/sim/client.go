@@ -13,7 +13,8 @@ type client struct {
 	w        *world
 	id       int
 	random   *random
-	session  uint64
+	nonce    uint64
+	session  uint64 // zero: not open yet
 	sequence uint64
 	attempt  uint64 // numbers all that it ever asked
 	current  *operation
@@ -40,8 +41,8 @@ func newClient(w *world, id int) *client {
 }
 
 func (c *client) openSession() {
-	c.w.history.sessions++
-	c.session, c.sequence = c.w.history.sessions, 0
+	c.w.history.nonces++
+	c.nonce, c.session, c.sequence = c.w.history.nonces, 0, 0
 }
 
 // begin starts an operation.
@@ -49,8 +50,10 @@ func (c *client) begin() {
 	if c.idle {
 		return
 	}
-	op := &operation{session: c.session, key: c.random.n(c.w.plan.keys), call: c.w.now, firstAttempt: c.attempt + 1}
+	op := &operation{session: c.nonce, key: c.random.n(c.w.plan.keys), call: c.w.now, firstAttempt: c.attempt + 1}
 	switch {
+	case c.session == 0:
+		op.kind = opOpen
 	case c.random.chance(0.4):
 		op.kind = opRead
 	case c.random.chance(0.75):
@@ -59,7 +62,10 @@ func (c *client) begin() {
 		op.kind = opSwap
 		op.old = c.w.history.recentValue(c.random, op.key)
 	}
-	if op.kind != opRead {
+	switch op.kind {
+	case opOpen:
+		op.value = c.nonce
+	case opWrite, opSwap:
 		c.sequence++
 		op.value = c.w.history.freshValue(op.key)
 	}
@@ -81,7 +87,10 @@ func (c *client) ask() {
 	if c.random.chance(c.w.net.loss) {
 		return
 	}
-	cmd := command{header: header(c.session, c.sequence), kind: op.kind, key: op.key, value: op.value, old: op.old}
+	cmd := command{kind: op.kind, key: op.key, value: op.value, old: op.old}
+	if op.kind != opOpen {
+		cmd.header = header(c.session, c.sequence)
+	}
 	c.w.after(c.w.net.latency(), func() {
 		if h.proc == nil {
 			c.hear(h.slot, attempt, reply{retry: true}) // the connection is refused
@@ -150,8 +159,8 @@ func (c *client) timeout(attempt uint64) {
 	if c.w.allows(GiveUp) && c.random.chance(0.03) {
 		op := c.current
 		c.w.coverage.GivenUp++
-		c.openSession() // nothing more comes under the old one: its last command may take effect any time
 		c.finish(op)
+		c.openSession() // nothing more comes under the old one: its last command may take effect any time
 		return
 	}
 	c.w.coverage.Retries++
@@ -160,7 +169,11 @@ func (c *client) timeout(attempt uint64) {
 }
 
 func (c *client) finish(op *operation) {
-	c.w.history.add(op)
+	if op.kind == opOpen {
+		c.session = op.result.value
+	} else {
+		c.w.history.add(op)
+	}
 	c.current = nil
 	c.attempt++
 	c.finished++

@@ -31,7 +31,7 @@ func (op *operation) answered(now time.Duration, r reply) {
 
 // history is all that clients did.
 type history struct {
-	sessions   uint64
+	nonces     uint64 // of sessions
 	values     uint64
 	operations []*operation
 	recent     map[int]uint64 // by key: the value that was written last, as far as clients know

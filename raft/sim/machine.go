@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"cmp"
 	"encoding/binary"
+	"slices"
 
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/session"
@@ -14,11 +16,13 @@ const (
 	opRead opKind = iota
 	opWrite
 	opSwap // compare-and-swap
+	opOpen // opens a session
 )
 
-func (k opKind) String() string { return [...]string{"read", "write", "swap"}[k] }
+func (k opKind) String() string { return [...]string{"read", "write", "swap", "open"}[k] }
 
-// command is what an entry carries: set key to value, for a swap only if it holds old.
+// command is what an entry carries: set key to value, for a swap only if it holds old. A command that opens a session
+// has a nonce for its value.
 type command struct {
 	header session.Header
 	kind   opKind
@@ -50,7 +54,7 @@ func decodeCommand(data []byte) (command, bool) {
 	return c, m > 0
 }
 
-// result is what a client gets to know: the value read, or whether a swap found what it expected.
+// result is what a client gets to know: the value read or the session opened, or whether a swap found what it expected.
 type result struct {
 	value   uint64
 	swapped bool
@@ -61,12 +65,14 @@ type result struct {
 type machine struct {
 	meta      raft.SnapshotMeta
 	registers []uint64
-	sessions  []lastCommand // by session number
+	sessions  []openSession // by ID
 }
 
-type lastCommand struct {
-	sequence uint64
-	result   result
+// openSession is a session and what it did last. Its ID is the index of the entry that opened it.
+type openSession struct {
+	id, nonce uint64
+	sequence  uint64
+	result    result
 }
 
 func newMachine(meta raft.SnapshotMeta, keys int) *machine {
@@ -77,7 +83,7 @@ func (m *machine) clone() *machine {
 	return &machine{
 		meta:      m.meta, // memberships are values that nobody changes in place
 		registers: append([]uint64(nil), m.registers...),
-		sessions:  append([]lastCommand(nil), m.sessions...),
+		sessions:  append([]openSession(nil), m.sessions...),
 	}
 }
 
@@ -96,13 +102,14 @@ func (m *machine) digest() uint64 {
 	}
 	h.mix(m.registers...)
 	for _, s := range m.sessions {
-		h.mix(s.sequence, s.result.value)
+		h.mix(s.id, s.nonce, s.sequence)
 	}
 	return uint64(h)
 }
 
-// apply applies one entry. fresh tells whether a command took effect now, rather than being a repeat.
-func (m *machine) apply(e raft.Entry, noDedup bool) (c command, r result, fresh bool) {
+// apply applies one entry, which carries c if it is a normal one. fresh tells whether the command took effect now,
+// rather than being a repeat.
+func (m *machine) apply(e raft.Entry, c command, noDedup bool) (r result, fresh bool) {
 	m.meta.Index, m.meta.Term = e.Index, e.Term
 	switch e.Type {
 	case raft.EntryMembership:
@@ -111,23 +118,23 @@ func (m *machine) apply(e raft.Entry, noDedup bool) (c command, r result, fresh 
 			fail("apply", "entry %d: %v", e.Index, err)
 		}
 		m.meta.Membership = next
-		return command{}, result{}, false
+		return result{}, false
 	case raft.EntryClusterVersion:
 		m.meta.ClusterVersion = binary.BigEndian.Uint32(e.Data)
-		return command{}, result{}, false
+		return result{}, false
 	case raft.EntryEmpty:
-		return command{}, result{}, false
+		return result{}, false
 	}
-	c, ok := decodeCommand(e.Data)
+	if c.kind == opOpen {
+		return m.open(c, uint64(e.Index))
+	}
+	i, ok := slices.BinarySearchFunc(m.sessions, c.header.Session, func(s openSession, id uint64) int { return cmp.Compare(s.id, id) })
 	if !ok {
-		fail("apply", "entry %d of term %d carries damaged data % x", e.Index, e.Term, e.Data)
+		fail("apply", "entry %d is of session %d, which was never opened", e.Index, c.header.Session)
 	}
-	for uint64(len(m.sessions)) <= c.header.Session {
-		m.sessions = append(m.sessions, lastCommand{})
-	}
-	last := &m.sessions[c.header.Session]
+	last := &m.sessions[i]
 	if !noDedup && c.header.Sequence <= last.sequence {
-		return c, last.result, false
+		return last.result, false
 	}
 	switch c.kind {
 	case opWrite:
@@ -138,6 +145,17 @@ func (m *machine) apply(e raft.Entry, noDedup bool) (c command, r result, fresh 
 			r.swapped = true
 		}
 	}
-	*last = lastCommand{c.header.Sequence, r}
-	return c, r, true
+	last.sequence, last.result = c.header.Sequence, r
+	return r, true
+}
+
+// open opens a session, once for each nonce.
+func (m *machine) open(c command, index uint64) (result, bool) {
+	for _, s := range m.sessions {
+		if s.nonce == c.value {
+			return result{value: s.id}, false
+		}
+	}
+	m.sessions = append(m.sessions, openSession{id: index, nonce: c.value})
+	return result{value: index}, true
 }

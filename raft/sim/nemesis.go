@@ -141,10 +141,9 @@ func (w *world) strikePower(r *random) {
 
 // losePower ends the program too, at the same moment.
 func (h *host) losePower(w *world, r *random) {
-	if p := h.proc; p != nil {
-		w.trace(p, "loses its power")
-		p.dead = true
-		h.proc = nil
+	if h.proc != nil {
+		w.trace(h.proc, "loses its power")
+		h.end()
 	}
 	if m := h.member; m != nil && m.disk.losePower(r) {
 		w.coverage.WritesDropped++
@@ -223,6 +222,9 @@ func (w *world) strikeWipe(r *random) {
 			m.disk.real = &walDisk{fs: vfs.NewMem(r.next())}
 		}
 		m.durable = newMachine(raft.SnapshotMeta{}, w.plan.keys)
+		if w.plan.realMachine {
+			m.foundMachine(raft.Membership{})
+		}
 		m.shadow = shadow{}
 		w.restartLater(r, h)
 		return

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/raftkv/raftkv/server/bootstrap"
 )
 
 // Faults is a set of kinds of faults.
@@ -83,6 +85,7 @@ type plan struct {
 	applyHigh               time.Duration // of a batch of entries
 	batching                time.Duration // inputs of this long share one set of effects; zero: each has its own
 	realLog                 bool          // the real write-ahead log stores, on a file system in memory
+	realMachine             bool          // the real state machine applies
 	ordered                 bool          // messages do not overtake each other, except where they are reordered on purpose
 	encode                  bool          // messages pass through their encoding
 	drift                   float64       // of clocks, as a fraction
@@ -101,7 +104,7 @@ func drawPlan(r *random) plan {
 	voters := [...]int{1, 2, 3, 3, 3, 3, 3, 4, 5, 5, 5, 7}
 	p := plan{
 		voters: voters[r.n(len(voters))], spares: r.span(1, 3), clients: r.span(3, 9), keys: r.span(3, 12),
-		bootIndex: uint64(r.n(2)),
+		bootIndex: uint64(bootstrap.FirstPosition.Index) * uint64(r.n(2)),
 		tick:      r.between(40*time.Millisecond, 100*time.Millisecond),
 
 		electionTicks: r.span(5, 10), heartbeatTicks: r.span(1, 2),
@@ -113,22 +116,26 @@ func drawPlan(r *random) plan {
 		maxPendingReads:     []int{0, 2, 8}[r.n(3)],
 
 		syncLow: 100 * time.Microsecond, syncHigh: r.between(time.Millisecond, 100*time.Millisecond),
-		applyHigh: r.between(time.Millisecond, 20*time.Millisecond),
-		realLog:   r.chance(0.7),
-		ordered:   r.chance(0.5),
-		encode:    r.chance(0.2),
-		drift:     float64(r.n(20)) / 100,
-		stall:     float64(r.n(10)) / 100,
-		repeat:    float64(r.n(20)) / 100,
-		think:     r.between(5*time.Millisecond, 150*time.Millisecond),
-		flush:     r.between(300*time.Millisecond, 3*time.Second),
-		compact:   r.between(time.Second, 8*time.Second), keepEntries: r.n(20),
+		applyHigh:   r.between(time.Millisecond, 20*time.Millisecond),
+		realLog:     r.chance(0.7),
+		realMachine: r.chance(0.4),
+		ordered:     r.chance(0.5),
+		encode:      r.chance(0.2),
+		drift:       float64(r.n(20)) / 100,
+		stall:       float64(r.n(10)) / 100,
+		repeat:      float64(r.n(20)) / 100,
+		think:       r.between(5*time.Millisecond, 150*time.Millisecond),
+		flush:       r.between(300*time.Millisecond, 3*time.Second),
+		compact:     r.between(time.Second, 8*time.Second), keepEntries: r.n(20),
 
 		partition: r.between(2*time.Second, 12*time.Second), leaky: r.between(4*time.Second, 20*time.Second),
 		crash: r.between(2*time.Second, 15*time.Second), powerLoss: r.between(3*time.Second, 30*time.Second),
 		pause: r.between(2*time.Second, 15*time.Second), jump: r.between(4*time.Second, 20*time.Second),
 		wipe: r.between(8*time.Second, 40*time.Second), change: r.between(300*time.Millisecond, 3*time.Second),
 		transfer: r.between(2*time.Second, 12*time.Second),
+	}
+	if p.realMachine {
+		p.bootIndex = uint64(bootstrap.FirstPosition.Index)
 	}
 	if p.maxAppendBytes == 64 || p.maxInflightMessages == 1 {
 		p.repeat = 0 // one entry at a time would never catch up

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/raftkv/raftkv/kv"
 	"github.com/raftkv/raftkv/raft"
 )
 
@@ -24,6 +25,7 @@ type process struct {
 	storing bool
 
 	machine  *machine
+	real     *kv.Machine // nil: the model alone
 	toApply  []raft.Entry
 	applying bool
 	flushing bool
@@ -67,6 +69,7 @@ func (h *host) boot(w *world) {
 		}
 	}
 	p.machine = state.clone()
+	p.bootMachine()
 	core, err := raft.New(p.config(), raft.Initial{
 		HardState: log.hard, Applied: state.meta, LogStart: log.start, Entries: slices.Clone(log.entries),
 	})
@@ -96,13 +99,26 @@ func (p *process) config() raft.Config {
 
 // kill ends the program. What it handed to the operating system stays.
 func (h *host) kill() {
-	if h.proc == nil {
+	p := h.proc
+	if p == nil {
 		return
 	}
-	h.proc.w.trace(h.proc, "killed")
-	h.proc.dead = true
-	h.proc.m.disk.kill(h.random)
+	p.w.trace(p, "killed")
+	h.end()
+	p.m.disk.kill(h.random)
+}
+
+// end forgets the running program. What its machine had not committed is gone either way.
+func (h *host) end() {
+	p := h.proc
+	if p == nil {
+		return
+	}
+	p.dead = true
 	h.proc = nil
+	if p.m.store != nil {
+		p.m.store.Crash()
+	}
 }
 
 // whenRunning runs f now, or when the pause ends, or never if the program is gone by then.

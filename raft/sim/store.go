@@ -103,6 +103,9 @@ func (p *process) install(meta raft.SnapshotMeta) {
 			}
 			p.m.durable = p.machine.clone()
 			p.m.installed = p.machine.position()
+			if p.real != nil {
+				p.installReal(meta)
+			}
 		}
 		p.w.oracle.appliedTo(p.m, p.machine)
 		p.w.coverage.SnapshotsInstalled++
@@ -132,6 +135,10 @@ func (p *process) flush() bool {
 			return
 		}
 		p.flushing = false
+		if p.real != nil {
+			p.flushReal()
+			state = p.machine.clone()
+		}
 		if state.meta.Index > p.m.durable.meta.Index {
 			p.m.durable = state
 			p.w.oracle.flushed(p.m)
@@ -170,6 +177,12 @@ func (p *process) compact() bool {
 // them does.
 func (p *process) streamSnapshot(to raft.NodeID) {
 	w := p.w
+	var stream []byte
+	if p.real != nil {
+		stream = p.snapshotReal()
+		p.m.durable = p.machine.clone()
+		w.oracle.flushed(p.m)
+	}
 	state := p.m.durable
 	w.trace(p, "streams snapshot at %d to %s", state.meta.Index, to)
 	m := raft.Message{
@@ -199,6 +212,9 @@ func (p *process) streamSnapshot(to raft.NodeID) {
 		up := target != nil && target.host != nil && target.host.proc != nil && w.net.reachable(p.host.slot, target.host.slot)
 		broken := w.allows(SnapshotFailure) && p.random.chance(0.03)
 		if !up || broken || (receiver != nil && receiver != target.host.proc) {
+			if receiver != nil && !receiver.dead && p.real != nil {
+				receiver.stageReal(state.meta, stream, false)
+			}
 			finish(false)
 			return
 		}
@@ -209,6 +225,9 @@ func (p *process) streamSnapshot(to raft.NodeID) {
 			return
 		}
 		receiver.whenRunning(func() {
+			if receiver.real != nil {
+				receiver.stageReal(state.meta, stream, true)
+			}
 			receiver.staged = append(receiver.staged[max(0, len(receiver.staged)-3):], state)
 			receiver.receive(m)
 		})

@@ -7,8 +7,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/raftkv/raftkv/kv/store"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/vfs"
+	"github.com/raftkv/raftkv/server/bootstrap"
 )
 
 // Options choose a run.
@@ -98,7 +100,8 @@ type member struct {
 	incarnation raft.Incarnation
 	host        *host // nil when the directory was wiped or set aside
 	disk        disk
-	durable     *machine // the state machine that survives a power loss
+	durable     *machine      // the state machine that survives a power loss
+	store       *store.Memory // of the real state machine, if there is one
 	// installed is where the durable machine comes from if that was a snapshot whose log may not have followed yet.
 	installed raft.Position
 	shadow    shadow
@@ -126,6 +129,9 @@ func Run(opts Options) (res Result) {
 		}
 		w.now = e.at
 		w.events++
+		if len(w.queue.heap) > mostQueued {
+			fail("work is bounded", "%d things are about to happen", len(w.queue.heap))
+		}
 		e.run()
 	}
 	w.history.check()
@@ -147,6 +153,9 @@ func (w *world) violation(cause any) *Violation {
 		return v
 	}
 }
+
+// mostQueued bounds the events that wait. A cluster that answers every message with two never gets there by itself.
+const mostQueued = 100_000
 
 const (
 	labelPlan = iota
@@ -173,8 +182,10 @@ func (w *world) build() {
 	}
 	membership := raft.NewMembership(first...)
 	membership.Index = raft.Index(w.plan.bootIndex)
-	// A cluster starts from a state at index 0, or at index 1 as one that was restored does.
-	meta := raft.SnapshotMeta{Index: raft.Index(w.plan.bootIndex), Term: raft.Term(w.plan.bootIndex), Membership: membership}
+	meta := raft.SnapshotMeta{Membership: membership}
+	if w.plan.bootIndex > 0 {
+		meta.Index, meta.Term, meta.ClusterVersion = bootstrap.FirstPosition.Index, bootstrap.FirstPosition.Term, bootstrap.FirstClusterVersion
+	}
 	w.oracle.boot(meta)
 	for _, x := range first {
 		h := w.hosts[x.ID-1]
@@ -194,6 +205,9 @@ func (w *world) found(id raft.NodeID, h *host, state *machine) *member {
 	m := &member{id: id, incarnation: h.incarnation, host: h, durable: state, installed: state.position()}
 	if w.plan.realLog {
 		m.disk.real = &walDisk{fs: vfs.NewMem(h.random.next())}
+	}
+	if w.plan.realMachine {
+		m.foundMachine(state.meta.Membership)
 	}
 	h.member = m
 	w.members[id] = m
