@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/kv"
-	"github.com/raftkv/raftkv/kv/statemachine"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/node"
 	"github.com/raftkv/raftkv/raft/vfs"
@@ -65,7 +64,7 @@ func Start(o Options) (_ *Member, err error) {
 		return nil, fmt.Errorf("the cluster runs at version %d, this build reads up to version %d: start the newer build again", v, FeatureLevel)
 	}
 	o.Door.identify(o.Identity)
-	stateMachine := statemachine.Of(m.machine)
+	stateMachine := newReplicated(m.machine)
 	m.node, err = node.Start(node.Config{
 		ID: o.Identity.MemberID, Name: o.Config.Name, Incarnation: o.Identity.Incarnation,
 		StateMachine: stateMachine, Sessions: sessions{}, Log: m.log, Initial: initial,
@@ -78,7 +77,7 @@ func Start(o Options) (_ *Member, err error) {
 	o.Door.enter(&inside{node: m.node, stateMachine: stateMachine, clusterVersion: m.clusterVersion})
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
-	m.running.Go(func() { m.watch(ctx) })
+	m.running.Go(func() { m.watch(ctx, stateMachine) })
 	return m, nil
 }
 
