@@ -14,7 +14,7 @@ func planFounding(o *Observation) Decision {
 		return Decision{Adopt: id, Waiting: because(ReasonBootstrapping, "the nodes hold the data of cluster %s, which goes on", id)}
 	}
 	if s := restartBeforeFounding(o); s != nil {
-		return Decision{Step: s, Waiting: because(ReasonUpdating, "restarting pod %s on the new template", s.Pod)}
+		return Decision{Step: *s, Waiting: because(ReasonUpdating, "restarting pod %s on the new template", s.Pod)}
 	}
 	if o.Bootstrap != nil {
 		return runBootstrap(o)

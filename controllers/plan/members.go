@@ -126,14 +126,23 @@ func newcomer(o *Observation, v *View) *Pod {
 	return grow
 }
 
-// planShrink removes members that are not wanted, highest ordinal first, and then their pods. It reports false if there
-// are none.
+// planShrink removes members that are not wanted, and then their pods, from the highest ordinal down. Members that are
+// away go before all others, since each vote of theirs makes the quorum harder to reach. It reports false if there are none.
 func planShrink(o *Observation, v *View) (Decision, bool) {
 	var last admin.MemberStatus
-	highest := -1
+	highest, best := -1, -1
 	for _, m := range v.Status.Members {
-		if ordinal, ours := resources.Ordinal(o.Cluster, m.Name); ours && ordinal >= o.Desired && ordinal > highest {
-			last, highest = m, ordinal
+		ordinal, ours := resources.Ordinal(o.Cluster, m.Name)
+		if !ours || ordinal < o.Desired {
+			continue
+		}
+		highest = max(highest, ordinal)
+		score := ordinal
+		if !v.Active(m) {
+			score += awayFirst
+		}
+		if score > best {
+			last, best = m, score
 		}
 	}
 	have := o.Workload.Replicas
@@ -183,6 +192,9 @@ func handOver(o *Observation, v *View, why string) Decision {
 	return Decision{Step: Transfer{Leader: v.Leader, To: to.ID, Name: to.Name},
 		Waiting: because(ReasonMembership, "handing leadership from %s to %s, since %s", v.Leader, to.Name, why)}
 }
+
+// awayFirst is above every ordinal of a pod that can be a member.
+const awayFirst = 1 << 16
 
 func notYetMember(o *Observation, ordinal int) string {
 	p := o.pod(ordinal)

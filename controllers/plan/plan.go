@@ -82,7 +82,7 @@ func planLed(o *Observation, v *View) Decision {
 		return d
 	}
 	if s := restartBroken(o, v); s != nil {
-		return Decision{Step: s, Waiting: because(ReasonUpdating, "restarting pod %s, which is not healthy, on the new template", s.Pod)}
+		return Decision{Step: *s, Waiting: because(ReasonUpdating, "restarting pod %s, which is not healthy, on the new template", s.Pod)}
 	}
 	if d.Waiting != nil {
 		return d

@@ -1,0 +1,359 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/server/admin"
+)
+
+// brief is a decision in one line: the step's kind and object, or what is waited for, or why it stalls.
+func brief(d Decision) string {
+	switch t := d.Step.(type) {
+	case RecordBootstrap:
+		return fmt.Sprintf("record %s %s", t.Bootstrap.Pod, t.Bootstrap.Incarnation)
+	case RunBootstrap:
+		return fmt.Sprintf("bootstrap %s %s", t.Bootstrap.Pod, t.Member.Incarnation)
+	case ChangeMembers:
+		return fmt.Sprintf("%s %s %s", t.Change.Kind, t.Name, t.Change.ID)
+	case Transfer:
+		return "transfer " + t.Name
+	case Scale:
+		return fmt.Sprintf("scale %d", t.To)
+	case Restart:
+		if t.Evict {
+			return "evict " + t.Pod
+		}
+		return "delete " + t.Pod
+	case ForceDelete:
+		return "force " + t.Pod
+	}
+	switch {
+	case d.Stalled != nil:
+		return "stalled " + d.Stalled.Reason
+	case d.Adopt != 0:
+		return "adopt " + d.Adopt.String()
+	case d.Waiting != nil:
+		return "wait " + d.Waiting.Reason
+	}
+	return "nothing"
+}
+
+type row struct {
+	name string
+	s    *scene
+	want string
+}
+
+func check(t *testing.T, rows []row) {
+	t.Helper()
+	for _, r := range rows {
+		t.Run(r.name, func(t *testing.T) {
+			d := Plan(&r.s.o)
+			if got := brief(d); got != r.want {
+				t.Errorf("got %q, want %q (stalled %v, waiting %v)", got, r.want, d.Stalled, d.Waiting)
+			}
+			if d.Stalled != nil && d.Step != nil {
+				t.Errorf("a stalled cluster gets no step, got %v", d.Step)
+			}
+			if d.Step != nil && d.Step.String() == "" {
+				t.Error("a step has to say what it does")
+			}
+		})
+	}
+}
+
+func recorded(s *scene) *scene {
+	return s.do(func(o *Observation) {
+		o.Bootstrap = &Bootstrap{ClusterID: testCluster, Pod: podName(0), Incarnation: incarnation(0)}
+	})
+}
+
+func TestFounding(t *testing.T) {
+	member := func(s *scene, i int, id raft.ClusterID) *scene {
+		n := s.pod(i).Node
+		n.State, n.ClusterID = admin.StateMember, id
+		return s
+	}
+	claim := func(s *scene, i int, bound bool) *scene {
+		s.o.Claims = append(s.o.Claims, Claim{Ordinal: i, Name: resources.ClaimName("demo", i), Bound: bound})
+		return s
+	}
+	unanswered := func(s *scene, i int) *scene {
+		s.pod(i).Node, s.pod(i).NodeError = nil, "i/o timeout"
+		return s
+	}
+	check(t, []row{
+		{"no StatefulSet yet", fresh(3).do(func(o *Observation) { o.Workload = nil }), "wait Creating"},
+		{"all empty: the decision is recorded first", fresh(3), "record demo-0 a0"},
+		{"a single one", fresh(1), "record demo-0 a0"},
+		{"one pod is missing", fresh(3).without(2), "wait Bootstrapping"},
+		{"unknown is not empty", unanswered(fresh(3), 1), "wait Bootstrapping"},
+		{"a pod that is ending does not count", fresh(3).do(func(o *Observation) { o.pod(1).Terminating = true }), "wait Bootstrapping"},
+		{"a node that is being removed is not empty", fresh(3).do(func(o *Observation) { o.pod(1).Node.State = admin.StateRemoved }), "wait Bootstrapping"},
+		{"a retained claim without a pod may hold data", claim(fresh(3), 4, true), "stalled UnaccountedClaim"},
+		{"a claim that never had a volume holds none", claim(fresh(3), 4, false), "record demo-0 a0"},
+		{"retained data goes on", member(fresh(3), 2, testCluster), "adopt c1"},
+		{"retained data of two clusters", member(member(fresh(3), 2, testCluster), 1, 0xc2), "stalled ConflictingData"},
+		{"recorded: only that incarnation is asked", recorded(fresh(3)), "bootstrap demo-0 a0"},
+		{"recorded, another pod does not answer: goes on all the same", recorded(unanswered(fresh(3), 2)), "bootstrap demo-0 a0"},
+		{"recorded, the pod does not answer", recorded(unanswered(fresh(3), 0)), "wait Bootstrapping"},
+		{"recorded, the pod does not exist", recorded(fresh(3).without(0)), "wait Bootstrapping"},
+		{"recorded, the incarnation vanished", recorded(fresh(3)).do(func(o *Observation) { o.pod(0).Node.Incarnation = 0xee }), "stalled BootstrapNodeLost"},
+		{"recorded and done", member(recorded(fresh(3)), 0, testCluster), "adopt c1"},
+		{"recorded, but data of another cluster appears", member(recorded(fresh(3)), 1, 0xc2), "stalled ForeignData"},
+		{"recorded for a pod of another name", recorded(fresh(3)).do(func(o *Observation) { o.Bootstrap.Pod = "other-0" }), "stalled InvalidStatus"},
+		{"more pods are asked for before it is founded", fresh(3).desired(5), "scale 5"},
+		{"fewer pods are asked for before it is founded", fresh(3).desired(1), "scale 2"},
+		{"fewer, but the last pod does not tell what it holds", unanswered(fresh(3), 2).desired(1), "wait Bootstrapping"},
+		{"fewer, and the last pod never had a volume", unanswered(fresh(3), 2).desired(1).do(func(o *Observation) { o.Claims[2].Bound = false }), "scale 2"},
+		{"recorded: the number of pods waits", recorded(fresh(3)).desired(1), "bootstrap demo-0 a0"},
+		{"a bad template is replaced", fresh(3).old(0, 1, 2).silentAll(), "delete demo-0"},
+		{"a child is someone else's", fresh(3).do(func(o *Observation) { o.Foreign = []string{"Service demo exists"} }), "stalled ChildNotOwned"},
+	})
+}
+
+func (s *scene) silentAll() *scene {
+	for i := range s.o.Pods {
+		s.silent(s.o.Pods[i].Ordinal)
+	}
+	return s
+}
+
+func TestRecordedBootstrapIsWhatIsRun(t *testing.T) {
+	d := Plan(&fresh(3).o)
+	r := d.Step.(RecordBootstrap)
+	if r.Bootstrap.ClusterID != testNewCluster {
+		t.Errorf("recorded cluster %s, want the drawn %s", r.Bootstrap.ClusterID, testNewCluster)
+	}
+	d = Plan(&recorded(fresh(3)).o)
+	b := d.Step.(RunBootstrap)
+	want := raft.Member{Incarnation: incarnation(0), Name: "demo-0",
+		PeerAddress: "demo-0.demo-peers.ns.svc:2380", ClientAddress: "demo-0.demo-peers.ns.svc:2379"}
+	if b.Bootstrap.ClusterID != testCluster || b.Member != want {
+		t.Errorf("got %+v", b)
+	}
+}
+
+func TestMembers(t *testing.T) {
+	grown := func(n, to int) *scene {
+		s := healthy(n).desired(to)
+		s.o.Workload.Replicas = to
+		for i := n; i < to; i++ {
+			s.addEmptyPod(i)
+		}
+		return s
+	}
+	check(t, []row{
+		{"all is well", healthy(3), "nothing"},
+		{"a single member is well", healthy(1), "nothing"},
+		{"a change is being committed", healthy(3).do(func(o *Observation) { o.pod(0).Node.ConfigCommitted = false }), "wait ChangingMembers"},
+
+		{"grow: pods first", healthy(3).desired(5), "scale 5"},
+		{"grow: then a learner", grown(3, 5), "add-learner demo-3 0"},
+		{"grow: one at a time", grown(3, 5).learner(3, 4, false), "wait ChangingMembers"},
+		{"grow: caught up gets a vote", grown(3, 5).learner(3, 4, true), "promote demo-3 4"},
+		{"grow: from one", grown(1, 3), "add-learner demo-1 0"},
+		{"grow: a vote that would cost the quorum waits", grown(3, 5).learner(3, 4, true).silent(1).silent(2), "wait QuorumAtRisk"},
+		{"grow: with one voter away the learner still gets its vote", grown(3, 5).learner(3, 4, true).silent(2), "promote demo-3 4"},
+		{"grow: the pod does not answer", grown(3, 5).do(func(o *Observation) { o.pod(3).Node = nil; o.pod(4).Node = nil }), "wait ChangingMembers"},
+		{"grow: the pod is ending", grown(3, 4).do(func(o *Observation) { o.pod(3).Terminating = true }), "wait ChangingMembers"},
+		{"grow: the directory of a removed member is not added", grown(3, 4).do(func(o *Observation) {
+			o.pod(3).Node.State, o.pod(3).Node.ClusterID = admin.StateMember, testCluster
+		}), "wait ChangingMembers"},
+		{"grow: data of another cluster", grown(3, 4).do(func(o *Observation) {
+			o.pod(3).Node.State, o.pod(3).Node.ClusterID = admin.StateMember, 0xc2
+		}), "stalled ForeignData"},
+		{"a learner whose directory is no more is taken out", grown(3, 4).learner(3, 4, false).do(func(o *Observation) {
+			o.pod(3).Node = &admin.Status{State: admin.StateEmpty, Incarnation: 0xcc}
+		}), "remove demo-3 4"},
+		{"a learner that is not wanted any more is taken out", grown(3, 4).learner(3, 4, true).desired(3), "remove demo-3 4"},
+
+		{"replace: the new directory is a learner first", healthy(3).wiped(1), "add-learner demo-1 0"},
+		{"replace: it has to catch up", healthy(3).wiped(1).learner(1, 4, false), "wait ChangingMembers"},
+		{"replace: caught up, the old ID goes first", healthy(3).wiped(1).learner(1, 4, true), "remove demo-1 2"},
+		{"replace: then the new one gets its vote", healthy(3).wiped(1).learner(1, 4, true).view(withoutID(2)), "promote demo-1 4"},
+		{"replace: not while removing would cost the quorum", healthy(4).wiped(1).learner(1, 5, true).silent(2).silent(3), "wait QuorumAtRisk"},
+		{"replace before grow", grown(4, 5).wiped(1), "add-learner demo-1 0"},
+		{"replace before shrink", healthy(5).wiped(1).desired(3), "add-learner demo-1 0"},
+		{"replace: a voter was promoted before the old one went", healthy(3).wiped(1).learner(1, 4, true).view(func(m []admin.MemberStatus) []admin.MemberStatus {
+			m[len(m)-1].Learner = false
+			return m
+		}), "remove demo-1 2"},
+		{"replace: the wiped one is beyond what is asked for", healthy(4).wiped(3).desired(3), "remove demo-3 4"},
+		{"a node that is only silent is not replaced", healthy(3).silent(1), "wait MemberNotReady"},
+
+		{"shrink: the highest member goes first", healthy(5).desired(3), "remove demo-4 5"},
+		{"shrink: then its pod", healthy(5).desired(3).view(withoutID(5)), "scale 4"},
+		{"shrink: the leader hands over first", healthy(5).desired(3).leaderIs(4), "transfer demo-0"},
+		{"shrink: nobody is fit to take over", healthy(5).desired(3).leaderIs(4).silent(0).silent(1).lagging(2), "wait QuorumAtRisk"},
+		{"shrink: a member that is away may go if a quorum stays", healthy(5).desired(3).silent(4), "remove demo-4 5"},
+		{"shrink: not if that costs the quorum", healthy(5).desired(3).leaderIs(2).silent(0).silent(1), "wait QuorumAtRisk"},
+		{"shrink: members that are away go first", healthy(5).desired(3).silent(3), "remove demo-3 4"},
+		{"shrink: one whose data is lost goes before one that works", healthy(3).desired(1).wiped(1), "remove demo-1 2"},
+		{"shrink: 3 to 1", healthy(3).desired(1), "remove demo-2 3"},
+		{"shrink: 2 to 1", healthy(2).desired(1), "remove demo-1 2"},
+		{"shrink: 2 to 1 with the leader going", healthy(2).desired(1).leaderIs(1), "transfer demo-0"},
+		{"shrink: pods that never were members go", healthy(3).do(func(o *Observation) { o.Workload.Replicas = 5 }), "scale 4"},
+		{"shrink: members without a pod go, too", healthy(5).desired(3).silent(3).silent(4).without(3).without(4).do(func(o *Observation) { o.Workload.Replicas = 3 }), "remove demo-4 5"},
+		{"a member of a foreign name is left alone", healthy(3).view(func(m []admin.MemberStatus) []admin.MemberStatus {
+			return append(m, admin.MemberStatus{Member: raft.Member{ID: 9, Incarnation: 9, Name: "guest"}, Active: true, CaughtUp: true})
+		}), "nothing"},
+		{"while paused members are still replaced", healthy(3).wiped(1).do(func(o *Observation) { o.Paused = true }), "add-learner demo-1 0"},
+	})
+}
+
+func withoutID(id raft.NodeID) func([]admin.MemberStatus) []admin.MemberStatus {
+	return func(members []admin.MemberStatus) []admin.MemberStatus {
+		var out []admin.MemberStatus
+		for _, m := range members {
+			if m.ID != id {
+				out = append(out, m)
+			}
+		}
+		return out
+	}
+}
+
+func (s *scene) lagging(i int) *scene {
+	s.pod(i).Ready = false
+	return s.member(i, func(m *admin.MemberStatus) { m.CaughtUp = false })
+}
+
+func TestMembershipCallsCarryWhatTheyWereDecidedOn(t *testing.T) {
+	d := Plan(&healthy(3).wiped(1).o)
+	c := d.Step.(ChangeMembers)
+	if c.Leader != "demo-0" || c.ConfigIndex != testConfigIndex {
+		t.Errorf("got leader %s and configuration index %d, want demo-0 and %d", c.Leader, c.ConfigIndex, testConfigIndex)
+	}
+	want := raft.Member{Incarnation: newIncarnation(1), Name: "demo-1",
+		PeerAddress: "demo-1.demo-peers.ns.svc:2380", ClientAddress: "demo-1.demo-peers.ns.svc:2379"}
+	if c.Change.Member != want {
+		t.Errorf("got member %+v, want %+v", c.Change.Member, want)
+	}
+}
+
+func TestUpdate(t *testing.T) {
+	paused := func(o *Observation) { o.Paused = true }
+	unready := func(i int) func(o *Observation) { return func(o *Observation) { o.pod(i).Ready = false } }
+	check(t, []row{
+		{"followers first, the highest first", healthy(3).old(0, 1, 2), "evict demo-2"},
+		{"the next only when the last is ready", healthy(3).old(0, 1).do(unready(2)), "wait MemberNotReady"},
+		{"the next only when the last is caught up", healthy(3).old(0, 1).member(2, func(m *admin.MemberStatus) { m.CaughtUp = false }), "wait MemberNotReady"},
+		{"the next only when the last is there again", healthy(3).old(0, 1).silent(2).without(2), "wait MemberNotReady"},
+		{"not while a pod is ending", healthy(3).old(0, 1).do(func(o *Observation) { o.pod(2).Terminating = true }), "wait MemberNotReady"},
+		{"the leader is skipped", healthy(3).old(0, 1, 2).leaderIs(2), "evict demo-1"},
+		{"the leader last, after it handed over", healthy(3).old(0), "transfer demo-1"},
+		{"a leader of a middle ordinal hands over to the lowest", healthy(3).old(1).leaderIs(1), "transfer demo-0"},
+		{"a single member is just restarted", healthy(1).old(0), "evict demo-0"},
+		{"two members are restarted one by one", healthy(2).old(0, 1), "evict demo-1"},
+		{"the unhealthy first", healthy(5).old(0, 1, 2, 3, 4).silent(1), "delete demo-1"},
+		{"unhealthy but running is evicted", healthy(3).old(0, 1, 2).silent(1).do(func(o *Observation) { o.pod(1).Running = true }), "evict demo-1"},
+		{"unhealthy and not enough others: it stays", healthy(3).old(0, 1).silent(2).do(unready(1)), "wait MemberNotReady"},
+		{"a bad template stops after the first pod", healthy(3).old(0, 1).silent(2), "wait MemberNotReady"},
+		{"the way out of a bad template is the next one", healthy(3).old(0, 1, 2).silent(2), "delete demo-2"},
+		{"a pod that the leader hears is not deleted for what the kubelet said", healthy(3).old(1).do(func(o *Observation) { o.pod(1).Running = false; o.pod(1).Ready = false }).silent(2), "wait MemberNotReady"},
+		{"a leader that is not ready hands over", healthy(3).old(0).do(unready(0)), "transfer demo-1"},
+		{"membership before updates", healthy(3).old(0, 2).wiped(1), "add-learner demo-1 0"},
+		{"a learner that cannot start is restarted on the new template", healthy(3).wiped(1).learner(1, 4, false).old(1).do(func(o *Observation) { o.pod(1).Running = false }), "delete demo-1"},
+		{"paused holds it back", healthy(3).old(0, 1, 2).do(paused), "nothing"},
+		{"paused holds back the unhealthy, too", healthy(3).old(1).silent(1).do(paused), "wait MemberNotReady"},
+		{"a template that the StatefulSet does not show yet", healthy(3).do(func(o *Observation) { o.Workload.Revision = "" }), "wait Updating"},
+		{"stuck on a lost Kubernetes node", healthy(3).silent(1).do(func(o *Observation) { o.pod(1).Terminating, o.pod(1).Stuck = true, true }), "force demo-1"},
+		{"ending on a Kubernetes node that is only silent", healthy(3).silent(1).do(func(o *Observation) { o.pod(1).Terminating = true }), "wait MemberNotReady"},
+	})
+}
+
+func TestLeaderless(t *testing.T) {
+	reapplied := func(pods int) *scene {
+		s := healthy(3).leaderless().desired(pods)
+		s.o.Workload.Replicas = pods
+		for i := pods; i < 3; i++ {
+			s.without(i)
+		}
+		return s
+	}
+	check(t, []row{
+		{"members elect by themselves", healthy(3).leaderless(), "wait NoLeader"},
+		{"nobody answers", healthy(3).silentAll(), "wait NoLeader"},
+		{"running pods are not touched", healthy(3).leaderless().old(0, 1, 2), "wait NoLeader"},
+		{"pods that do not run get the new template", healthy(3).leaderless().old(0, 1, 2).silent(1), "delete demo-1"},
+		{"one of three lost its data: two can elect", healthy(3).leaderless().wiped(1), "wait NoLeader"},
+		{"two of three lost their data", healthy(3).leaderless().wiped(1).wiped(2), "stalled QuorumLost"},
+		{"one of two lost its data", healthy(2).leaderless().wiped(1), "stalled QuorumLost"},
+		{"two of three are only silent", healthy(3).leaderless().silent(1).silent(2), "wait NoLeader"},
+		{"all lost their data", healthy(3).wiped(0).wiped(1).wiped(2), "stalled NoMemberLeft"},
+		{"the only one lost its data: it is not founded again", healthy(1).wiped(0), "stalled NoMemberLeft"},
+		{"all are empty but a claim without a pod is left", healthy(1).wiped(0).do(func(o *Observation) {
+			o.Claims = append(o.Claims, Claim{Ordinal: 2, Name: "data-demo-2", Bound: true})
+		}), "stalled NoMemberLeft"},
+		{"applied again with fewer pods than voters need", reapplied(1), "scale 3"},
+		{"applied again with enough pods", reapplied(2), "wait NoLeader"},
+		{"a leader of an older term does not count", healthy(3).do(func(o *Observation) {
+			o.pod(2).Node.Role, o.pod(2).Node.Term = "leader", 4
+		}), "nothing"},
+	})
+}
+
+func TestHold(t *testing.T) {
+	for name, c := range map[string]struct {
+		s    *scene
+		want bool
+	}{
+		"well":    {healthy(3), false},
+		"paused":  {healthy(3).do(func(o *Observation) { o.Paused = true }), true},
+		"stalled": {healthy(3).leaderless().wiped(1).wiped(2), true},
+		"waiting": {healthy(3).silent(1), false},
+	} {
+		if d := Plan(&c.s.o); d.Hold != c.want {
+			t.Errorf("%s: hold is %v, want %v", name, d.Hold, c.want)
+		}
+	}
+}
+
+func TestRoles(t *testing.T) {
+	for name, c := range map[string]struct {
+		s    *scene
+		want string
+	}{
+		"well":                       {healthy(3), "demo-0=leader demo-1=follower demo-2=follower"},
+		"not founded":                {fresh(2), "demo-0= demo-1="},
+		"leader moved":               {healthy(3).leaderIs(2), "demo-0=follower demo-1=follower demo-2=leader"},
+		"leader died, another leads": {healthy(3).leaderIs(2).silent(0), "demo-0=follower demo-1=follower demo-2=leader"},
+		"leader died, none leads":    {healthy(3).leaderless().silent(0), "demo-1=follower demo-2=follower"},
+		"follower does not answer":   {healthy(3).silent(1), "demo-0=leader demo-2=follower"},
+		"wiped":                      {healthy(3).wiped(1), "demo-0=leader demo-1= demo-2=follower"},
+		"learner":                    {healthy(3).wiped(1).learner(1, 4, false), "demo-0=leader demo-1=learner demo-2=follower"},
+		"two claim to lead": {healthy(3).do(func(o *Observation) {
+			o.pod(1).Node.Role, o.pod(1).Node.Term = "leader", 6
+		}), "demo-0=follower demo-1=leader demo-2=follower"},
+	} {
+		d := Plan(&c.s.o)
+		var got []string
+		for i := range 3 {
+			if r, ok := d.Roles[podName(i)]; ok {
+				got = append(got, podName(i)+"="+r)
+			}
+		}
+		if text := strings.Join(got, " "); text != c.want {
+			t.Errorf("%s: got roles %q, want %q", name, text, c.want)
+		}
+	}
+}
+
+func TestStallsSayWhatToDo(t *testing.T) {
+	for _, s := range []*scene{
+		fresh(3).do(func(o *Observation) { o.Foreign = []string{"Service demo exists"} }),
+		recorded(fresh(3)).do(func(o *Observation) { o.pod(0).Node.Incarnation = 0xee }),
+		healthy(3).leaderless().wiped(1).wiped(2),
+		healthy(3).wiped(0).wiped(1).wiped(2),
+	} {
+		d := Plan(&s.o)
+		if d.Stalled == nil || !strings.ContainsAny(d.Stalled.Message, ";:") || len(d.Stalled.Message) < 60 {
+			t.Errorf("got %+v, want a sentence that says what is wrong and what to do", d.Stalled)
+		}
+	}
+}
