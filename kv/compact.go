@@ -78,7 +78,7 @@ func (c *compaction) step() error {
 // record removes the version before this one of the same key, and this one if it is a tombstone.
 func (c *compaction) record(key []byte, v *version) error {
 	own := appendIndexKey(nil, key, v.mod)
-	k, data := c.index.Seek(own)
+	k, _ := c.index.Seek(own)
 	if !bytes.Equal(k, own) {
 		return &CorruptError{What: "index record", Key: bytes.Clone(key), Revision: v.mod, Reason: "it is missing"}
 	}
@@ -86,7 +86,7 @@ func (c *compaction) record(key []byte, v *version) error {
 		c.remove(k, v)
 	}
 	prefix := own[:len(own)-revisionBytes]
-	k, data = c.index.Next()
+	k, data := c.index.Next()
 	if k == nil || len(k) != len(own) || !bytes.HasPrefix(k, prefix) {
 		return nil
 	}

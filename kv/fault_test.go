@@ -71,7 +71,6 @@ func TestNoFlippedBitIsServed(t *testing.T) {
 						if !strings.Contains(err.Error(), "key") {
 							t.Fatalf("the key is not named: %v", err)
 						}
-						revision = 0
 					default:
 						t.Fatalf("bucket %d, record %d, bit %d: %+v, %v", bucket, record, bit, got, err)
 					}

@@ -132,7 +132,7 @@ func (n *Node) LeaderGone(id raft.NodeID) {
 // do runs f in the loop and returns when it has run.
 func (n *Node) do(ctx context.Context, f func()) error {
 	done := make(chan struct{})
-	if ok, _ := n.requests.put(func() { f(); close(done) }, 0, MaxInboundMessages, 0); !ok {
+	if ok := n.requests.put(func() { f(); close(done) }, 0, MaxInboundMessages, 0); !ok {
 		return ErrBusy
 	}
 	select {

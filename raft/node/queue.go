@@ -5,22 +5,21 @@ import "sync"
 // queue hands items from many goroutines to one, which takes all that wait at once. It holds leaf data only;
 // its bounds are kept by whoever puts.
 type queue[T any] struct {
-	mu     sync.Mutex
-	items  []T
-	spare  []T
-	bytes  int
-	closed bool
-	wake   chan struct{}
+	mu    sync.Mutex
+	items []T
+	spare []T
+	bytes int
+	wake  chan struct{}
 }
 
 func newQueue[T any]() *queue[T] { return &queue[T]{wake: make(chan struct{}, 1)} }
 
-// put adds an item unless the queue is closed, or is not empty and would pass its bounds (zero: none).
-func (q *queue[T]) put(item T, size, maxItems, maxBytes int) (added, closed bool) {
+// put adds an item unless the queue is not empty and would pass its bounds (zero: none).
+func (q *queue[T]) put(item T, size, maxItems, maxBytes int) (added bool) {
 	q.mu.Lock()
-	if q.closed || (len(q.items) > 0 && ((maxItems > 0 && len(q.items) >= maxItems) || (maxBytes > 0 && q.bytes+size > maxBytes))) {
-		defer q.mu.Unlock()
-		return false, q.closed
+	if len(q.items) > 0 && ((maxItems > 0 && len(q.items) >= maxItems) || (maxBytes > 0 && q.bytes+size > maxBytes)) {
+		q.mu.Unlock()
+		return false
 	}
 	q.items = append(q.items, item)
 	q.bytes += size
@@ -29,7 +28,7 @@ func (q *queue[T]) put(item T, size, maxItems, maxBytes int) (added, closed bool
 	case q.wake <- struct{}{}:
 	default:
 	}
-	return true, false
+	return true
 }
 
 // take returns all items; they are valid until the next call.
@@ -40,14 +39,4 @@ func (q *queue[T]) take() []T {
 	clear(q.spare)
 	q.items, q.spare, q.bytes = q.spare[:0], items, 0
 	return items
-}
-
-func (q *queue[T]) close() {
-	q.mu.Lock()
-	q.closed = true
-	q.mu.Unlock()
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
 }

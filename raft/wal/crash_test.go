@@ -118,7 +118,7 @@ func live(l *Log, w *writer, durable *model, total *coverage) ([]model, error) {
 		}
 		if err := l.Append(batch); err != nil {
 			if again := l.Append(nil); again != err {
-				return nil, fmt.Errorf("a failed log answered %v after %w", again, errors.New(err.Error()))
+				return nil, fmt.Errorf("a failed log answered %w after %s", again, err.Error())
 			}
 			return []model{w.now.clone()}, err
 		}
