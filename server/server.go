@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -87,6 +86,7 @@ func Run(ctx context.Context, cfg config.Config, options Options) (err error) {
 		return err
 	}
 	defer fronts.close(n.logger)
+	defer func() { closeAll(n.peers) }() // if no life has taken them
 	for ctx.Err() == nil {
 		if err := n.live(ctx, fronts); err != nil {
 			return err
@@ -244,6 +244,6 @@ func (f *fronts) close(logger *slog.Logger) {
 	}
 	f.running.Wait()
 	if err != nil {
-		logger.Debug("closing the listeners", "error", fmt.Errorf("%w", err))
+		logger.Debug("closing the listeners", "error", err)
 	}
 }

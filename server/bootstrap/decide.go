@@ -61,8 +61,8 @@ func decide(self Answer, answers map[string]Answer, failed map[string]string) de
 			continue
 		}
 		if a.excludes(self) {
-			return decision{action: join, problems: map[string]string{m.Name: fmt.Sprintf(
-				"it stored another incarnation of this node: this data directory is newer than the cluster")}}
+			return decision{action: join, problems: map[string]string{
+				m.Name: "it stored another incarnation of this node: this data directory is newer than the cluster"}}
 		}
 		if self.Stored != nil && a.Formed && a.Stored != nil && a.Stored.equal(*self.Stored) {
 			return decision{action: form, table: *self.Stored}

@@ -13,9 +13,11 @@ const (
 	DefaultElectionTimeout   = 500 * time.Millisecond
 	DefaultSnapshotCount     = 10_000
 	DefaultQuotaBackendBytes = 2 << 30
-	DefaultMaxKeyBytes       = 4 << 10
-	DefaultMaxValueBytes     = 1 << 20
-	DefaultClusterToken      = "raftkv-cluster"
+	// DefaultAutoCompactionRetention is in revisions.
+	DefaultAutoCompactionRetention = 100_000
+	DefaultMaxKeyBytes             = 4 << 10
+	DefaultMaxValueBytes           = 1 << 20
+	DefaultClusterToken            = "raftkv-cluster"
 )
 
 // Config is a node's complete, validated configuration.
@@ -47,8 +49,10 @@ type Config struct {
 	// SnapshotCount is the number of applied entries after which the log is compacted.
 	SnapshotCount     uint64
 	QuotaBackendBytes int64
-	MaxKeyBytes       int
-	MaxValueBytes     int
+	// AutoCompactionRetention is the number of revisions whose history the leader keeps; zero keeps all.
+	AutoCompactionRetention uint64
+	MaxKeyBytes             int
+	MaxValueBytes           int
 
 	// AdminTokenFile is the file that holds the cluster's admin token; without it admin calls are refused.
 	AdminTokenFile string

@@ -113,6 +113,7 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		{"slow election", "--name=a " + peerFlag + " --election-timeout=60000", "the most is 50000 ms"},
 		{"snapshot count", "--name=a " + peerFlag + " --snapshot-count=1", "the least is 100"},
 		{"quota", "--name=a " + peerFlag + " --quota-backend-bytes=1", "it must be from"},
+		{"compaction mode", "--name=a " + peerFlag + " --auto-compaction-mode=periodic", `knows only "revision"`},
 		{"value limit", "--name=a " + peerFlag + " --max-value-bytes=99999999", "it must be from 1 to"},
 		{"level", "--name=a " + peerFlag + " --log-level=loud", "write debug, info"},
 		{"format", "--name=a " + peerFlag + " --log-format=xml", "write text or json"},

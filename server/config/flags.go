@@ -24,6 +24,8 @@ const (
 	keyElectionTimeout     = "election-timeout"
 	keySnapshotCount       = "snapshot-count"
 	keyQuotaBackendBytes   = "quota-backend-bytes"
+	keyCompactionMode      = "auto-compaction-mode"
+	keyCompactionRetention = "auto-compaction-retention"
 	keyMaxKeyBytes         = "max-key-bytes"
 	keyMaxValueBytes       = "max-value-bytes"
 	keyAdminTokenFile      = "admin-token-file"
@@ -44,6 +46,7 @@ var groups = []group{
 	{"First start of a static cluster (ignored once the data directory belongs to a member)",
 		[]string{keyInitialCluster, keyInitialClusterToken, keyInitialClusterState}},
 	{"Raft", []string{keyHeartbeatInterval, keyElectionTimeout, keySnapshotCount}},
+	{"History", []string{keyCompactionMode, keyCompactionRetention}},
 	{"Limits", []string{keyQuotaBackendBytes, keyMaxKeyBytes, keyMaxValueBytes}},
 	{"Administration", []string{keyAdminTokenFile}},
 	{"Logging", []string{keyLogLevel, keyLogFormat}},
@@ -67,7 +70,9 @@ func Flags() *pflag.FlagSet {
 	f.Int(keyHeartbeatInterval, int(DefaultHeartbeatInterval.Milliseconds()), "`milliseconds` between a leader's heartbeats")
 	f.Int(keyElectionTimeout, int(DefaultElectionTimeout.Milliseconds()), "least `milliseconds` without a leader before an election, at least 5 heartbeats")
 	f.Uint64(keySnapshotCount, DefaultSnapshotCount, "applied `entries` after which the log is compacted")
-	f.Int64(keyQuotaBackendBytes, DefaultQuotaBackendBytes, "`bytes` that the state may take on disk")
+	f.Int64(keyQuotaBackendBytes, DefaultQuotaBackendBytes, "`bytes` that the state may take on disk; past it puts are refused")
+	f.String(keyCompactionMode, compactionByRevision, "`mode` of giving up history: revision")
+	f.Uint64(keyCompactionRetention, DefaultAutoCompactionRetention, "`revisions` whose history is kept; 0 keeps all of it")
 	f.Int(keyMaxKeyBytes, DefaultMaxKeyBytes, "longest key in `bytes`")
 	f.Int(keyMaxValueBytes, DefaultMaxValueBytes, "largest value in `bytes`")
 	f.String(keyAdminTokenFile, "", "`file` with the cluster's admin token; without it membership calls are refused")
@@ -80,6 +85,9 @@ func Flags() *pflag.FlagSet {
 func EnvironmentName(key string) string {
 	return environmentPrefix + strings.ToUpper(strings.ReplaceAll(key, "-", "_"))
 }
+
+// compactionByRevision counts revisions; etcd knows another mode, by time.
+const compactionByRevision = "revision"
 
 const environmentPrefix = "RAFTKV_"
 

@@ -270,6 +270,10 @@ func (r *reader) limits(c *Config) {
 	if c.QuotaBackendBytes < minQuotaBytes || c.QuotaBackendBytes > maxQuotaBytes {
 		r.failf(keyQuotaBackendBytes, "%d bytes, it must be from %d to %d", c.QuotaBackendBytes, minQuotaBytes, int64(maxQuotaBytes))
 	}
+	c.AutoCompactionRetention, _ = r.flags.GetUint64(keyCompactionRetention)
+	if mode := r.text(keyCompactionMode); mode != compactionByRevision {
+		r.failf(keyCompactionMode, "%q: this version knows only %q", mode, compactionByRevision)
+	}
 	c.MaxKeyBytes, c.MaxValueBytes = r.integer(keyMaxKeyBytes), r.integer(keyMaxValueBytes)
 	if c.MaxKeyBytes < 1 || c.MaxKeyBytes > hardMaxKeyBytes {
 		r.failf(keyMaxKeyBytes, "%d bytes, it must be from 1 to %d", c.MaxKeyBytes, hardMaxKeyBytes)

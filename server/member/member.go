@@ -78,6 +78,7 @@ func Start(o Options) (_ *Member, err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
 	m.running.Go(func() { m.watch(ctx, stateMachine) })
+	m.running.Go(func() { m.compactHistory(ctx) })
 	return m, nil
 }
 

@@ -90,6 +90,16 @@ func TestTheQuotaStopsPutsOnly(t *testing.T) {
 	}
 }
 
+func TestHistoryIsGivenUpInFewSteps(t *testing.T) {
+	for _, x := range []struct{ revision, compacted, retention, want uint64 }{
+		{50, 0, 100, 0}, {110, 0, 100, 0}, {111, 0, 100, 11}, {500, 0, 100, 400}, {505, 400, 100, 0}, {1, 5, 100, 0},
+	} {
+		if got := compactionTarget(x.revision, x.compacted, x.retention); got != x.want {
+			t.Errorf("%+v: %d", x, got)
+		}
+	}
+}
+
 // alone is a cluster of one without any listener.
 func alone(t *testing.T) Options {
 	t.Helper()
@@ -135,6 +145,14 @@ func TestAFirstMemberServesAndRestarts(t *testing.T) {
 		var large *kv.TooLargeError
 		if _, err := m.Propose(ctx, kv.Put(key, make([]byte, 11))); !errors.As(err, &large) {
 			t.Errorf("past the limit: %v", err)
+		}
+		if round == 2 {
+			if err := m.compact(ctx, result.Revision); err != nil {
+				t.Errorf("compaction: %v", err)
+			}
+			if _, err := m.Get(ctx, key, result.Revision-1); !errors.Is(err, kv.ErrCompacted) {
+				t.Errorf("a read behind the compaction: %v", err)
+			}
 		}
 		if v := m.clusterVersion(); v != bootstrap.FirstClusterVersion {
 			t.Errorf("cluster version %d", v)

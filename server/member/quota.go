@@ -35,7 +35,7 @@ func (q *quota) check(c kv.Command) error {
 	if used <= q.mostBytes || c.Kind != kv.CommandTxn || !puts(c.Txn) {
 		return nil
 	}
-	return fmt.Errorf("%w: %d of %d bytes are used: delete and compact, or raise --quota-backend-bytes on all nodes", backend.ErrNoSpace, used, q.mostBytes)
+	return fmt.Errorf("%w: %d of %d bytes are used: delete keys, lower --auto-compaction-retention, or raise --quota-backend-bytes, on all nodes", backend.ErrNoSpace, used, q.mostBytes)
 }
 
 func puts(t *kv.Txn) bool {
