@@ -13,8 +13,6 @@ type Campaign struct {
 	Seeds    uint64
 	Duration time.Duration
 	Workers  int
-	// Until ends the campaign early when it is closed.
-	Until <-chan struct{}
 }
 
 // Summary is what came of a campaign.
@@ -45,11 +43,6 @@ func (c Campaign) Run() Summary {
 				mu.Lock()
 				over := i >= c.Seeds || len(sum.Failures) >= maxFailures
 				mu.Unlock()
-				select {
-				case <-c.Until:
-					over = true
-				default:
-				}
 				if over {
 					return
 				}

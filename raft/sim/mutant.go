@@ -5,9 +5,8 @@ package sim
 type mutant int
 
 const (
-	noMutant mutant = iota
 	// ackBeforeSync reports requests as stored when they were only written.
-	ackBeforeSync
+	ackBeforeSync mutant = iota + 1
 	// forgetHardState never stores term and vote.
 	forgetHardState
 	// answerBeforeCommit tells clients that a proposal is done when it was appended.

@@ -22,6 +22,7 @@ const (
 	Pause
 	ClockDrift
 	SlowDisk
+	DiskError
 	Wipe
 	MembershipChange
 	Transfer
@@ -36,7 +37,7 @@ const (
 
 var faultNames = [...]string{
 	"loss", "duplication", "reordering", "partition", "crash", "power-loss", "pause", "clock-drift",
-	"slow-disk", "wipe", "membership-change", "transfer", "compaction", "snapshot-failure", "give-up",
+	"slow-disk", "disk-error", "wipe", "membership-change", "transfer", "compaction", "snapshot-failure", "give-up",
 }
 
 // String lists the kinds, separated by commas.

@@ -40,6 +40,13 @@ func (p *process) store() {
 			if p.dead {
 				return
 			}
+			if w.allows(DiskError) && p.random.chance(0.002) {
+				// A sync that fails is never tried again: it ends the program, and nobody knows what is stored.
+				w.coverage.DiskErrors++
+				p.host.kill()
+				w.restartLater(p.random, p.host)
+				return
+			}
 			if err := m.disk.sync(); err != nil {
 				fail("a healthy disk stores", "member %s: %v", m.id, err)
 			}

@@ -116,6 +116,14 @@ var bugs = []bug{
 	one("reads of a leader left alone hang", "raft/change.go",
 		"\tc.releaseReads()\n", ""),
 
+	// The state machine
+	one("lost session table in a snapshot", "kv/snapshot.go",
+		"{bucketIndex, bucketRecords, bucketSessions}", "{bucketIndex, bucketRecords}"),
+	one("session table not flushed with what it covers", "kv/flush.go",
+		"b.Put(bucketSessions, r.Key, seal(r.Key, r.Value))", "_ = seal"),
+	one("duplicate applied twice", "raft/session/table.go",
+		"if r, ok := s.results[h.Sequence]; ok {", "if r, ok := s.results[h.Sequence]; ok && false {"),
+
 	// The log
 	one("torn WAL record accepted", "raft/wal/segment_reader.go",
 		"crc32.Checksum(f.payload, castagnoli) != h.payloadCRC", "false"),
