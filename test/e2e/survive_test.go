@@ -11,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -36,7 +37,7 @@ func TestAcknowledgedWritesSurvive(t *testing.T) {
 		{"the leader's process is killed", (*survivor).leaderKilled},
 		{"the leader's pod is deleted", (*survivor).leaderDeleted},
 		{"the leader's node is cut off", (*survivor).leaderCutOff},
-		{"a pod is deleted together with its claim", (*survivor).volumeLost},
+		{"pods are deleted together with their claims", (*survivor).volumeLost},
 		{"all three are killed at once", (*survivor).allKilled},
 		{"the template changes", (*survivor).templateChanged},
 		{"the operator is absent", (*survivor).operatorAbsent},
@@ -72,8 +73,40 @@ func (s *survivor) leaderKilled(t *testing.T) {
 	s.stream.mark()
 	machine.kill(t, old, nodeProgram)
 	s.goesOn(t, "leader "+old.Name+" killed")
+	s.leaderServiceFollows(t)
 	waitRestarted(t, old)
 	s.whole(t)
+}
+
+// leaderServiceFollows shows that the leader Service reaches the pod that leads, and no other one.
+func (s *survivor) leaderServiceFollows(t *testing.T) {
+	t.Helper()
+	eventually(t, "the leader Service reaches the leader", func(ctx context.Context) error {
+		var slices discoveryv1.EndpointSliceList
+		if err := kube.List(ctx, &slices, client.InNamespace(namespace), client.MatchingLabels{discoveryv1.LabelServiceName: s.cluster + "-leader"}); err != nil {
+			return err
+		}
+		var behind []string
+		for _, slice := range slices.Items {
+			for _, endpoint := range slice.Endpoints {
+				behind = append(behind, endpoint.Addresses...)
+			}
+		}
+		all, err := pods(ctx, s.cluster)
+		if err != nil {
+			return err
+		}
+		for _, pod := range all {
+			status, err := nodeStatus(ctx, pod)
+			if err != nil {
+				return err
+			}
+			if status.Role == "leader" && len(behind) == 1 && behind[0] == pod.Status.PodIP {
+				return nil
+			}
+		}
+		return fmt.Errorf("behind it: %v", behind)
+	})
 }
 
 func (s *survivor) leaderDeleted(t *testing.T) {
@@ -84,6 +117,7 @@ func (s *survivor) leaderDeleted(t *testing.T) {
 	}
 	s.goesOn(t, "leader "+old.Name+" deleted")
 	waitReplaced(t, old)
+	s.leaderServiceFollows(t)
 	s.whole(t)
 }
 
@@ -122,15 +156,21 @@ func waitNode(t *testing.T, name string, wantReady bool) {
 	})
 }
 
+// volumeLost throws a follower's disk away, and then the leader's.
 func (s *survivor) volumeLost(t *testing.T) {
-	before := memberIDs(t, s.cluster)
 	lead := leader(t, s.cluster)
-	var victim corev1.Pod
 	for _, pod := range mustPods(t, s.cluster) {
 		if pod.Name != lead.Name {
-			victim = pod
+			s.loseVolume(t, pod)
+			break
 		}
 	}
+	s.loseVolume(t, leader(t, s.cluster))
+}
+
+func (s *survivor) loseVolume(t *testing.T, victim corev1.Pod) {
+	t.Helper()
+	before := memberIDs(t, s.cluster)
 	s.stream.mark()
 	claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "data-" + victim.Name}}
 	if err := kube.Delete(t.Context(), claim); err != nil {
