@@ -63,9 +63,10 @@ func (s *boltStore) Stats() Stats {
 	var out Stats
 	_ = s.db.View(func(tx *bbolt.Tx) error {
 		out.FileBytes = tx.Size()
+		// Inside of the transaction, since the file may be closed right after it.
+		out.UsedBytes = out.FileBytes - int64(s.db.Stats().FreePageN)*int64(s.db.Info().PageSize)
 		return nil
 	})
-	out.UsedBytes = out.FileBytes - int64(s.db.Stats().FreePageN)*int64(s.db.Info().PageSize)
 	return out
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/kv"
+	"github.com/raftkv/raftkv/kv/statemachine"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/node"
 	"github.com/raftkv/raftkv/raft/vfs"
@@ -64,7 +65,7 @@ func Start(o Options) (_ *Member, err error) {
 		return nil, fmt.Errorf("the cluster runs at version %d, this build reads up to version %d: start the newer build again", v, FeatureLevel)
 	}
 	o.Door.identify(o.Identity)
-	stateMachine := newReplicated(m.machine)
+	stateMachine := statemachine.Of(m.machine)
 	m.node, err = node.Start(node.Config{
 		ID: o.Identity.MemberID, Name: o.Config.Name, Incarnation: o.Identity.Incarnation,
 		StateMachine: stateMachine, Sessions: sessions{}, Log: m.log, Initial: initial,
@@ -77,7 +78,7 @@ func Start(o Options) (_ *Member, err error) {
 	o.Door.enter(&inside{node: m.node, stateMachine: stateMachine, clusterVersion: m.clusterVersion})
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
-	m.running.Go(func() { m.watch(ctx, stateMachine) })
+	m.running.Go(func() { m.watch(ctx) })
 	m.running.Go(func() { m.compactHistory(ctx) })
 	return m, nil
 }

@@ -15,11 +15,11 @@ const (
 )
 
 // watch follows what the node and the door report until the member ends.
-func (m *Member) watch(ctx context.Context, measured *replicated) {
+func (m *Member) watch(ctx context.Context) {
 	measure := time.NewTicker(quotaPause)
 	defer measure.Stop()
 	for {
-		m.quota.note(measured.stats(), m.options.Logger)
+		m.quota.note(m.machine.Stats(), m.options.Logger)
 		changed := m.node.Changed()
 		if v := m.clusterVersion(); v > FeatureLevel {
 			m.fail(fmt.Errorf("the cluster went on to version %d, this build reads up to version %d: start the newer build", v, FeatureLevel))
