@@ -16,7 +16,7 @@ const (
 	// waitTimeout bounds one call of WaitStatus; a node that has nothing new answers shortly before.
 	waitTimeout = 30 * time.Second
 	// readTimeout bounds a live read, so that a node that hangs does not hold up a reconcile for long.
-	readTimeout = time.Second
+	readTimeout = 2 * time.Second
 	// minRetry and maxRetry bound the pause after a failed call.
 	minRetry = 100 * time.Millisecond
 	maxRetry = 2 * time.Second
@@ -212,9 +212,7 @@ func (f *follower) run(ctx context.Context) {
 	var generation uint64
 	pause := minRetry
 	for {
-		callCtx, cancel := context.WithTimeout(ctx, waitTimeout)
-		s, err := f.service.WaitStatus(callCtx, &admin.WaitStatusRequest{Generation: generation})
-		cancel()
+		s, err := f.wait(ctx, generation)
 		if ctx.Err() != nil {
 			return
 		}
@@ -243,4 +241,17 @@ func (f *follower) run(ctx context.Context) {
 		}
 		generation = s.Generation
 	}
+}
+
+// wait is one round of the stream. An answer that missed the deadline says nothing about the node, so it is asked once more.
+func (f *follower) wait(ctx context.Context, generation uint64) (*admin.Status, error) {
+	callCtx, cancel := context.WithTimeout(ctx, waitTimeout)
+	s, err := f.service.WaitStatus(callCtx, &admin.WaitStatusRequest{Generation: generation})
+	cancel()
+	if !errors.Is(err, context.DeadlineExceeded) {
+		return s, err
+	}
+	callCtx, cancel = context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	return f.service.Status(callCtx, &admin.StatusRequest{})
 }

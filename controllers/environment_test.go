@@ -1,0 +1,106 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/go-logr/logr"
+
+	v1 "github.com/raftkv/raftkv/api/v1"
+)
+
+// environment is a real API server with the CRD, started once for all tests of the package.
+var environment struct {
+	once   sync.Once
+	env    *envtest.Environment
+	client client.Client
+	err    error
+}
+
+func TestMain(m *testing.M) {
+	ctrl.SetLogger(logr.Discard())
+	code := m.Run()
+	if environment.env != nil {
+		if err := environment.env.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "stop the API server:", err)
+			code = max(code, 1)
+		}
+	}
+	os.Exit(code)
+}
+
+// apiServer gives a client of the API server. A machine without the binaries fails the test: it is not skipped.
+func apiServer(t *testing.T) client.Client {
+	t.Helper()
+	environment.once.Do(func() { environment.client, environment.err = startAPIServer() })
+	if environment.err != nil {
+		t.Fatal(environment.err)
+	}
+	return environment.client
+}
+
+func startAPIServer() (client.Client, error) {
+	assets, err := findAssets()
+	if err != nil {
+		return nil, err
+	}
+	scheme := runtime.NewScheme()
+	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1.AddToScheme(scheme)); err != nil {
+		return nil, err
+	}
+	environment.env = &envtest.Environment{
+		BinaryAssetsDirectory: assets,
+		CRDDirectoryPaths:     []string{filepath.Join("..", "config", "crd", "raftkv.io_raftclusters.yaml")},
+		ErrorIfCRDPathMissing: true,
+	}
+	config, err := environment.env.Start()
+	if err != nil {
+		return nil, fmt.Errorf("start the API server of %s: %w", assets, err)
+	}
+	config.QPS = -1
+	return client.New(config, client.Options{Scheme: scheme})
+}
+
+// findAssets looks where `make test` says, and then where localkube keeps what it built.
+func findAssets() (string, error) {
+	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
+		return dir, nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", err
+	}
+	servers, err := filepath.Glob(filepath.Join(cache, "raftkv", "localkube", "*", "bin", "kube-apiserver"))
+	if err != nil {
+		return "", err
+	}
+	for _, s := range servers {
+		if _, err := os.Stat(filepath.Join(filepath.Dir(s), "etcd")); err == nil {
+			return filepath.Dir(s), nil
+		}
+	}
+	return "", errors.New("this test needs a real kube-apiserver and etcd: run it with `make test`, which builds them, or set KUBEBUILDER_ASSETS to a folder that holds them")
+}
+
+// namespace makes one for this test.
+func namespace(t *testing.T, c client.Client) string {
+	t.Helper()
+	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
+	if err := c.Create(context.Background(), n); err != nil {
+		t.Fatal(err)
+	}
+	return n.Name
+}

@@ -1,0 +1,254 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"hash/crc32"
+	"net"
+	"strconv"
+	"sync"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/rpc"
+	"github.com/raftkv/raftkv/server/admin"
+)
+
+// group is a Raft group whose nodes answer as real ones do, without a network: it agrees with itself at once.
+type group struct {
+	mu         sync.Mutex
+	nodes      map[string]*groupNode // by address
+	cluster    raft.ClusterID
+	membership raft.Membership
+	index      raft.Index
+	leader     raft.NodeID
+	term       raft.Term
+	bootstraps int
+	changed    chan struct{} // closed and replaced at each change
+}
+
+type groupNode struct {
+	name        string
+	incarnation raft.Incarnation
+	down        bool
+}
+
+func newGroup() *group {
+	return &group{nodes: map[string]*groupNode{}, changed: make(chan struct{}), index: 10}
+}
+
+// lock gives exclusive use; what it returns wakes those that wait for a status, and unlocks.
+func (g *group) lock() func() {
+	g.mu.Lock()
+	return func() {
+		g.index++
+		close(g.changed)
+		g.changed = make(chan struct{})
+		g.mu.Unlock()
+	}
+}
+
+// generation changes with every change of the group.
+func (g *group) generation() uint64 { return uint64(g.index) }
+
+func (g *group) add(ip, name string, incarnation raft.Incarnation) {
+	defer g.lock()()
+	g.nodes[net.JoinHostPort(ip, strconv.Itoa(resources.PeerPort))] = &groupNode{name: name, incarnation: incarnation}
+}
+
+func (g *group) dial(address, token string) (admin.Service, func(), error) {
+	var s admin.Service
+	call := func(f func(n *groupNode) error) (*admin.Status, error) {
+		defer g.lock()()
+		n := g.nodes[address]
+		if n == nil || n.down || token == "" {
+			return nil, rpc.Errorf(rpc.CodeUnavailable, "connection refused")
+		}
+		if f != nil {
+			if err := f(n); err != nil {
+				return nil, err
+			}
+		}
+		return g.status(n), nil
+	}
+	s.Status = func(context.Context, *admin.StatusRequest) (*admin.Status, error) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if n := g.nodes[address]; n != nil && !n.down {
+			return g.status(n), nil
+		}
+		return nil, rpc.Errorf(rpc.CodeUnavailable, "connection refused")
+	}
+	s.WaitStatus = func(ctx context.Context, r *admin.WaitStatusRequest) (*admin.Status, error) {
+		for {
+			g.mu.Lock()
+			n, changed, generation := g.nodes[address], g.changed, g.generation()
+			if n == nil || n.down {
+				g.mu.Unlock()
+				return nil, rpc.Errorf(rpc.CodeUnavailable, "connection refused")
+			}
+			status := g.status(n)
+			g.mu.Unlock()
+			if generation != r.Generation {
+				return status, nil
+			}
+			select {
+			case <-ctx.Done():
+				return status, nil
+			case <-changed:
+			}
+		}
+	}
+	s.Bootstrap = func(_ context.Context, r *admin.BootstrapRequest) (*admin.Status, error) {
+		return call(func(n *groupNode) error {
+			if n.incarnation != r.Incarnation || g.cluster != 0 {
+				return rpc.Refusal(admin.ReasonIncarnation, "another incarnation was meant")
+			}
+			r.Member.ID = 1
+			g.bootstraps++
+			g.cluster, g.membership, g.leader, g.term = r.ClusterID, raft.NewMembership(r.Member), 1, 1
+			return nil
+		})
+	}
+	s.ChangeMembership = func(_ context.Context, r *admin.ChangeRequest) (*admin.ChangeResponse, error) {
+		var id raft.NodeID
+		_, err := call(func(n *groupNode) error {
+			next, of, err := g.membership.Apply(raft.Change{Kind: r.Kind, ID: r.ID, Member: r.Member})
+			g.membership, id = next, of
+			return err
+		})
+		return &admin.ChangeResponse{ID: id, ConfigIndex: g.index}, err
+	}
+	s.TransferLeadership = func(_ context.Context, r *admin.TransferRequest) (*admin.TransferResponse, error) {
+		_, err := call(func(*groupNode) error {
+			g.leader, g.term = r.To, g.term+1
+			return nil
+		})
+		return &admin.TransferResponse{Leader: r.To}, err
+	}
+	return s, func() {}, nil
+}
+
+func (g *group) status(n *groupNode) *admin.Status {
+	s := &admin.Status{Generation: g.generation(), Name: n.name, Version: "0.1.0", State: admin.StateEmpty, Incarnation: n.incarnation}
+	m, ok := g.membership.FindIncarnation(n.incarnation)
+	if !ok {
+		return s
+	}
+	s.State, s.ClusterID, s.MemberID, s.Leader, s.Term, s.Ready = admin.StateMember, g.cluster, m.ID, g.leader, g.term, true
+	s.ConfigIndex, s.ConfigCommitted = g.index, true
+	s.Role = raft.RoleFollower.String()
+	switch {
+	case m.ID == g.leader:
+		s.Role = raft.RoleLeader.String()
+	case m.Learner:
+		s.Role = raft.RoleLearner.String()
+	}
+	for _, m := range g.membership.Members {
+		up := false
+		for _, x := range g.nodes {
+			up = up || (x.incarnation == m.Incarnation && !x.down)
+		}
+		s.Members = append(s.Members, admin.MemberStatus{Member: m, Active: up, CaughtUp: up})
+	}
+	return s
+}
+
+// kubelet plays the StatefulSet controller, the scheduler, the kubelets and the disruption controller: pods exist as the
+// StatefulSet says, have addresses, run, and are ready when their nodes are.
+type kubelet struct {
+	t     *testing.T
+	c     client.Client
+	g     *group
+	ns    string
+	block byte // second byte of the pods' addresses, so that tests do not meet
+	pods  int
+}
+
+func (k *kubelet) play(cluster string) {
+	k.t.Helper()
+	ctx := context.Background()
+	var set appsv1.StatefulSet
+	if err := k.c.Get(ctx, client.ObjectKey{Namespace: k.ns, Name: cluster}, &set); err != nil {
+		if !apierrors.IsNotFound(err) {
+			k.t.Fatal(err)
+		}
+		return
+	}
+	revision := fmt.Sprintf("%s-%x", cluster, crc32.ChecksumIEEE([]byte(set.Spec.Template.String())))
+	if set.Status.ObservedGeneration != set.Generation || set.Status.UpdateRevision != revision {
+		set.Status.ObservedGeneration, set.Status.UpdateRevision, set.Status.Replicas = set.Generation, revision, *set.Spec.Replicas
+		k.must(k.c.Status().Update(ctx, &set))
+	}
+	for i := range int(*set.Spec.Replicas) {
+		k.playPod(&set, resources.PodName(cluster, i), revision)
+	}
+	for i := int(*set.Spec.Replicas); i < 8; i++ {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: k.ns, Name: resources.PodName(cluster, i)}}
+		k.must(client.IgnoreNotFound(k.c.Delete(ctx, p, client.GracePeriodSeconds(0))))
+	}
+	var budget policyv1.PodDisruptionBudget
+	if err := k.c.Get(ctx, client.ObjectKey{Namespace: k.ns, Name: cluster}, &budget); err == nil {
+		budget.Status.ObservedGeneration, budget.Status.DisruptionsAllowed = budget.Generation, 1
+		budget.Status.CurrentHealthy, budget.Status.DesiredHealthy, budget.Status.ExpectedPods = *set.Spec.Replicas, *set.Spec.Replicas-1, *set.Spec.Replicas
+		k.must(k.c.Status().Update(ctx, &budget))
+	}
+}
+
+func (k *kubelet) playPod(set *appsv1.StatefulSet, name, revision string) {
+	k.t.Helper()
+	ctx := context.Background()
+	var p corev1.Pod
+	err := k.c.Get(ctx, client.ObjectKey{Namespace: k.ns, Name: name}, &p)
+	if apierrors.IsNotFound(err) {
+		p = corev1.Pod{ObjectMeta: *set.Spec.Template.ObjectMeta.DeepCopy(), Spec: *set.Spec.Template.Spec.DeepCopy()}
+		p.Namespace, p.Name = k.ns, name
+		p.Labels[appsv1.StatefulSetRevisionLabel] = revision
+		p.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(set, appsv1.SchemeGroupVersion.WithKind("StatefulSet"))}
+		p.Spec.ServiceAccountName, p.Spec.Volumes = "", nil
+		p.Spec.Containers[0].VolumeMounts = nil
+		k.must(k.c.Create(ctx, &p))
+	} else {
+		k.must(err)
+	}
+	if p.Status.PodIP == "" {
+		k.pods++
+		p.Status.PodIP = fmt.Sprintf("10.%d.0.%d", k.block, k.pods)
+		p.Status.PodIPs = []corev1.PodIP{{IP: p.Status.PodIP}}
+		p.Status.Phase = corev1.PodRunning
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "node", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
+		k.g.add(p.Status.PodIP, name, k.incarnation(name))
+	}
+	ready := corev1.ConditionFalse
+	k.g.mu.Lock()
+	if n := k.g.nodes[net.JoinHostPort(p.Status.PodIP, strconv.Itoa(resources.PeerPort))]; n != nil && !n.down && k.g.status(n).Ready {
+		ready = corev1.ConditionTrue
+	}
+	k.g.mu.Unlock()
+	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}
+	k.must(k.c.Status().Update(ctx, &p))
+}
+
+// incarnation is that of the pod's claim: it outlives the pod.
+func (k *kubelet) incarnation(pod string) raft.Incarnation {
+	h := raft.Incarnation(k.block)
+	for _, c := range pod {
+		h = h*31 + raft.Incarnation(c)
+	}
+	return h
+}
+
+func (k *kubelet) must(err error) {
+	k.t.Helper()
+	if err != nil && !apierrors.IsConflict(err) {
+		k.t.Fatal(err)
+	}
+}

@@ -1,0 +1,177 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/raftkv/raftkv/rpc"
+	"github.com/raftkv/raftkv/server/admin"
+)
+
+const eventually = 30 * time.Second
+
+var demo = types.NamespacedName{Namespace: "ns", Name: "demo"}
+
+// node serves the admin service over rpc as a real one does, and answers what the test puts in.
+type node struct {
+	address string
+	status  chan admin.Status // each is the answer to one waiting call
+	server  *rpc.Server
+}
+
+func serve(t *testing.T, name, token string) *node {
+	t.Helper()
+	n := &node{status: make(chan admin.Status, 1)}
+	n.server = rpc.NewServer(rpc.ServerOptions{})
+	last := admin.Status{Name: name, Generation: 1}
+	err := rpc.Register(n.server, admin.ServiceName, admin.Service{
+		Status: func(context.Context, *admin.StatusRequest) (*admin.Status, error) {
+			return &admin.Status{Name: name, Term: 99}, nil
+		},
+		WaitStatus: func(ctx context.Context, r *admin.WaitStatusRequest) (*admin.Status, error) {
+			if r.Generation != last.Generation {
+				return &last, nil
+			}
+			select {
+			case s := <-n.status:
+				last = s
+				return &s, nil
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		},
+		Bootstrap: func(context.Context, *admin.BootstrapRequest) (*admin.Status, error) {
+			return nil, errors.New("not asked")
+		},
+		ChangeMembership: func(context.Context, *admin.ChangeRequest) (*admin.ChangeResponse, error) {
+			return nil, rpc.Refusal(admin.ReasonConfigMoved, "observe again")
+		},
+		TransferLeadership: func(context.Context, *admin.TransferRequest) (*admin.TransferResponse, error) {
+			return nil, errors.New("not asked")
+		},
+	}, rpc.Authorize(func(_ context.Context, _ string, md rpc.Metadata, _ net.Addr) error {
+		if md[admin.MetadataToken] != token {
+			return rpc.Errorf(rpc.CodeUnauthenticated, "wrong token")
+		}
+		return nil
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.address = l.Addr().String()
+	served := make(chan struct{})
+	go func() { defer close(served); _ = n.server.Serve(l) }()
+	t.Cleanup(func() { _ = n.server.Close(); <-served })
+	return n
+}
+
+// watch starts a Watcher whose wakes arrive on the channel.
+func watch(t *testing.T) (*Watcher, chan types.NamespacedName) {
+	t.Helper()
+	wakes := make(chan types.NamespacedName, 100)
+	w := NewWatcher(DialRPC, func(c types.NamespacedName) { wakes <- c })
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.Start(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return w, wakes
+}
+
+func awake(t *testing.T, wakes chan types.NamespacedName) {
+	t.Helper()
+	select {
+	case c := <-wakes:
+		if c != demo {
+			t.Fatalf("woke %v", c)
+		}
+	case <-time.After(eventually):
+		t.Fatal("nobody was woken")
+	}
+}
+
+func TestChangesArriveAsAStream(t *testing.T) {
+	n := serve(t, "demo-0", "secret")
+	w, wakes := watch(t)
+	w.Follow(demo, []Target{{UID: "u", Name: "demo-0", Address: n.address, Token: "secret"}})
+	awake(t, wakes)
+	n.status <- admin.Status{Name: "demo-0", Generation: 2, Role: "leader"}
+	awake(t, wakes)
+	if a := w.Last(demo, "u"); a.Err != nil || a.Status.Role != "leader" {
+		t.Errorf("got %+v", a)
+	}
+	if a := w.Read(context.Background(), demo)["u"]; a.Err != nil || a.Status.Term != 99 {
+		t.Errorf("a live read gave %+v, want what the node says now", a)
+	}
+}
+
+func TestErrorsKeepTheirReasons(t *testing.T) {
+	n := serve(t, "demo-0", "secret")
+	w, wakes := watch(t)
+	w.Follow(demo, []Target{{UID: "u", Name: "demo-0", Address: n.address, Token: "secret"}})
+	awake(t, wakes)
+	s, err := w.Service(demo, "u")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.ChangeMembership(context.Background(), &admin.ChangeRequest{}); rpc.ReasonOf(err) != admin.ReasonConfigMoved {
+		t.Errorf("got error %v, want reason %s", err, admin.ReasonConfigMoved)
+	}
+}
+
+func TestLostNodeWakesAndDoesNotAnswer(t *testing.T) {
+	n := serve(t, "demo-0", "secret")
+	w, wakes := watch(t)
+	w.Follow(demo, []Target{{UID: "u", Name: "demo-0", Address: n.address, Token: "secret"}})
+	awake(t, wakes)
+	_ = n.server.Close()
+	awake(t, wakes)
+	if a := w.Last(demo, "u"); a.Err == nil {
+		t.Errorf("got %+v, want an error", a)
+	}
+	if a := w.Read(context.Background(), demo)["u"]; a.Err == nil {
+		t.Errorf("got %+v, want an error", a)
+	}
+}
+
+func TestWrongTokenAndWrongPodDoNotCount(t *testing.T) {
+	n := serve(t, "demo-0", "secret")
+	for name, target := range map[string]Target{
+		"wrong token": {UID: "u", Name: "demo-0", Address: n.address, Token: "guess"},
+		"wrong pod":   {UID: "u", Name: "demo-1", Address: n.address, Token: "secret"},
+	} {
+		w, _ := watch(t)
+		w.Follow(demo, []Target{target})
+		deadline := time.Now().Add(eventually)
+		for !strings.Contains(w.Last(demo, "u").Err.Error(), map[string]string{"wrong token": "wrong token", "wrong pod": `is "demo-0" and not "demo-1"`}[name]) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: got %v", name, w.Last(demo, "u").Err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+func TestForgottenPodsAreNotAsked(t *testing.T) {
+	n := serve(t, "demo-0", "secret")
+	w, wakes := watch(t)
+	w.Follow(demo, []Target{{UID: "u", Name: "demo-0", Address: n.address, Token: "secret"}})
+	awake(t, wakes)
+	w.Follow(demo, nil)
+	w.running.Wait()
+	if a := w.Last(demo, "u"); !errors.Is(a.Err, ErrNotFollowed) {
+		t.Errorf("got %+v", a)
+	}
+	if _, err := w.Service(demo, "u"); !errors.Is(err, ErrNotFollowed) {
+		t.Errorf("got error %v", err)
+	}
+}

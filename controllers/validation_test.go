@@ -1,0 +1,154 @@
+package controllers
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	v1 "github.com/raftkv/raftkv/api/v1"
+)
+
+// fromYAML makes a RaftCluster as a user writes it.
+func fromYAML(t *testing.T, namespace, name, spec string) *unstructured.Unstructured {
+	t.Helper()
+	u := &unstructured.Unstructured{}
+	text := "apiVersion: raftkv.io/v1\nkind: RaftCluster\nmetadata: {name: " + name + ", namespace: " + namespace + "}\n" + spec
+	if err := yaml.Unmarshal([]byte(text), &u.Object); err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func TestBadSpecsAreRefusedWithWhatIsAllowed(t *testing.T) {
+	c := apiServer(t)
+	ns := namespace(t, c)
+	for name, r := range map[string]struct{ cluster, spec, want string }{
+		"no replicas":          {"a", "spec: {replicas: 0}", "replicas must be from 1 to 7"},
+		"too many replicas":    {"a", "spec: {replicas: 8}", "replicas must be from 1 to 7"},
+		"name too long":        {strings.Repeat("a", 41), "spec: {}", "metadata.name must be at most 40 characters long"},
+		"name with a dot":      {"a.b", "spec: {}", "metadata.name must be a DNS-1035 label"},
+		"name with a digit":    {"1a", "spec: {}", "metadata.name must be a DNS-1035 label"},
+		"heartbeat too slow":   {"a", "spec: {raft: {electionTimeout: 300ms, heartbeatInterval: 100ms}}", "electionTimeout must be at least 4 times raft.heartbeatInterval"},
+		"heartbeat by default": {"a", "spec: {raft: {electionTimeout: 150ms}}", "electionTimeout must be at least 4 times raft.heartbeatInterval"},
+		"election too fast":    {"a", "spec: {raft: {electionTimeout: 50ms, heartbeatInterval: 10ms}}", "electionTimeout must be a duration from 100ms to 60s"},
+		"election too slow":    {"a", "spec: {raft: {electionTimeout: 2m}}", "electionTimeout must be a duration from 100ms to 60s"},
+		"not a duration":       {"a", "spec: {raft: {electionTimeout: soon}}", "electionTimeout must be a duration from 100ms to 60s"},
+		"half a millisecond":   {"a", "spec: {raft: {heartbeatInterval: 10500us}}", "heartbeatInterval must be a duration from 10ms to 10s"},
+		"snapshots too often":  {"a", "spec: {raft: {snapshotEntries: 1}}", "snapshotEntries must be from 1000 to 10000000"},
+		"storage too small":    {"a", "spec: {storage: {size: 1Mi}}", "storage.size must be at least 256Mi"},
+		"retention":            {"a", "spec: {storage: {retentionPolicy: {whenDeleted: Burn}}}", `supported values: "Retain", "Delete"`},
+		"own labels":           {"a", "spec: {podTemplate: {labels: {raftkv.io/role: leader}}}", "podTemplate.labels must not set raftkv.io/*"},
+		"selector labels":      {"a", "spec: {podTemplate: {labels: {app.kubernetes.io/instance: b}}}", "podTemplate.labels must not set raftkv.io/*"},
+		"own annotations":      {"a", "spec: {podTemplate: {annotations: {raftkv.io/x: set}}}", "podTemplate.annotations must not set raftkv.io/*"},
+		"unknown field":        {"a", "spec: {replica: 3}", `unknown field "spec.replica"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := c.Create(context.Background(), fromYAML(t, ns, r.cluster, r.spec), client.DryRunAll, client.FieldValidation(metav1.FieldValidationStrict))
+			if err == nil || !strings.Contains(err.Error(), r.want) {
+				t.Errorf("got error %v, want one that says %q", err, r.want)
+			}
+		})
+	}
+}
+
+func TestGoodSpecsAreAccepted(t *testing.T) {
+	c := apiServer(t)
+	ns := namespace(t, c)
+	for name, r := range map[string]struct{ cluster, spec string }{
+		"nothing":          {"a", ""},
+		"empty":            {"a", "spec: {}"},
+		"seven":            {"a", "spec: {replicas: 7}"},
+		"longest name":     {strings.Repeat("a", 40), "spec: {}"},
+		"slow":             {"a", "spec: {raft: {electionTimeout: 60s, heartbeatInterval: 10s}}"},
+		"as Go prints it":  {"a", "spec: {raft: {electionTimeout: 1m0s, heartbeatInterval: 1.5s}}"},
+		"exactly 4 times":  {"a", "spec: {raft: {electionTimeout: 400ms, heartbeatInterval: 100ms}}"},
+		"size as a number": {"a", "spec: {storage: {size: 1073741824}}"},
+		"storage":          {"a", "spec: {storage: {size: 256Mi, storageClassName: fast, retentionPolicy: {whenScaled: Delete}}}"},
+		"labels":           {"a", "spec: {podTemplate: {labels: {team: storage, app.kubernetes.io/part-of: shop}}}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := c.Create(context.Background(), fromYAML(t, ns, r.cluster, r.spec), client.DryRunAll, client.FieldValidation(metav1.FieldValidationStrict)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	c := apiServer(t)
+	got := &v1.RaftCluster{ObjectMeta: metav1.ObjectMeta{Name: "demo", Namespace: namespace(t, c)}}
+	if err := c.Create(context.Background(), got); err != nil {
+		t.Fatal(err)
+	}
+	s := got.Spec
+	if *s.Replicas != 3 || s.Storage.Size.String() != "8Gi" || s.Storage.RetentionPolicy.WhenDeleted != v1.RetainVolumes ||
+		s.Storage.RetentionPolicy.WhenScaled != v1.RetainVolumes || s.Raft.ElectionTimeout.Duration != 500*time.Millisecond ||
+		s.Raft.HeartbeatInterval.Duration != 50*time.Millisecond || s.Raft.SnapshotEntries != 100000 {
+		t.Errorf("got spec %+v", s)
+	}
+}
+
+func TestForbiddenChangesAreRefusedWithWhatIsAllowed(t *testing.T) {
+	c := apiServer(t)
+	ns := namespace(t, c)
+	cluster := fromYAML(t, ns, "demo", "spec: {replicas: 3, storage: {size: 2Gi, storageClassName: fast}}")
+	if err := c.Create(context.Background(), cluster); err != nil {
+		t.Fatal(err)
+	}
+	for name, r := range map[string]struct {
+		path  []string
+		value any
+		want  string
+	}{
+		"smaller":          {[]string{"spec", "storage", "size"}, "1Gi", "storage.size can only grow"},
+		"larger":           {[]string{"spec", "storage", "size"}, "3Gi", ""},
+		"the same":         {[]string{"spec", "storage", "size"}, "2048Mi", ""},
+		"another class":    {[]string{"spec", "storage", "storageClassName"}, "slow", "storage.storageClassName cannot be changed"},
+		"no class":         {[]string{"spec", "storage", "storageClassName"}, nil, "storage.storageClassName cannot be changed"},
+		"scaled to eight":  {[]string{"spec", "replicas"}, int64(8), "replicas must be from 1 to 7"},
+		"scaled to five":   {[]string{"spec", "replicas"}, int64(5), ""},
+		"storage left out": {[]string{"spec", "storage"}, nil, "cannot be changed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := cluster.DeepCopy()
+			if r.value == nil {
+				unstructured.RemoveNestedField(u.Object, r.path...)
+			} else if err := unstructured.SetNestedField(u.Object, r.value, r.path...); err != nil {
+				t.Fatal(err)
+			}
+			err := c.Update(context.Background(), u, client.DryRunAll)
+			switch {
+			case r.want == "" && err != nil:
+				t.Error(err)
+			case r.want != "" && (err == nil || !strings.Contains(err.Error(), r.want)):
+				t.Errorf("got error %v, want one that says %q", err, r.want)
+			}
+		})
+	}
+}
+
+func TestScaleSubresource(t *testing.T) {
+	c := apiServer(t)
+	ns := namespace(t, c)
+	if err := c.Create(context.Background(), fromYAML(t, ns, "demo", "spec: {}")); err != nil {
+		t.Fatal(err)
+	}
+	cluster := fromYAML(t, ns, "demo", "")
+	patch := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"replicas":5}}`))
+	if err := c.SubResource("scale").Patch(context.Background(), cluster, patch); err != nil {
+		t.Fatal(err)
+	}
+	var got v1.RaftCluster
+	if err := c.Get(context.Background(), client.ObjectKey{Namespace: ns, Name: "demo"}, &got); err != nil {
+		t.Fatal(err)
+	}
+	if *got.Spec.Replicas != 5 {
+		t.Errorf("got %d replicas, want 5", *got.Spec.Replicas)
+	}
+}
