@@ -90,12 +90,8 @@ func (o *oracle) offered(p *process, r *raft.StoreRequest) {
 		}
 		s.restart(raft.Position{Index: r.Snapshot.Index, Term: r.Snapshot.Term}, r.Snapshot.Membership)
 	}
-	if len(r.Entries) == 0 {
-		return
-	}
-	first := r.Entries[0].Index
-	if first <= s.last().Index {
-		o.truncated(p, first)
+	if len(r.Entries) > 0 && r.Entries[0].Index <= s.last().Index {
+		o.truncated(p, r.Entries[0].Index)
 	}
 	for _, e := range r.Entries {
 		previous := s.last()
@@ -103,6 +99,9 @@ func (o *oracle) offered(p *process, r *raft.StoreRequest) {
 			fail("log matching", "member %s appends entry %d after %d", p.m.id, e.Index, previous.Index)
 		}
 		s.append(e, o.learn(p, e, previous.Term))
+	}
+	if a := p.acknowledged; a.Term == p.core.Term() && a.Index > s.last().Index {
+		fail("acknowledged entries stay", "member %s has acknowledged %d in term %d, its log now ends at %v", p.m.id, a.Index, a.Term, s.last())
 	}
 }
 

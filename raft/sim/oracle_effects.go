@@ -39,6 +39,9 @@ func (o *oracle) votesOnce(p *process, m raft.Message, candidate raft.NodeID) {
 
 // acknowledges checks that a follower has stored what it says, and that it equals the leader's log.
 func (o *oracle) acknowledges(p *process, m raft.Message) {
+	if a := &p.acknowledged; m.Term > a.Term || m.Index > a.Index {
+		*a = raft.Position{Index: m.Index, Term: m.Term}
+	}
 	log := &p.m.disk.durable
 	stored := max(log.last().Index, p.m.durable.meta.Index)
 	if m.Index > stored {

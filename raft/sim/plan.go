@@ -93,6 +93,7 @@ type plan struct {
 	stall                   float64       // how often a sync takes very long
 	repeat                  float64       // how often a command is proposed several times at once
 	think                   time.Duration // of a client between two operations
+	chunk                   time.Duration // of a snapshot's stream, the longest
 	flush                   time.Duration // between two durable states of the machine
 	compact                 time.Duration // between two compactions
 	keepEntries             int           // behind a compaction
@@ -126,8 +127,8 @@ func drawPlan(r *random) plan {
 		stall:       float64(r.n(10)) / 100,
 		repeat:      float64(r.n(20)) / 100,
 		think:       r.between(5*time.Millisecond, 150*time.Millisecond),
-		flush:       r.between(300*time.Millisecond, 3*time.Second),
-		compact:     r.between(time.Second, 8*time.Second), keepEntries: r.n(20),
+		flush:       r.between(100*time.Millisecond, 3*time.Second),
+		compact:     r.between(100*time.Millisecond, 6*time.Second), keepEntries: r.n(20),
 
 		partition: r.between(2*time.Second, 12*time.Second), leaky: r.between(4*time.Second, 20*time.Second),
 		crash: r.between(2*time.Second, 15*time.Second), powerLoss: r.between(3*time.Second, 30*time.Second),

@@ -36,6 +36,8 @@ type process struct {
 	ready     []*waitingRead          // reads that wait for the machine
 
 	seen seen
+	// acknowledged is the highest index that was acknowledged to the leader of the last term in which one was.
+	acknowledged raft.Position
 }
 
 // boot starts the program on a host, from what its disk holds.

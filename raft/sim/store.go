@@ -228,17 +228,27 @@ func (p *process) streamSnapshot(to raft.NodeID) {
 		receiver = target.host.proc
 		chunks--
 		if chunks > 0 {
-			w.after(w.net.latency(), chunk)
+			w.after(p.random.between(0, w.plan.chunk), chunk)
 			return
 		}
-		receiver.whenRunning(func() {
+		// The receiver's word may be lost, and the receiver may be slow to look at what it has.
+		late, told := time.Duration(0), true
+		if w.allows(SnapshotFailure) && p.random.chance(0.1) {
+			late, told = p.random.between(0, 3*time.Second), p.random.chance(0.3)
+		}
+		take := func() {
 			if receiver.real != nil {
 				receiver.stageReal(state.meta, stream, true)
 			}
 			receiver.staged = append(receiver.staged[max(0, len(receiver.staged)-3):], state)
 			receiver.receive(m)
-		})
-		w.after(w.net.latency(), func() { finish(true) })
+		}
+		w.after(late, func() { receiver.whenRunning(take) })
+		if told {
+			w.after(late+w.net.latency(), func() { finish(true) })
+		} else {
+			w.after(w.net.latency(), func() { finish(false) })
+		}
 	}
 	w.after(w.net.latency(), chunk)
 }
