@@ -10,12 +10,15 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
+	"sigs.k8s.io/yaml"
 
 	"github.com/go-logr/logr"
 
@@ -27,7 +30,9 @@ var environment struct {
 	once   sync.Once
 	env    *envtest.Environment
 	client client.Client
-	err    error
+	// operator has the rights of config/rbac and no others.
+	operator *rest.Config
+	err      error
 }
 
 func TestMain(m *testing.M) {
@@ -71,7 +76,43 @@ func startAPIServer() (client.Client, error) {
 		return nil, fmt.Errorf("start the API server of %s: %w", assets, err)
 	}
 	config.QPS = -1
-	return client.New(config, client.Options{Scheme: scheme})
+	c, err := client.New(config, client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, err
+	}
+	environment.operator = rest.CopyConfig(config)
+	environment.operator.Impersonate = rest.ImpersonationConfig{UserName: operatorUser}
+	return c, grantOperatorRights(c)
+}
+
+// operatorUser stands for the operator's ServiceAccount.
+const operatorUser = "raftkv-operator"
+
+func grantOperatorRights(c client.Client) error {
+	text, err := os.ReadFile(filepath.Join("..", "config", "rbac", "role.yaml"))
+	if err != nil {
+		return err
+	}
+	var role rbacv1.ClusterRole
+	if err := yaml.UnmarshalStrict(text, &role); err != nil {
+		return err
+	}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: operatorUser}},
+	}
+	return errors.Join(c.Create(context.Background(), &role), c.Create(context.Background(), binding))
+}
+
+// asOperator gives a client with the operator's rights.
+func asOperator(t *testing.T) client.Client {
+	t.Helper()
+	c, err := client.New(environment.operator, client.Options{Scheme: apiServer(t).Scheme()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // findAssets looks where `make test` says, and then where localkube keeps what it built.

@@ -43,7 +43,8 @@ func newStory(t *testing.T, block byte) *story {
 	s := &story{t: t, c: c, g: newGroup(), events: events.NewFakeRecorder(1000)}
 	s.key = client.ObjectKey{Namespace: namespace(t, c), Name: "demo"}
 	s.k = &kubelet{t: t, c: c, g: s.g, ns: s.key.Namespace, block: block}
-	s.r = NewReconciler(c, c, s.events, s.g.dial, "raftkv/node:default")
+	operator := asOperator(t)
+	s.r = NewReconciler(operator, operator, s.events, s.g.dial, "raftkv/node:default")
 	t.Cleanup(func() { s.r.Nodes.Follow(s.key, nil) })
 	return s
 }

@@ -1,0 +1,101 @@
+package resources
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	v1 "github.com/raftkv/raftkv/api/v1"
+)
+
+func demo() *v1.RaftCluster {
+	c := &v1.RaftCluster{ObjectMeta: metav1.ObjectMeta{Name: "demo", Namespace: "ns", UID: "u"}}
+	c.Spec.Raft = v1.RaftSpec{
+		ElectionTimeout: metav1.Duration{Duration: 1500 * time.Millisecond}, HeartbeatInterval: metav1.Duration{Duration: 50 * time.Millisecond},
+		SnapshotEntries: 100000,
+	}
+	return c
+}
+
+func TestNodeFlags(t *testing.T) {
+	set := StatefulSet(demo(), StatefulSetOptions{Image: "i", Replicas: 3, ClaimSize: resource.MustParse("1Gi")})
+	got := set.Spec.Template.Spec.Containers[0].Args
+	want := []string{
+		"--name=$(POD_NAME)",
+		"--data-dir=/var/lib/raftkv",
+		"--listen-client-urls=http://[::]:2379",
+		"--listen-peer-urls=http://[::]:2380",
+		"--listen-metrics-urls=http://[::]:8080",
+		"--initial-advertise-peer-urls=http://$(POD_NAME).demo-peers.$(POD_NAMESPACE).svc:2380",
+		"--advertise-client-urls=http://$(POD_NAME).demo-peers.$(POD_NAMESPACE).svc:2379",
+		"--admin-token-file=/etc/raftkv/admin/token",
+		"--heartbeat-interval=50",
+		"--election-timeout=1500",
+		"--snapshot-count=100000",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got flags\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func TestUserCannotOverrideTheLabelsThatFindPods(t *testing.T) {
+	c := demo()
+	c.Spec.PodTemplate.Labels = map[string]string{LabelInstance: "other", "team": "storage"}
+	set := StatefulSet(c, StatefulSetOptions{Image: "i", Replicas: 3})
+	labels := set.Spec.Template.Labels
+	if labels[LabelInstance] != "demo" || labels["team"] != "storage" {
+		t.Errorf("got labels %v", labels)
+	}
+	if _, ok := labels[LabelRole]; ok {
+		t.Error("the role is the operator's to set on pods, a template with it would restart them")
+	}
+	if c.Spec.PodTemplate.Labels[LabelInstance] != "other" {
+		t.Error("the spec was changed")
+	}
+}
+
+func TestScheduling(t *testing.T) {
+	c := demo()
+	spec := StatefulSet(c, StatefulSetOptions{}).Spec.Template.Spec
+	if len(spec.Affinity.PodAntiAffinity.PreferredDuringSchedulingIgnoredDuringExecution) != 1 || len(spec.TopologySpreadConstraints) != 1 {
+		t.Errorf("got affinity %v and spread %v, want both by default", spec.Affinity, spec.TopologySpreadConstraints)
+	}
+	c.Spec.PodTemplate.Affinity = &corev1.Affinity{}
+	c.Spec.PodTemplate.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{MaxSkew: 2, TopologyKey: "rack"}}
+	spec = StatefulSet(c, StatefulSetOptions{}).Spec.Template.Spec
+	if spec.Affinity.PodAntiAffinity != nil {
+		t.Error("the user's affinity was added to")
+	}
+	if got := spec.TopologySpreadConstraints; len(got) != 1 || got[0].LabelSelector.MatchLabels[LabelInstance] != "demo" {
+		t.Errorf("got spread %v, want the user's, counting this cluster's members", got)
+	}
+}
+
+func TestBudget(t *testing.T) {
+	for voters, want := range map[int]int{1: 0, 2: 1, 3: 2, 7: 6} {
+		b := PodDisruptionBudget(demo(), voters)
+		switch {
+		case want == 0 && b != nil:
+			t.Errorf("%d voters: got a budget, want none", voters)
+		case want > 0 && b.Spec.MinAvailable.IntValue() != want:
+			t.Errorf("%d voters: got minAvailable %v, want %d", voters, b.Spec.MinAvailable, want)
+		}
+	}
+}
+
+func TestOrdinal(t *testing.T) {
+	for name, want := range map[string]int{"demo-0": 0, "demo-12": 12, "demo-01": -1, "demo--1": -1, "demo-": -1, "demo": -1, "other-0": -1, "demo-a-0": -1} {
+		got, ok := Ordinal("demo", name)
+		if !ok {
+			got = -1
+		}
+		if got != want {
+			t.Errorf("%q: got ordinal %d, want %d", name, got, want)
+		}
+	}
+}
