@@ -100,6 +100,12 @@ client_programs() {
   PATH="$(build/localkube build):$PATH"
 }
 
+store_namespace() {
+  local of_context
+  of_context=$(kubectl config view --minify -o jsonpath='{..namespace}')
+  echo "${of_context:-default}"
+}
+
 own_up() {
   export KUBECONFIG=$own_cluster
   steps=6
@@ -113,7 +119,7 @@ own_up() {
 On the cluster of context $context:
   namespace $namespace with the raftkv operator (helm release $release), its ServiceAccount, Role and ClusterRole
   the CustomResourceDefinition raftclusters.raftkv.io
-  in namespace default: the RaftCluster demo with three pods, three volumes, Services and a PodDisruptionBudget
+  in namespace $(store_namespace): the RaftCluster demo with three pods, three volumes, Services and a PodDisruptionBudget
 It changes nothing on this machine. \`make demo-down KUBECONFIG=$own_cluster\` undoes it.
 TEXT
 
@@ -192,8 +198,7 @@ make_store() {
   kubectl apply -k config/samples
   local deadline=$((SECONDS + 300)) seen='' now
   while :; do
-    now=$(kubectl get raftcluster demo -o \
-      jsonpath='ready {.status.readyReplicas}/{.spec.replicas}, leader {.status.leader.name}, {range .status.conditions[?(@.type=="Ready")]}{.message}{end}')
+    now=$(kubectl get raftcluster demo -o go-template='{{with .status}}{{or .readyReplicas 0}}{{else}}0{{end}} of {{.spec.replicas}} pods ready{{range .status.conditions}}{{if eq .type "Ready"}}: {{.message}}{{end}}{{end}}')
     if [[ $now != "$seen" ]]; then
       printf '  %4ds  %s\n' "$SECONDS" "$now"
       seen=$now
@@ -244,7 +249,7 @@ The demo runs. Point kubectl and helm at it with
   $1
 and try:
   kubectl get raftclusters,pods -o wide
-  kubectl port-forward service/demo 2379:2379 & curl http://127.0.0.1:2379/v1/kv/greeting
+  kubectl port-forward service/demo 2379:2379 & curl --retry 9 --retry-connrefused http://127.0.0.1:2379/v1/kv/greeting
   kubectl delete pod "\$(kubectl get raftcluster demo -o jsonpath='{.status.leader.name}')"
   kubectl scale raftcluster demo --replicas 5 && kubectl get raftcluster demo --watch
   helm test $release --namespace $namespace
