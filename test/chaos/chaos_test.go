@@ -1,0 +1,32 @@
+//go:build linux
+
+package chaos
+
+import (
+	"testing"
+	"time"
+)
+
+// convergenceTimeout bounds how long a healed cluster may take until all nodes hold the same.
+const convergenceTimeout = 45 * time.Second
+
+func TestOneNode(t *testing.T)    { survive(t, 1) }
+func TestThreeNodes(t *testing.T) { survive(t, 3) }
+func TestFiveNodes(t *testing.T)  { survive(t, 5) }
+
+// survive runs a cluster through faults under clients, heals it and checks all that was promised.
+func survive(t *testing.T, size int) {
+	seed := tellSeed(t)
+	c := newCluster(t, size, t.TempDir(), "--snapshot-count=500")
+	c.start(c.nodes...)
+	c.awaitReady()
+	w := startWorkload(t, c, seed)
+	n := &nemesis{t: t, cluster: c, history: w.history}
+	n.torment(seed, *durationFlag)
+	n.report()
+	w.end()
+	from := w.history.now()
+	held := c.converge(convergenceTimeout)
+	w.history.finish(held, from, w.history.now())
+	w.history.check(t)
+}
