@@ -7,11 +7,14 @@
 // would survive a power loss, that membership changes one vote at a time, and that what clients saw is linearizable and applied
 // exactly once. When the faults end, it demands that the cluster converges within a bounded virtual time.
 //
-// It does not run goroutines, sockets or files: what the shells around the core do (raft/node, raft/transport)
-// is modelled here after their contracts and tested with them.
+// The core is the real one always. The write-ahead log (raft/wal on raft/vfs) and the state machine (kv) are the real ones in a part of
+// the runs; a model runs beside each, which says what must be found after a crash and what must be answered, and runs
+// alone in the rest. What the goroutines, sockets and files around them do (raft/node, raft/transport) is modelled
+// after their contracts, and tested with them.
 //
 // How it is laid out: world.go (one run), queue.go and random.go (time and chance), plan.go (what a seed draws),
-// process.go, store.go and apply.go (one member around its core), disk.go and machine.go (what survives), network.go,
+// process.go, store.go and apply.go (one member around its core), disk*.go and machine*.go (what survives), network.go,
 // nemesis.go (faults), operator.go (membership), client.go and history.go (clients and linearizability),
-// oracle*.go (invariants), liveness.go (the end), campaign.go (many seeds), shrink.go (smaller failures).
+// oracle*.go (invariants), liveness.go (the end), campaign.go (many seeds), shrink.go (smaller failures). Bugs that it
+// must catch are in mutant.go (in the shell) and mutants/ (in the core, the log and the state machine).
 package sim

@@ -130,8 +130,11 @@ func (w *world) equal() string {
 		if p.machine.meta.Index != want.Commit || s.Applied != want.Commit {
 			return fmt.Sprintf("member %s has applied %d of %d entries, the core knows of %d", s.ID, p.machine.meta.Index, want.Commit, s.Applied)
 		}
+	}
+	for _, x := range w.oracle.membership.Members {
+		p := w.members[x.ID].host.proc
 		if a, b := p.stateHash(), leader.stateHash(); a != b {
-			fail("state machine safety", "members %s and %s have states with the checksums %x and %x at %d", s.ID, want.ID, a, b, want.Commit)
+			fail("state machine safety", "members %s and %s have states with the checksums %x and %x at %d", x.ID, want.ID, a, b, want.Commit)
 		}
 	}
 	return ""

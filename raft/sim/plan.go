@@ -126,6 +126,7 @@ func drawPlan(r *random) plan {
 		drift:       float64(r.n(20)) / 100,
 		stall:       float64(r.n(10)) / 100,
 		repeat:      float64(r.n(20)) / 100,
+		chunk:       r.between(10*time.Millisecond, 400*time.Millisecond),
 		think:       r.between(5*time.Millisecond, 150*time.Millisecond),
 		flush:       r.between(100*time.Millisecond, 3*time.Second),
 		compact:     r.between(100*time.Millisecond, 6*time.Second), keepEntries: r.n(20),

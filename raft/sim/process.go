@@ -108,6 +108,31 @@ func (h *host) kill() {
 	p.w.trace(p, "killed")
 	h.end()
 	p.m.disk.kill(h.random)
+	p.w.connectionsBreak(p)
+}
+
+// connectionsBreak tells the others that the port of a program is closed: the kernel of its host says so. Some hear of
+// it only when another program answers there already.
+func (w *world) connectionsBreak(gone *process) {
+	for _, h := range w.hosts {
+		p := h.proc
+		if p == nil || !w.net.reachable(gone.host.slot, h.slot) || !gone.random.chance(0.8) {
+			continue
+		}
+		late := w.net.latency()
+		if gone.random.chance(0.2) {
+			late += gone.random.between(0, 2*time.Second)
+		}
+		w.after(late, func() {
+			p.whenRunning(func() {
+				if p.core.Leader() == gone.m.id {
+					w.coverage.LeadersGone++
+				}
+				p.core.LeaderGone(gone.m.id)
+				p.stepped()
+			})
+		})
+	}
 }
 
 // end forgets the running program. What its machine had not committed is gone either way.

@@ -162,12 +162,10 @@ func (p *process) compact() bool {
 	if !p.w.allows(Compaction) || p.w.now < p.pausedUntil {
 		return true
 	}
-	keep := raft.Index(p.random.n(p.w.plan.keepEntries + 1))
-	index := p.m.durable.meta.Index
-	if index < keep || index-keep <= p.core.LogStart().Index {
+	index := p.core.CompactionPoint(p.m.durable.meta.Index, uint64(p.random.n(p.w.plan.keepEntries+1)), p.random.n(2000))
+	if index <= p.core.LogStart().Index {
 		return true
 	}
-	index -= keep
 	at := raft.Position{Index: index}
 	at.Term, _ = p.m.disk.durable.term(index)
 	p.w.trace(p, "compacts the log to %d", index)
