@@ -48,12 +48,13 @@ func planLeaderless(o *Observation) Decision {
 	return Decision{Waiting: because(ReasonNoLeader, "no member that answers leads; the members elect a leader once %d of %d voters reach each other", quorum(voters), voters)}
 }
 
-// newestMembership is the newest one that a member knows, without a leader's knowledge of who is active.
+// newestMembership is the newest one that a member knows, without a leader's knowledge of who is active. A member that
+// has just begun knows none yet.
 func newestMembership(o *Observation) *admin.Status {
 	var best *admin.Status
 	for i := range o.Pods {
 		p := &o.Pods[i]
-		if p.member(o.ClusterID) && (best == nil || p.Node.ConfigIndex > best.ConfigIndex) {
+		if p.member(o.ClusterID) && len(p.Node.Members) > 0 && (best == nil || p.Node.ConfigIndex > best.ConfigIndex) {
 			best = p.Node
 		}
 	}
@@ -63,7 +64,9 @@ func newestMembership(o *Observation) *admin.Status {
 // noMemberKnown tells "they do not answer" from "there are none".
 func noMemberKnown(o *Observation) Decision {
 	for i := range o.Workload.Replicas {
-		if !o.pod(i).empty() {
+		if p := o.pod(i); p.member(o.ClusterID) {
+			return Decision{Waiting: because(ReasonNoLeader, "%s has just begun and does not know the other members yet", p.Name)}
+		} else if !p.empty() {
 			return Decision{Waiting: because(ReasonNoLeader, "no member answers: %s", notEmpty(o, i))}
 		}
 	}

@@ -284,6 +284,11 @@ func TestLeaderless(t *testing.T) {
 		{"one of three lost its data: two can elect", healthy(3).leaderless().wiped(1), "wait NoLeader"},
 		{"two of three lost their data", healthy(3).leaderless().wiped(1).wiped(2), "stalled QuorumLost"},
 		{"one of two lost its data", healthy(2).leaderless().wiped(1), "stalled QuorumLost"},
+		{"the first member has just begun and knows no members yet", fresh(3).do(func(o *Observation) {
+			o.ClusterID = testCluster
+			n := o.pod(0).Node
+			n.State, n.ClusterID, n.MemberID = admin.StateMember, testCluster, 1
+		}), "wait NoLeader"},
 		{"two of three are only silent", healthy(3).leaderless().silent(1).silent(2), "wait NoLeader"},
 		{"all lost their data", healthy(3).wiped(0).wiped(1).wiped(2), "stalled NoMemberLeft"},
 		{"the only one lost its data: it is not founded again", healthy(1).wiped(0), "stalled NoMemberLeft"},
