@@ -23,6 +23,16 @@ go_test() {
   go test -C "$module" "$@" $packages
 }
 
+# The operator's tests want a real API server: the one that localkube builds, unless KUBEBUILDER_ASSETS names another.
+api_server() {
+  [[ -z ${KUBEBUILDER_ASSETS:-} ]] || return 0
+  section "an API server for the operator's tests"
+  make --no-print-directory localkube
+  KUBEBUILDER_ASSETS=$(build/localkube build)
+  export KUBEBUILDER_ASSETS
+  echo "$KUBEBUILDER_ASSETS"
+}
+
 hunt() {
   if [[ -n ${SEED:-} ]]; then
     go test ./raft/sim -count=1 -v -timeout 1h -run 'TestSimulation$' -sim.seed="$SEED" -sim.trace
@@ -36,6 +46,7 @@ hunt() {
 
 case "${1:-}" in
   unit)
+    api_server
     for module in "${modules[@]}"; do
       section "unit tests of module $module"
       go_test "$module" -timeout 10m
@@ -46,6 +57,7 @@ case "${1:-}" in
     go test -v -timeout 20m ./raft/sim
     ;;
   race)
+    api_server
     export CGO_ENABLED=1
     for module in "${modules[@]}"; do
       section "unit tests of module $module under the race detector"
