@@ -119,7 +119,7 @@ sim: ## A simulation campaign of new seeds (SEEDS=20000); replay one with make s
 	@SEED="$(SEED)" SEEDS="$(SEEDS)" hack/test.sh hunt
 
 .PHONY: soak
-soak: ## Hours of simulation and repeated end-to-end passes (ROUNDS=10)
+soak: ## Hours of simulation, chaos and repeated end-to-end passes (ROUNDS=10)
 	@VERSION=$(VERSION) SEEDS="$(SEEDS)" ROUNDS="$(ROUNDS)" hack/test.sh soak
 
 .PHONY: help

@@ -4,7 +4,7 @@
 #   sim    the simulation: its campaign of fixed seeds and everything else in raft/sim
 #   race   the unit tests under the race detector, with a few seeds of the simulation
 #   hunt   a campaign of new seeds (SEEDS, 20000); with SEED=N one seed, step by step
-#   soak   hunt and an end-to-end pass, ROUNDS (10) times
+#   soak   hunt, ten minutes of chaos among real processes, and an end-to-end pass, ROUNDS (10) times
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -73,6 +73,7 @@ case "${1:-}" in
     for round in $(seq "${ROUNDS:-10}"); do
       section "round $round of ${ROUNDS:-10}"
       hunt
+      go test ./test/chaos -count=1 -v -timeout 1h -chaos.duration=10m -chaos.seed="$(date +%s)"
       hack/e2e.sh
     done
     ;;
