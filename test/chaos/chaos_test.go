@@ -16,6 +16,7 @@ func TestFiveNodes(t *testing.T)  { survive(t, 5) }
 
 // survive runs a cluster through faults under clients, heals it and checks all that was promised.
 func survive(t *testing.T, size int) {
+	t.Parallel() // most of the time something is waited for
 	seed := tellSeed(t)
 	c := newCluster(t, size, t.TempDir(), "--snapshot-count=500")
 	c.start(c.nodes...)
@@ -27,6 +28,9 @@ func survive(t *testing.T, size int) {
 	w.end()
 	from := w.history.now()
 	held := c.converge(convergenceTimeout)
-	w.history.finish(held, from, w.history.now())
+	converged := w.history.now()
+	w.history.finish(held, from, converged)
 	w.history.check(t)
+	t.Logf("%d keys; the same on all nodes %v after the last request; the search for an order took %v",
+		len(held), (converged - from).Round(time.Millisecond), (w.history.now() - converged).Round(time.Millisecond))
 }

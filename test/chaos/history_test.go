@@ -138,7 +138,8 @@ func (h *history) finish(held map[string]item, call, done time.Duration) {
 // checkTimeout bounds the search for an order of one key's operations.
 const checkTimeout = 30 * time.Second
 
-// check tells whether some order of all operations, each at a moment between its call and its answer, explains what clients saw.
+// check fails the test unless some order of all operations, each at a moment between its call and its answer, explains what
+// clients saw.
 func (h *history) check(t *testing.T) {
 	t.Helper()
 	h.mu.Lock()
@@ -148,32 +149,39 @@ func (h *history) check(t *testing.T) {
 	}
 	operations := 0
 	for key, all := range h.byKey {
-		revisions, err := revisionsOf(all)
-		if err != nil {
-			t.Errorf("key %s: %v", key, err)
-			continue
-		}
-		var events []porcupine.Operation
-		for _, o := range all {
-			if o.reply.outcome == refused || o.reply.outcome == wrong || o.kind == read && o.reply.outcome == unknown {
-				continue // it had no effect: if it had, reads would not be explained
-			}
-			e := porcupine.Operation{ClientId: o.client + 1, Input: o, Output: o, Call: int64(o.call), Return: int64(o.done)}
-			if o.reply.outcome == unknown {
-				e.Return = math.MaxInt64 // it may take effect any time
-			}
-			events = append(events, e)
-		}
-		operations += len(events)
-		if result := porcupine.CheckOperationsTimeout(register(revisions), events, checkTimeout); result != porcupine.Ok {
-			t.Errorf("linearizability of key %s: %v; its history:", key, result)
+		operations += len(all)
+		if err := linearizable(all); err != nil {
 			slices.SortFunc(all, func(a, b *operation) int { return int(a.call - b.call) })
+			t.Errorf("key %s: %v; its history:", key, err)
 			for _, o := range all {
 				t.Log(o)
 			}
 		}
 	}
-	t.Logf("%d operations on %d keys are linearizable: %v", operations, len(h.byKey), h.outcomes)
+	t.Logf("%d operations on %d keys: %v", operations, len(h.byKey), h.outcomes)
+}
+
+// linearizable tells what is wrong with the operations on one key.
+func linearizable(all []*operation) error {
+	revisions, err := revisionsOf(all)
+	if err != nil {
+		return err
+	}
+	var events []porcupine.Operation
+	for _, o := range all {
+		if o.reply.outcome == refused || o.reply.outcome == wrong || o.kind == read && o.reply.outcome == unknown {
+			continue // it had no effect: if it had, reads would not be explained
+		}
+		e := porcupine.Operation{ClientId: o.client + 1, Input: o, Output: o, Call: int64(o.call), Return: int64(o.done)}
+		if o.reply.outcome == unknown {
+			e.Return = math.MaxInt64 // it may take effect any time
+		}
+		events = append(events, e)
+	}
+	if result := porcupine.CheckOperationsTimeout(register(revisions), events, checkTimeout); result != porcupine.Ok {
+		return fmt.Errorf("not linearizable: %v", result)
+	}
+	return nil
 }
 
 // revisionsOf collects the mod revision of every value that anyone saw. A value that has two was written twice.

@@ -52,7 +52,11 @@ func TestMain(m *testing.M) {
 
 var compiled = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(scratch, "raftkv-node")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/raftkv/raftkv/cmd/node").CombinedOutput()
+	args := []string{"build", "-o", path}
+	if raceDetector {
+		args = append(args, "-race")
+	}
+	out, err := exec.Command("go", append(args, "github.com/raftkv/raftkv/cmd/node")...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("compile the node: %w\n%s", err, out)
 	}

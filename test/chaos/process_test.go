@@ -3,9 +3,10 @@
 package chaos
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"hash/crc32"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,8 +22,12 @@ const (
 	patience = 60 * time.Second
 	// pollPause is between two looks at a condition.
 	pollPause = 20 * time.Millisecond
+	// refusalTimeout bounds how long a node may take to find out that it must not start.
+	refusalTimeout = 20 * time.Second
 	// logTailLines is what a failed test shows of each node.
 	logTailLines = 40
+	// alarmBytes is how much of a panic or a race is shown.
+	alarmBytes = 6000
 )
 
 // eventually waits until the condition returns nil.
@@ -150,6 +155,11 @@ func (n *node) close() {
 	if n.running() {
 		n.process.kill(n.t)
 	}
+	for _, alarm := range []string{"WARNING: DATA RACE", "panic:", "fatal error:"} {
+		if i := strings.Index(n.log(), alarm); i >= 0 {
+			n.t.Errorf("%s: %s", n.name, n.log()[i:min(len(n.log()), i+alarmBytes)])
+		}
+	}
 	if n.t.Failed() {
 		n.t.Logf("--- the end of the log of %s\n%s", n.name, n.logTail())
 	}
@@ -173,7 +183,14 @@ func (n *node) mustRefuse(words ...string) string {
 	n.t.Helper()
 	before := len(n.log())
 	n.start()
-	code := n.process.wait(n.t)
+	select {
+	case <-n.process.exited:
+	case <-time.After(refusalTimeout):
+		n.process.kill(n.t)
+		n.t.Errorf("%s should have refused, it ran: %s", n.name, n.log()[before:])
+		return ""
+	}
+	code := n.process.cmd.ProcessState.ExitCode()
 	said := n.log()[before:]
 	if code == 0 {
 		n.t.Errorf("%s ended with code 0, it should have refused: %s", n.name, said)
@@ -203,15 +220,22 @@ func (n *node) segments() []string {
 	return names
 }
 
-// contents maps the names of all files below a directory to their bytes.
-func contents(t *testing.T, dir string) map[string][]byte {
+// fingerprints maps the names of all files below a directory to their lengths and checksums.
+func fingerprints(t *testing.T, dir string) map[string]string {
 	t.Helper()
-	out := map[string][]byte{}
+	out := map[string]string{}
 	err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		out[path], err = os.ReadFile(path)
+		f, err := os.Open(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		sum := crc32.New(castagnoli)
+		length, err := io.Copy(sum, f)
+		out[path] = fmt.Sprintf("%d bytes with checksum %08x", length, sum.Sum32())
 		return err
 	})
 	if err != nil {
@@ -220,20 +244,15 @@ func contents(t *testing.T, dir string) map[string][]byte {
 	return out
 }
 
-// difference says in which files two contents differ; empty means not at all.
-func difference(before, after map[string][]byte) string {
+// difference says in which files two directories differ; empty means not at all.
+func difference(before, after map[string]string) string {
 	var out []string
 	for name, b := range before {
-		a, there := after[name]
-		switch {
+		switch a, there := after[name]; {
 		case !there:
 			out = append(out, name+" is gone")
-		case !bytes.Equal(a, b):
-			i := 0
-			for i < min(len(a), len(b)) && a[i] == b[i] {
-				i++
-			}
-			out = append(out, fmt.Sprintf("%s differs from byte %d on (%d bytes before, %d after)", name, i, len(b), len(a)))
+		case a != b:
+			out = append(out, fmt.Sprintf("%s had %s, it has %s", name, b, a))
 		}
 	}
 	for name := range after {

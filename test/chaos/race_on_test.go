@@ -1,0 +1,6 @@
+//go:build linux && race
+
+package chaos
+
+// Nodes are compiled as the test is.
+const raceDetector = true
