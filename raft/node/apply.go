@@ -44,6 +44,7 @@ func (n *Node) install(w applyWork) bool {
 	n.log.Info("a snapshot is in force", "index", uint64(w.install.Index), "term", uint64(w.install.Term))
 	index := w.install.Index
 	n.applied.Store(uint64(index))
+	n.proposals.jump()
 	n.requests.put(func() { n.noteInstalled(index) }, 0, 0, 0)
 	w.then()
 	return true

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +25,11 @@ type journal struct {
 	table    *session.Table
 	commands []string
 	staged   map[raft.Index][]byte
+	// gate, when it is not nil, holds up Apply until it is closed.
+	gate chan struct{}
+	// lag, when it is not zero, is what is durable.
+	lag     raft.Index
+	flushes int
 }
 
 func newJournal(meta raft.SnapshotMeta) *journal {
@@ -38,6 +44,11 @@ type outcome struct {
 
 func (j *journal) Apply(entries []raft.Entry) ([]any, error) {
 	j.mu.Lock()
+	if gate := j.gate; gate != nil {
+		j.mu.Unlock()
+		<-gate
+		j.mu.Lock()
+	}
 	defer j.mu.Unlock()
 	results := make([]any, len(entries))
 	for i, e := range entries {
@@ -84,8 +95,31 @@ func (j *journal) Applied() raft.SnapshotMeta {
 	return j.meta
 }
 
-func (j *journal) Durable() raft.Index { return j.Applied().Index }
-func (j *journal) Flush()              {}
+func (j *journal) Durable() raft.Index {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.lag != 0 {
+		return j.lag
+	}
+	return j.meta.Index
+}
+
+func (j *journal) Flush() {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.flushes++
+}
+
+// close holds up Apply until the returned function is called.
+func (j *journal) close(t *testing.T) (open func()) {
+	gate := make(chan struct{})
+	open = sync.OnceFunc(func() { close(gate) })
+	t.Cleanup(open)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.gate = gate
+	return open
+}
 
 func (j *journal) all() []string {
 	j.mu.Lock()
@@ -167,6 +201,11 @@ type network struct {
 	cut   map[raft.NodeID]bool
 	// loseForwards lets forwarded proposals arrive and their answer get lost.
 	loseForwards bool
+	// onSend and onForward, when they are not nil, come before the network: they return true for what they have dealt with.
+	onSend    func(raft.Message) bool
+	onForward func(ctx context.Context, from, leader raft.NodeID) (dealt bool, err error)
+	// memberships are those that the members were told of, current and committed.
+	memberships map[raft.NodeID][2]raft.Membership
 }
 
 type port struct {
@@ -184,14 +223,24 @@ func (p port) reach(to raft.NodeID) *Node {
 }
 
 func (p port) Send(messages []raft.Message) {
+	p.net.mu.Lock()
+	onSend := p.net.onSend
+	p.net.mu.Unlock()
 	for _, m := range messages {
+		if onSend != nil && onSend(m) {
+			continue
+		}
 		if to := p.reach(m.To); to != nil {
 			to.Deliver(m)
 		}
 	}
 }
 
-func (p port) SetMembership(raft.Membership, raft.Membership) {}
+func (p port) SetMembership(current, committed raft.Membership) {
+	p.net.mu.Lock()
+	defer p.net.mu.Unlock()
+	p.net.memberships[p.self] = [2]raft.Membership{current, committed}
+}
 
 func (p port) SendSnapshot(_ context.Context, m raft.Message, s io.WriterTo) error {
 	to := p.reach(m.To)
@@ -216,6 +265,14 @@ func (p port) SendSnapshot(_ context.Context, m raft.Message, s io.WriterTo) err
 }
 
 func (p port) Forward(ctx context.Context, leader raft.NodeID, data [][]byte) error {
+	p.net.mu.Lock()
+	onForward := p.net.onForward
+	p.net.mu.Unlock()
+	if onForward != nil {
+		if dealt, err := onForward(ctx, p.self, leader); dealt {
+			return err
+		}
+	}
 	to := p.reach(leader)
 	if to == nil {
 		return fmt.Errorf("%w: cut", ErrNotAppended)
@@ -241,7 +298,8 @@ type cluster struct {
 func startCluster(t *testing.T, n int, tune func(*Config)) *cluster {
 	t.Helper()
 	c := &cluster{t: t, logs: map[raft.NodeID]*memoryLog{}, network: &network{
-		nodes: map[raft.NodeID]*Node{}, state: map[raft.NodeID]*journal{}, cut: map[raft.NodeID]bool{}}}
+		nodes: map[raft.NodeID]*Node{}, state: map[raft.NodeID]*journal{}, cut: map[raft.NodeID]bool{},
+		memberships: map[raft.NodeID][2]raft.Membership{}}}
 	var all []raft.Member
 	for i := 1; i <= n; i++ {
 		all = append(all, raft.Member{ID: raft.NodeID(i), Incarnation: raft.Incarnation(i)})
@@ -254,7 +312,7 @@ func startCluster(t *testing.T, n int, tune func(*Config)) *cluster {
 		c.state[id], c.logs[id] = newJournal(base), &memoryLog{}
 		random := rand.New(rand.NewPCG(uint64(i), 7))
 		cfg := Config{
-			ID: id, Name: fmt.Sprintf("n%d", i), Incarnation: raft.Incarnation(i), Nonce: uint64(1000 + i),
+			ID: id, Name: fmt.Sprintf("n%d", i), Incarnation: raft.Incarnation(i), Nonce: uint64(1000+i) << 32,
 			StateMachine: c.state[id], Sessions: journalSessions{}, Log: c.logs[id], Transport: port{c.network, id},
 			Logger:            slog.New(slog.DiscardHandler),
 			Initial:           raft.Initial{Applied: base, LogStart: raft.Position{Index: 1, Term: 1}},
@@ -335,4 +393,43 @@ func soon(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// intercept puts hooks before the network.
+func (c *cluster) intercept(onSend func(raft.Message) bool, onForward func(context.Context, raft.NodeID, raft.NodeID) (bool, error)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.onSend, c.onForward = onSend, onForward
+}
+
+// turns lets the node's loop run some turns.
+func turns(t *testing.T, n *Node, count int) {
+	t.Helper()
+	for range count {
+		if err := n.do(soon(t), func() {}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// haltable is a clock whose ticks can be held back.
+type haltable struct {
+	machineClock
+	halted atomic.Bool
+}
+
+type haltableTicker struct {
+	Ticker
+	clock *haltable
+}
+
+func (c *haltable) NewTicker(d time.Duration) Ticker {
+	return haltableTicker{c.machineClock.NewTicker(d), c}
+}
+
+func (t haltableTicker) C() <-chan time.Time {
+	if t.clock.halted.Load() {
+		return nil
+	}
+	return t.Ticker.C()
 }

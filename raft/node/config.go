@@ -96,6 +96,8 @@ type Config struct {
 	// SnapshotEntries is the number of applied entries after which the log is compacted; half of them stay for
 	// followers that are a little behind.
 	SnapshotEntries uint64
+
+	maxLogBytes int // HardLogBytes when zero
 }
 
 // Bounds of a node.
@@ -114,7 +116,8 @@ const (
 	MaxForwards = 64
 	// MaxLogBytes is the size of the log in memory from which it is compacted whatever SnapshotEntries says.
 	MaxLogBytes = 128 << 20
-	// HardLogBytes is the size from which it is compacted although a snapshot is on its way to a follower.
+	// HardLogBytes is the size from which it is compacted although a snapshot is on its way to a follower, and takes nothing
+	// more until that helps.
 	HardLogBytes = 512 << 20
 	// ticksPerHeartbeat is how finely time is measured.
 	ticksPerHeartbeat = 5
@@ -144,6 +147,9 @@ func (cfg *Config) complete() error {
 		return fmt.Errorf("node: an election timeout of %s is too short for heartbeats every %s", cfg.ElectionTimeout, cfg.HeartbeatInterval)
 	case cfg.SnapshotEntries < 1:
 		return errors.New("node: SnapshotEntries must be at least 1")
+	}
+	if cfg.maxLogBytes == 0 {
+		cfg.maxLogBytes = HardLogBytes
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = machineClock{}

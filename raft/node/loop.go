@@ -16,12 +16,17 @@ func (n *Node) loop() {
 		case <-ticker.C():
 			n.core.Tick()
 			n.tickProposals()
+			n.tickReads()
+			n.compact()
 		case <-n.inbound.wake:
 		case <-n.requests.wake:
 		case <-n.proposals.queue.wake:
 		case <-n.reads.wake:
 		}
 		for _, m := range n.inbound.take() {
+			if len(m.Entries) > 0 && n.logFull() {
+				continue // Raft tolerates loss, and the leader tries again
+			}
 			if err := n.core.Step(m); err != nil {
 				n.log.Warn("a message was refused", "from", m.From.String(), "type", m.Type.String(), "error", err)
 			}
@@ -40,6 +45,7 @@ func (n *Node) turn() {
 	for {
 		e := n.core.TakeEffects()
 		if e.Store != nil {
+			n.membershipMoved = n.membershipMoved || holdsMembership(e.Store.Entries)
 			n.stores.put(storeWork{request: e.Store}, 0, 0, 0)
 		}
 		if len(e.Messages) > 0 {
@@ -67,7 +73,9 @@ func (n *Node) turn() {
 // leaderChanged runs when another leader or term is known than before.
 func (n *Node) leaderChanged(leader raft.NodeID) {
 	n.cfg.Observer.Leader(leader)
+	n.beginEra()
 	n.resendProposals()
+	n.readers.held = false
 	if leader != n.cfg.ID {
 		n.stopStreams()
 	}
@@ -76,36 +84,21 @@ func (n *Node) leaderChanged(leader raft.NodeID) {
 	}
 }
 
+func holdsMembership(entries []raft.Entry) bool {
+	for i := range entries {
+		if entries[i].Type == raft.EntryMembership {
+			return true
+		}
+	}
+	return false
+}
+
 // noteApplied runs in the loop after the applier has applied a batch.
 func (n *Node) noteApplied(index raft.Index) {
 	n.core.Applied(index)
 	n.releaseReaders(index)
 	n.compact()
-}
-
-// compact cuts the log when it has grown enough: never past what the state machine holds durably, and not under a
-// snapshot that is on its way, whose receiver needs what follows.
-func (n *Node) compact() {
-	start := n.core.LogStart()
-	applied := n.Applied()
-	if uint64(applied-min(start.Index, applied)) < n.cfg.SnapshotEntries && n.core.LogBytes() < MaxLogBytes {
-		return
+	if !n.published.ConfigCommitted && n.cfg.StateMachine.Applied().Membership.Index > n.committed.Index {
+		n.membershipMoved = true
 	}
-	limit := n.cfg.StateMachine.Durable()
-	if n.core.LogBytes() < HardLogBytes {
-		for _, s := range n.streams {
-			limit = min(limit, s.index)
-		}
-	}
-	point := n.core.CompactionPoint(limit, n.cfg.SnapshotEntries/2, MaxLogBytes/2)
-	if limit < applied {
-		n.cfg.StateMachine.Flush()
-	}
-	// Cutting copies the rest of the log: it has to be worth it.
-	if point <= start.Index || uint64(point-start.Index) < n.cfg.SnapshotEntries/4 && n.core.LogBytes() < MaxLogBytes {
-		return
-	}
-	n.core.Compact(point)
-	n.stores.put(storeWork{compact: n.core.LogStart()}, 0, 0, 0)
-	n.log.Debug("the log was compacted", "index", uint64(point))
 }

@@ -17,14 +17,22 @@ type Node struct {
 	// The loop owns these.
 	core      *raft.Core
 	published Summary
-	readyTerm raft.Term
-	waiting   []*proposal // not sent, or to be sent again
-	opening   bool        // a session is being opened
-	openTicks int
-	forwards  int
-	readers   readersInLoop
-	changes   []*pendingChange
-	streams   map[raft.NodeID]*stream
+	view      raft.View       // of the core when the summary was published
+	committed raft.Membership // the latest that is known to be committed
+	// membershipMoved says that the membership may be another one although its index is the same.
+	membershipMoved bool
+	readyTerm       raft.Term
+	waiting         []*proposal // not sent, or to be sent again
+	held            bool        // nothing is sent before the next tick
+	opening         bool        // a session is being opened
+	openTicks       int
+	forwards        int
+	eraContext      context.Context // ends when another leader or term is known
+	endEra          context.CancelFunc
+	readers         readersInLoop
+	changes         []*pendingChange
+	streams         map[raft.NodeID]*stream
+	cutTried        raft.Index // up to where a cut of the log was tried last
 
 	proposals proposals
 	inbound   *queue[raft.Message]
@@ -73,8 +81,9 @@ func Start(cfg Config) (*Node, error) {
 	}
 	n.applied.Store(uint64(cfg.Initial.Applied.Index))
 	n.proposals.init()
-	n.readers.groups = map[uint64][]*reader{}
+	n.readers.init(cfg.Nonce)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.beginEra()
 	n.publish(true)
 	for _, run := range []func(){n.loop, n.storeLoop, n.applyLoop} {
 		n.wait.Add(1)
@@ -111,6 +120,10 @@ func (n *Node) Stop(ctx context.Context) {
 
 // Deliver takes a message from a peer. It never blocks; what is past the bounds is dropped, as Raft tolerates.
 func (n *Node) Deliver(m raft.Message) {
+	if m.Type == raft.MsgSnapshot {
+		n.inbound.put(m, 0, 0, 0) // one at a time, and dropped it would have been sent in vain
+		return
+	}
 	size := 0
 	for i := range m.Entries {
 		size += m.Entries[i].EncodedSize()
@@ -156,18 +169,17 @@ func (n *Node) Transfer(ctx context.Context, to raft.NodeID) (raft.NodeID, error
 	}
 	for {
 		news := n.changed.wait()
-		s := n.Summary()
-		switch {
-		case to == n.cfg.ID && s.Leader == to:
-			return to, nil
-		case s.Leader != 0 && s.Leader != n.cfg.ID:
-			return s.Leader, nil
-		}
-		var pending raft.NodeID
-		if err := n.do(ctx, func() { pending = n.core.Status().TransferTo }); err != nil {
+		// The core is asked, since the summary may be older than the transfer.
+		var v raft.View
+		if err := n.do(ctx, func() { v = n.core.View() }); err != nil {
 			return 0, err
 		}
-		if s.Role == raft.RoleLeader && pending == 0 {
+		switch {
+		case to == n.cfg.ID && v.Leader == to:
+			return to, nil
+		case v.Leader != 0 && v.Leader != n.cfg.ID:
+			return v.Leader, nil
+		case v.Role == raft.RoleLeader && !v.TransferPending:
 			return 0, ErrTransferFailed
 		}
 		select {

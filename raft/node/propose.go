@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -20,26 +21,59 @@ const (
 	maxBatchBytes     = 1 << 20
 	// sequenceWindow is how far sequences may run ahead of the oldest that is unanswered.
 	sequenceWindow = MaxProposals
-	// reopenTicks is how long an answer to the opening of a session is waited for, in ticks.
-	reopenTicks = 20 * ticksPerHeartbeat
+	// headerRoomBytes is room for a session's header in front of a command.
+	headerRoomBytes = 32
+)
+
+// What is known of a proposal. The loop says that it is sent before it sends it, and the caller that it has given up: whoever is
+// first decides, so that nobody is told "surely not applied" of what is sent a moment later.
+const (
+	fateUnsent  = iota // surely in no log
+	fateSent           // it may be in a log
+	fateGivenUp        // nobody waits for it, nothing more is sent
 )
 
 // proposal is one command on its way. A proposal may be sent more than once: the state machine applies it once, by
 // its session and sequence.
 type proposal struct {
-	command  []byte
+	command []byte
+	fate    atomic.Uint32
+	result  any
+	err     error
+	done    chan struct{}
+
+	// Guarded by proposals.mu, and changed by the loop alone, which reads them without it.
 	session  uint64
 	sequence uint64
 	data     []byte // header and command
-	sends    int
-	waiting  bool // in Node.waiting
+	// jumped says that a snapshot has taken the place of entries, it may have been among them. Guarded by proposals.mu.
+	jumped bool
 
-	result any
-	err    error
-	done   chan struct{}
-	// maybe says that it may have been appended somewhere; gone that nobody waits for it any more.
-	maybe atomic.Bool
-	gone  atomic.Bool
+	// The loop owns these.
+	waiting bool     // in Node.waiting
+	sends   int      // under the present sequence, without those that surely appended nothing
+	last    *forward // the latest send, nil when it was appended here
+}
+
+// claim is called before a proposal is sent; false says that it must not be, since nobody waits for it.
+func (p *proposal) claim() bool {
+	return p.fate.CompareAndSwap(fateUnsent, fateSent) || p.fate.Load() == fateSent
+}
+
+// unclaim says that nothing that was sent is in a log.
+func (p *proposal) unclaim() { p.fate.CompareAndSwap(fateSent, fateUnsent) }
+
+// giveUp tells whether the proposal may be in a log. Nothing more is sent for it.
+func (p *proposal) giveUp() (maybe bool) { return p.fate.Swap(fateGivenUp) == fateSent }
+
+// settled tells whether nothing is to be sent for the proposal any more.
+func (p *proposal) settled() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return p.fate.Load() == fateGivenUp
+	}
 }
 
 // proposals are shared between callers, loop and applier.
@@ -75,6 +109,10 @@ func (n *Node) Propose(ctx context.Context, command []byte) (any, error) {
 		n.cfg.Observer.Refused("busy")
 		return nil, ErrBusy
 	}
+	if n.ctx.Err() != nil {
+		n.cfg.Observer.Refused("unavailable")
+		return nil, ErrStopped
+	}
 	p := &proposal{command: command, done: make(chan struct{})}
 	ps.queue.put(p, 0, 0, 0)
 	reason := ErrUnavailable
@@ -85,29 +123,19 @@ func (n *Node) Propose(ctx context.Context, command []byte) (any, error) {
 	case <-n.ctx.Done():
 		reason = ErrStopped
 	}
-	p.gone.Store(true)
+	maybe := p.giveUp()
 	ps.forget(p)
 	select {
 	case <-p.done: // it was answered meanwhile
 		return p.result, p.err
 	default:
 	}
-	if p.maybe.Load() {
+	if maybe {
 		n.cfg.Observer.Refused("unknown")
 		return nil, ErrUnknown
 	}
 	n.cfg.Observer.Refused("unavailable")
 	return nil, reason
-}
-
-// AppendForwarded appends proposals that another member forwards. It is answered once they are in this leader's
-// log; their results reach the proposer through its own copy of the log.
-func (n *Node) AppendForwarded(ctx context.Context, data [][]byte) error {
-	var err error
-	if doErr := n.do(ctx, func() { _, _, err = n.core.Propose(data) }); doErr != nil {
-		return doErr
-	}
-	return err
 }
 
 func (p *proposals) forget(x *proposal) {
@@ -118,42 +146,28 @@ func (p *proposals) forget(x *proposal) {
 	}
 }
 
-// number gives a proposal its sequence, and tells whether the window has room for it.
+// number gives a proposal its sequence, and tells whether the window has room for it. The caller holds mu.
 func (p *proposals) number(x *proposal) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	for p.low < p.next && p.sent[p.low] == nil {
 		p.low++
 	}
 	if p.session == 0 || p.next-p.low >= sequenceWindow {
 		return false
 	}
-	if x.gone.Load() {
-		return true
-	}
 	x.session, x.sequence = p.session, p.next
 	p.next++
 	p.sent[x.sequence] = x
 	h := session.Header{Session: x.session, Sequence: x.sequence, Low: p.low}
-	x.data, _ = h.AppendBinary(make([]byte, 0, len(x.command)+32))
+	x.data, _ = h.AppendBinary(make([]byte, 0, len(x.command)+headerRoomBytes))
 	x.data = append(x.data, x.command...)
 	return true
 }
 
+// unnumber takes a proposal's sequence away: its session has ended.
 func (p *proposals) unnumber(x *proposal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	x.session, x.sequence, x.data = 0, 0, nil
-}
-
-// settled tells whether nothing is to be sent for the proposal any more.
-func (p *proposal) settled() bool {
-	select {
-	case <-p.done:
-		return true
-	default:
-		return p.gone.Load()
-	}
 }
 
 // takeProposals sends what came in, together with what waits.
@@ -166,117 +180,97 @@ func (n *Node) takeProposals() {
 }
 
 func (n *Node) tickProposals() {
+	n.held = false
 	if n.opening {
 		if n.openTicks++; n.openTicks >= reopenTicks {
 			n.opening = false
 		}
 	}
-	n.sendWaiting()
+	n.waiting = slices.DeleteFunc(n.waiting, func(p *proposal) bool { return p.settled() })
 }
 
 // sendWaiting proposes what waits, or forwards it, in batches. What cannot be sent now goes on waiting for a leader.
+// After a refusal nothing is tried before the next tick, so that a leader that cannot take it is not asked all the time.
 func (n *Node) sendWaiting() {
 	leader := n.core.Leader()
-	if len(n.waiting) == 0 || leader == 0 {
-		n.dropGone()
+	if len(n.waiting) == 0 || leader == 0 || n.held {
 		return
 	}
 	if n.sessionID() == 0 {
 		n.openSession(leader)
 		return
 	}
-	for len(n.waiting) > 0 {
-		batch, data := n.nextBatch()
-		if len(batch) == 0 {
+	for len(n.waiting) > 0 && (leader == n.cfg.ID || n.forwards < MaxForwards) {
+		batch, data, places := n.nextBatch()
+		if places == 0 {
 			return
 		}
-		if !n.sendBatch(leader, batch, data) {
-			n.waiting = append(batch, n.waiting...)
+		if len(batch) > 0 && !n.sendBatch(leader, batch, data) {
 			for _, p := range batch {
-				p.waiting = true
+				if p.sends == 0 {
+					p.unclaim()
+				}
 			}
 			return
+		}
+		for _, p := range n.waiting[:places] {
+			p.waiting = false
+		}
+		clear(n.waiting[:places])
+		if n.waiting = n.waiting[places:]; len(n.waiting) == 0 {
+			n.waiting = nil
 		}
 	}
 }
 
-func (n *Node) dropGone() {
-	n.waiting = slices.DeleteFunc(n.waiting, func(p *proposal) bool { return p.settled() })
-}
-
-// nextBatch takes proposals off the front of those that wait.
-func (n *Node) nextBatch() (batch []*proposal, data [][]byte) {
-	size, taken := 0, 0
+// nextBatch numbers and claims proposals at the front of those that wait, and tells how many places it has looked at.
+func (n *Node) nextBatch() (batch []*proposal, data [][]byte, places int) {
+	ps := &n.proposals
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	size := 0
 	for _, p := range n.waiting {
 		if len(batch) >= maxBatchProposals || (len(batch) > 0 && size+len(p.command) > maxBatchBytes) {
 			break
 		}
-		if !p.settled() && p.sequence == 0 && !n.proposals.number(p) {
-			break
+		if !p.settled() {
+			if p.sequence == 0 && !ps.number(p) {
+				break
+			}
+			if p.claim() {
+				size += len(p.command)
+				batch, data = append(batch, p), append(data, p.data)
+			}
 		}
-		taken++
-		p.waiting = false
-		if p.settled() || p.sequence == 0 {
-			continue
-		}
-		size += len(p.command)
-		batch, data = append(batch, p), append(data, p.data)
+		places++
 	}
-	n.waiting = n.waiting[taken:]
-	if len(n.waiting) == 0 {
-		n.waiting = nil
-	}
-	return batch, data
+	return batch, data, places
 }
 
 // sendBatch appends the batch here or forwards it, and returns false when it has to wait.
 func (n *Node) sendBatch(leader raft.NodeID, batch []*proposal, data [][]byte) bool {
-	if leader == n.cfg.ID {
-		if _, _, err := n.core.Propose(data); err != nil {
-			return false
-		}
-		for _, p := range batch {
-			p.sends++
-			p.maybe.Store(true)
-		}
+	if leader != n.cfg.ID {
+		n.forward(leader, batch, data)
 		return true
 	}
-	if n.forwards >= MaxForwards {
+	if err := n.propose(data); err != nil {
+		n.held = true
 		return false
 	}
-	fresh := make([]bool, len(batch))
-	for i, p := range batch {
+	for _, p := range batch {
 		p.sends++
-		fresh[i] = !p.maybe.Swap(true)
+		p.last = nil
 	}
-	n.forwards++
-	n.wait.Add(1)
-	go func() {
-		defer n.wait.Done()
-		ctx, cancel := context.WithTimeout(n.ctx, 2*n.cfg.ElectionTimeout)
-		defer cancel()
-		err := n.cfg.Transport.Forward(ctx, leader, data)
-		n.requests.put(func() {
-			n.forwards--
-			if err != nil {
-				n.forwardFailed(batch, fresh, errors.Is(err, ErrNotAppended))
-			}
-		}, 0, 0, 0)
-	}()
 	return true
 }
 
-// forwardFailed lets a batch wait again: at the next tick it is sent to whoever leads then.
-func (n *Node) forwardFailed(batch []*proposal, fresh []bool, surelyNot bool) {
-	for i, p := range batch {
-		if surelyNot {
-			p.sends--
-			if fresh[i] {
-				p.maybe.Store(false)
-			}
-		}
-		n.waitAgain(p)
+// propose appends to the leader's log, unless that is full: proposals of other members are not bounded by what waits here.
+func (n *Node) propose(data [][]byte) error {
+	if n.logFull() {
+		return raft.ErrBusy
 	}
+	_, _, err := n.core.Propose(data)
+	return err
 }
 
 // waitAgain puts a proposal that was sent back among those that wait, unless it was answered.
@@ -297,48 +291,12 @@ func (n *Node) resendProposals() {
 		again = append(again, p)
 	}
 	ps.mu.Unlock()
-	slices.SortFunc(again, func(a, b *proposal) int { return int(int64(a.sequence - b.sequence)) })
+	slices.SortFunc(again, func(a, b *proposal) int { return cmp.Compare(a.sequence, b.sequence) })
 	for _, p := range again {
 		n.waitAgain(p)
 	}
-	n.opening = false
-}
-
-func (n *Node) sessionID() uint64 {
-	n.proposals.mu.Lock()
-	defer n.proposals.mu.Unlock()
-	return n.proposals.session
-}
-
-// openSession opens this process's session. It has none yet, so its answer is known by the nonce; opening twice does
-// no harm.
-func (n *Node) openSession(leader raft.NodeID) {
-	if n.opening {
-		return
-	}
-	command, err := n.cfg.Sessions.Open(n.cfg.Incarnation, n.cfg.Nonce)
-	if err != nil {
-		n.fail(err)
-		return
-	}
-	data, _ := session.Header{Sequence: n.cfg.Nonce}.AppendBinary(nil)
-	data = append(data, command...)
-	n.opening, n.openTicks = true, 0
-	if leader == n.cfg.ID {
-		if _, _, err := n.core.Propose([][]byte{data}); err != nil {
-			n.opening = false
-		}
-		return
-	}
-	n.wait.Add(1)
-	go func() {
-		defer n.wait.Done()
-		ctx, cancel := context.WithTimeout(n.ctx, 2*n.cfg.ElectionTimeout)
-		defer cancel()
-		if err := n.cfg.Transport.Forward(ctx, leader, [][]byte{data}); err != nil {
-			n.requests.put(func() { n.opening = false }, 0, 0, 0)
-		}
-	}()
+	n.opening, n.held = false, false
+	n.proposals.queue.poke()
 }
 
 // resolve answers the proposals of this process among the applied entries. It runs in the applier.
@@ -356,19 +314,18 @@ func (p *proposals) resolve(n *Node, entries []raft.Entry, results []any) {
 		if h.Session == 0 && h.Sequence == n.cfg.Nonce {
 			if id, ok := n.cfg.Sessions.Opened(results[i]); ok && p.session == 0 {
 				p.session, p.next, p.low = id, 1, 1
-				n.requests.put(func() { n.opening = false }, 0, 0, 0)
+				n.requests.put(func() { n.opening, n.held = false, false }, 0, 0, 0)
 			}
 			continue
 		}
 		if h.Session != p.session || h.Session == 0 {
 			continue
 		}
-		x := p.sent[h.Sequence]
 		if n.cfg.Sessions.Expired(results[i]) {
 			p.expire(n)
 			continue
 		}
-		if x != nil {
+		if x := p.sent[h.Sequence]; x != nil {
 			delete(p.sent, h.Sequence)
 			x.result = results[i]
 			close(x.done)
@@ -376,29 +333,11 @@ func (p *proposals) resolve(n *Node, entries []raft.Entry, results []any) {
 	}
 }
 
-// expire gives up the session. What was sent once was surely refused with it and may go under a new one; of what
-// was sent more often the outcome is unknown.
-func (p *proposals) expire(n *Node) {
-	orphans := make([]*proposal, 0, len(p.sent))
+// jump notes that a snapshot has taken the place of entries whose results are not known here.
+func (p *proposals) jump() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for _, x := range p.sent {
-		orphans = append(orphans, x)
+		x.jumped = true
 	}
-	slices.SortFunc(orphans, func(a, b *proposal) int { return int(int64(a.sequence - b.sequence)) })
-	p.session = 0
-	clear(p.sent)
-	n.requests.put(func() {
-		n.log.Warn("the node's session has expired, opening another", "proposals", len(orphans))
-		n.opening = false
-		for _, x := range orphans {
-			if x.sends > 1 {
-				x.err = ErrUnknown
-				close(x.done)
-				continue
-			}
-			n.proposals.unnumber(x)
-			x.sends = 0
-			x.maybe.Store(false)
-			n.waitAgain(x)
-		}
-	}, 0, 0, 0)
 }

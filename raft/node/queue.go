@@ -24,11 +24,16 @@ func (q *queue[T]) put(item T, size, maxItems, maxBytes int) (added bool) {
 	q.items = append(q.items, item)
 	q.bytes += size
 	q.mu.Unlock()
+	q.poke()
+	return true
+}
+
+// poke wakes the taker.
+func (q *queue[T]) poke() {
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
-	return true
 }
 
 // take returns all items; they are valid until the next call.

@@ -20,9 +20,17 @@ type reader struct {
 type readersInLoop struct {
 	count   atomic.Int64
 	nextID  uint64
+	held    bool // the leader has refused: nothing is asked before the next tick
 	waiting []*reader
 	groups  map[uint64][]*reader
 	parked  []parkedReaders
+}
+
+// init draws the IDs of this process from its nonce. An answer to the process before it may still be on its way, and must
+// not pass for one to this process, which may have asked later.
+func (rs *readersInLoop) init(nonce uint64) {
+	rs.nextID = nonce
+	rs.groups = map[uint64][]*reader{}
 }
 
 type parkedReaders struct {
@@ -36,6 +44,9 @@ func (n *Node) ReadBarrier(ctx context.Context) error {
 	defer n.readers.count.Add(-1)
 	if n.readers.count.Add(1) > MaxReaders {
 		return ErrBusy
+	}
+	if n.ctx.Err() != nil {
+		return ErrStopped
 	}
 	r := &reader{done: make(chan struct{})}
 	n.reads.put(r, 0, 0, 0)
@@ -54,16 +65,13 @@ func (n *Node) ReadBarrier(ctx context.Context) error {
 func (n *Node) takeReads() {
 	rs := &n.readers
 	rs.waiting = append(rs.waiting, n.reads.take()...)
-	if len(rs.waiting) == 0 {
-		return
-	}
-	rs.waiting = slices.DeleteFunc(rs.waiting, func(r *reader) bool { return r.gone.Load() })
-	if len(rs.waiting) == 0 {
+	if len(rs.waiting) == 0 || rs.held || n.core.Leader() == 0 {
 		return
 	}
 	id := rs.nextID + 1
 	if n.core.ReadIndex(id) != nil {
-		return // no leader, or too much is waiting: asked again at the next turn
+		rs.held = true // too much is waiting
+		return
 	}
 	rs.nextID = id
 	rs.groups[id] = rs.waiting
@@ -82,10 +90,24 @@ func (n *Node) finishReads(done []raft.ReadResult, failed []uint64) {
 		}
 	}
 	for _, id := range failed {
+		rs.held = true
 		rs.waiting = append(rs.waiting, rs.groups[id]...)
 		delete(rs.groups, id)
 	}
 }
+
+// tickReads forgets the readers that have given up, so that a leader or a disk that stands still does not let them pile up.
+func (n *Node) tickReads() {
+	rs := &n.readers
+	rs.held = false
+	rs.waiting = slices.DeleteFunc(rs.waiting, isGone)
+	for i := range rs.parked {
+		rs.parked[i].readers = slices.DeleteFunc(rs.parked[i].readers, isGone)
+	}
+	rs.parked = slices.DeleteFunc(rs.parked, func(p parkedReaders) bool { return len(p.readers) == 0 })
+}
+
+func isGone(r *reader) bool { return r.gone.Load() }
 
 func (n *Node) releaseReaders(applied raft.Index) {
 	rs := &n.readers

@@ -39,9 +39,11 @@ func (n *Node) Changed() <-chan struct{} { return n.changed.wait() }
 // Status returns a picture of the core.
 func (n *Node) Status(ctx context.Context) (raft.Status, error) {
 	var s raft.Status
-	err := n.do(ctx, func() { s = n.core.Status() })
+	if err := n.do(ctx, func() { s = n.core.Status() }); err != nil {
+		return raft.Status{Applied: n.Applied()}, err // the loop may still be about to fill in s
+	}
 	s.Applied = n.Applied()
-	return s, err
+	return s, nil
 }
 
 // Applied returns the index up to which reads see the log.
@@ -52,19 +54,17 @@ func (n *Node) Applied() raft.Index { return raft.Index(n.applied.Load()) }
 func (n *Node) publish(force bool) {
 	c, old := n.core, &n.published
 	ready := c.Leader() != 0 && n.readyTerm == c.Term()
-	cheap := c.View()
-	if !force && cheap == (raft.View{
-		Role: old.Role, Term: old.Term, Leader: old.Leader, ConfigIndex: old.ConfigIndex, ConfigCommitted: old.ConfigCommitted,
-		CommittedInTerm: old.CommittedInTerm, TransferPending: old.TransferPending, ActiveMask: activeMask(old),
-	}) && ready == old.Ready {
+	view := c.View()
+	if !force && view == n.view && ready == old.Ready && !n.membershipMoved {
 		return
 	}
+	n.view = view
 	s := c.Status()
 	next := Summary{
 		Generation: old.Generation + 1,
 		Role:       s.Role, Term: s.Term, Leader: s.Leader,
 		Membership: s.Membership, ConfigIndex: s.ConfigIndex, ConfigCommitted: s.ConfigCommitted,
-		Ready: ready, CommittedInTerm: cheap.CommittedInTerm, TransferPending: s.TransferTo != 0,
+		Ready: ready, CommittedInTerm: view.CommittedInTerm, TransferPending: s.TransferTo != 0,
 		Active: map[raft.NodeID]bool{},
 	}
 	for id, p := range s.Progress {
@@ -76,25 +76,24 @@ func (n *Node) publish(force bool) {
 	if next.Leader != old.Leader || next.Term != old.Term {
 		n.leaderChanged(next.Leader)
 	}
-	if force || next.ConfigIndex != old.ConfigIndex || next.ConfigCommitted != old.ConfigCommitted {
-		committed := next.Membership
-		if !next.ConfigCommitted {
-			committed = n.cfg.StateMachine.Applied().Membership
-		}
-		n.cfg.Transport.SetMembership(next.Membership, committed)
+	if force || n.membershipMoved || next.ConfigIndex != old.ConfigIndex || next.ConfigCommitted != old.ConfigCommitted {
+		n.membershipMoved = false
+		n.noteCommitted(&next)
+		n.cfg.Transport.SetMembership(next.Membership, n.committed)
 	}
 	n.published = next
 	n.summary.Store(&next)
 	n.changed.send()
 }
 
-// activeMask is the set of active members by their place in the membership.
-func activeMask(s *Summary) uint64 {
-	var mask uint64
-	for i, m := range s.Membership.Members {
-		if s.Active[m.ID] {
-			mask |= 1 << i
-		}
+// noteCommitted keeps the latest membership that is known to be committed. What the state machine has applied may be older
+// than what was known before.
+func (n *Node) noteCommitted(s *Summary) {
+	if s.ConfigCommitted {
+		n.committed = s.Membership
+		return
 	}
-	return mask
+	if m := n.cfg.StateMachine.Applied().Membership; m.Index >= n.committed.Index {
+		n.committed = m
+	}
 }

@@ -1,0 +1,50 @@
+package node
+
+import "github.com/raftkv/raftkv/raft"
+
+// compact cuts the log when it has grown enough: never past what the state machine holds durably, and not under a
+// snapshot that is on its way, whose receiver needs what follows. It runs after each batch that was applied, so what it does
+// every time must not depend on how long the log is.
+func (n *Node) compact() {
+	start, applied := n.core.LogStart().Index, n.Applied()
+	large := n.core.LogBytes() >= MaxLogBytes
+	if applied <= start || (uint64(applied-start) < n.cfg.SnapshotEntries && !large) {
+		return
+	}
+	durable := n.cfg.StateMachine.Durable()
+	limit := n.underStreams(durable)
+	worth := max(raft.Index(n.cfg.SnapshotEntries/4), 1)
+	if large {
+		worth = 1
+	}
+	// Looking for the point walks the log, and cutting copies the rest of it.
+	if limit < start+worth || limit == n.cutTried {
+		if limit == durable && durable < applied {
+			n.cfg.StateMachine.Flush() // that is what the cut waits for
+		}
+		return
+	}
+	n.cutTried = limit
+	point := n.core.CompactionPoint(limit, n.cfg.SnapshotEntries/2, MaxLogBytes/2)
+	if point < start+worth {
+		return
+	}
+	n.core.Compact(point)
+	n.stores.put(storeWork{compact: n.core.LogStart()}, 0, 0, 0)
+	n.log.Debug("the log was compacted", "index", uint64(point))
+}
+
+// underStreams returns the limit below which the receivers of snapshots need nothing, unless too much memory is at stake.
+func (n *Node) underStreams(limit raft.Index) raft.Index {
+	if n.logFull() {
+		return limit
+	}
+	for _, s := range n.streams {
+		limit = min(limit, s.index)
+	}
+	return limit
+}
+
+// logFull tells whether the log in memory takes nothing more until the state machine, which holds up its compaction, has
+// caught up.
+func (n *Node) logFull() bool { return n.core.LogBytes() >= n.cfg.maxLogBytes }
