@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 modules=(. hack/images test/localkube)
 # Few enough for a detector that makes everything some ten times slower.
-race_seeds=10
+race_seeds=50
 
 section() { printf '\n=== %s\n' "$*"; }
 
