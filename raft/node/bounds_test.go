@@ -1,0 +1,78 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// Proposals of other members are not bounded by what waits here: the log must not grow while nothing is applied.
+func TestALeaderWhoseStateMachineStandsStillRefuses(t *testing.T) {
+	const maxBytes = 64 << 10
+	c := startCluster(t, 3, func(cfg *Config) { cfg.SnapshotEntries, cfg.maxLogBytes = 20, maxBytes })
+	l := c.leader()
+	open := c.state[l.cfg.ID].close(t)
+	data := [][]byte{make([]byte, 1024)}
+	var err error
+	for i := 0; i < 1000 && err == nil; i++ {
+		err = l.AppendForwarded(soon(t), data)
+	}
+	if !errors.Is(err, raft.ErrBusy) {
+		t.Fatalf("a log without a bound: %v", err)
+	}
+	open()
+	c.waitFor("room in the log", func(*Node) bool { return l.AppendForwarded(soon(t), data) == nil })
+}
+
+// Nothing may be applied any more when the state machine's disk has caught up.
+func TestTheLogIsCutWithoutFurtherProposals(t *testing.T) {
+	c := startCluster(t, 1, func(cfg *Config) { cfg.SnapshotEntries = 20 })
+	n, state := c.leader(), c.state[1]
+	state.mu.Lock()
+	state.lag = 1
+	state.mu.Unlock()
+	for i := range 100 {
+		if _, err := n.Propose(soon(t), fmt.Append(nil, i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	state.mu.Lock()
+	if state.flushes == 0 {
+		t.Error("the state machine was not asked to become durable")
+	}
+	state.lag = 0
+	state.mu.Unlock()
+	c.waitFor("cut", func(n *Node) bool {
+		s, err := n.Status(soon(t))
+		return err == nil && s.LogStart.Index > 80
+	})
+}
+
+// An answer to the process before must not pass for one to this process.
+func TestReadsOfTwoProcessesAreToldApart(t *testing.T) {
+	c := startCluster(t, 3, nil)
+	f := c.follower()
+	var mu sync.Mutex
+	var asked []uint64
+	c.intercept(func(m raft.Message) bool {
+		if m.Type == raft.MsgReadIndex && m.From == f.cfg.ID {
+			mu.Lock()
+			asked = append(asked, m.Context)
+			mu.Unlock()
+		}
+		return false
+	}, nil)
+	if err := f.ReadBarrier(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for _, id := range asked {
+		if id <= f.cfg.Nonce || id > f.cfg.Nonce+1000 {
+			t.Errorf("read %d is not of the process with nonce %d", id, f.cfg.Nonce)
+		}
+	}
+}
