@@ -30,6 +30,9 @@ type Options struct {
 	Disk store.Disk
 	// ClusterID is refused to differ from that of the store; zero means that it is not known yet.
 	ClusterID raft.ClusterID
+	// MustExist refuses a directory without a store instead of making one there: the state of a member that has run
+	// before must not begin anew behind its log's back.
+	MustExist bool
 	// QuotaBytes is the size that the store is meant to stay below.
 	QuotaBytes int64
 	// FlushBytes, MaxOverlayBytes and MaxResultBytes default to the constants of those names.
@@ -98,7 +101,7 @@ func Open(o Options) (*Machine, error) {
 	m.overlayMoved = sync.NewCond(&m.mu)
 	if m.disk == nil {
 		d, err := store.NewDirectory(o.Dir, store.DirectoryOptions{
-			QuotaBytes: o.QuotaBytes, AppendBuckets: []store.Bucket{bucketRecords},
+			MustExist: o.MustExist, QuotaBytes: o.QuotaBytes, AppendBuckets: []store.Bucket{bucketRecords},
 		})
 		if err != nil {
 			return nil, err

@@ -290,7 +290,10 @@ func (c *Core) Tick() {
 	}
 	c.expireReads()
 	c.electionElapsed++
-	if c.electionElapsed >= c.electionTimeout && c.mayCampaign() {
+	switch {
+	case c.isVoter && len(c.voters) == 1 && c.role == RoleFollower:
+		c.campaign("no other member votes") // there is nobody to wait for
+	case c.electionElapsed >= c.electionTimeout && c.mayCampaign():
 		c.campaign("election timeout")
 	}
 }

@@ -238,6 +238,14 @@ func TestAPartitionedMemberDoesNotDisturbWhenItComesBack(t *testing.T) {
 	}
 }
 
+func TestASoleVoterWaitsForNobody(t *testing.T) {
+	p := newPump(t, 1)
+	p.tick(1)
+	if p.nodes[1].Role() != RoleLeader {
+		t.Fatalf("the only voter is %s after a tick", p.nodes[1].Role())
+	}
+}
+
 func TestAFollowerThatKnowsTheLeaderGoneDoesNotWaitForATimeout(t *testing.T) {
 	p := newPump(t, 3)
 	p.elect(1)

@@ -27,6 +27,8 @@ const (
 	// handOverTimeout bounds the search for a new leader at a stop, drainTimeout the requests that are being answered then.
 	handOverTimeout = 5 * time.Second
 	drainTimeout    = 10 * time.Second
+	// quietTimeout is how long a stop waits for a client that has connected and says nothing.
+	quietTimeout = 500 * time.Millisecond
 )
 
 // Options are what a configuration does not say.
@@ -229,6 +231,14 @@ func (f *fronts) tell(listening func(Addresses)) {
 func (f *fronts) drain(logger *slog.Logger) {
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
+	// First the doors, so that nobody comes in who would be thrown out unheard.
+	for _, m := range f.muxes {
+		quiet, stop := context.WithTimeout(ctx, quietTimeout)
+		if err := m.Drain(quiet); err != nil && !errors.Is(err, net.ErrClosed) {
+			logger.Debug("closing a listener", "error", err)
+		}
+		stop()
+	}
 	if err := f.client.Shutdown(ctx); err != nil {
 		logger.Warn("some clients were still waiting when the node stopped", "error", err)
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
@@ -53,10 +54,17 @@ func (s *boltStore) Commit(b *Batch) error {
 	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return ErrClosed
 	}
+	if noRoom(err) {
+		return fmt.Errorf("no room for %s: %w. Nothing that was acknowledged is lost: make room, then start again", s.db.Path(), err)
+	}
 	if err != nil {
 		return fmt.Errorf("commit to %s: %w", s.db.Path(), err)
 	}
 	return nil
+}
+
+func noRoom(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
 }
 
 func (s *boltStore) Stats() Stats {

@@ -34,6 +34,8 @@ const (
 
 // DirectoryOptions are the settings of a Directory.
 type DirectoryOptions struct {
+	// MustExist refuses a directory without a kv.db.
+	MustExist bool
 	// QuotaBytes is the size that the store is meant to stay below; DefaultQuotaBytes if zero. Address space for it is mapped at
 	// the start: growing a map waits for all views to close.
 	QuotaBytes int64
@@ -50,6 +52,10 @@ type Directory struct {
 
 // NewDirectory makes the directory if it is not there.
 func NewDirectory(dir string, o DirectoryOptions) (*Directory, error) {
+	if _, err := os.Stat(filepath.Join(dir, fileName)); o.MustExist && err != nil {
+		return nil, fmt.Errorf("the state of this member is gone: %w. Nothing was changed. What the member had acknowledged may be gone with it, "+
+			"so it must not go on with this directory: remove it from the cluster and let it join anew with an empty directory", err)
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the store's directory: %w", err)
 	}
@@ -109,21 +115,33 @@ func (d *Directory) open(path string, staging bool) (*bbolt.DB, error) {
 			"join as a new one", path, err)
 	}
 	db.AllocSize = growBytes
-	err = db.Update(func(tx *bbolt.Tx) error {
+	if err := makeBuckets(db); err != nil {
+		return nil, errors.Join(fmt.Errorf("make the buckets of %s: %w", path, err), db.Close())
+	}
+	return db, nil
+}
+
+// makeBuckets makes those that are missing. A file that has them all is not written to: whoever opens it may find that it
+// must not be used, and then nothing may have changed.
+func makeBuckets(db *bbolt.DB) error {
+	missing := false
+	err := db.View(func(tx *bbolt.Tx) error {
 		for b := Bucket(0); b < Buckets; b++ {
-			if tx.Bucket(bucketName(b)) != nil {
-				continue
-			}
-			if _, err := tx.CreateBucket(bucketName(b)); err != nil {
+			missing = missing || tx.Bucket(bucketName(b)) == nil
+		}
+		return nil
+	})
+	if err != nil || !missing {
+		return err
+	}
+	return db.Update(func(tx *bbolt.Tx) error {
+		for b := Bucket(0); b < Buckets; b++ {
+			if _, err := tx.CreateBucketIfNotExists(bucketName(b)); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("make the buckets of %s: %w", path, err), db.Close())
-	}
-	return db, nil
 }
 
 func bucketName(b Bucket) []byte { return []byte{'0' + byte(b)} }

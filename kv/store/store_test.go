@@ -228,6 +228,27 @@ func TestOpenRemovesWhatWasNotFinished(t *testing.T) {
 	ok(t, s.Close())
 }
 
+func TestOpeningWritesNothing(t *testing.T) {
+	dir := t.TempDir()
+	d := must[*Directory](t)(NewDirectory(dir, DirectoryOptions{}))
+	ok(t, must[Store](t)(d.Open()).Close())
+	before := must[[]byte](t)(os.ReadFile(d.Path()))
+	ok(t, must[Store](t)(d.Open()).Close())
+	if after := must[[]byte](t)(os.ReadFile(d.Path())); !bytes.Equal(before, after) {
+		t.Fatal("opening a store that has all it needs has changed its file")
+	}
+}
+
+func TestAStoreThatMustExistIsNotMadeAnew(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "kv")
+	if _, err := NewDirectory(dir, DirectoryOptions{MustExist: true}); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("a missing store: %v", err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Fatalf("the refusal made the directory: %v", err)
+	}
+}
+
 // BenchmarkCommit commits 1,000 changes spread over 100,000 keys.
 func BenchmarkCommit(b *testing.B) {
 	d := must[*Directory](b)(NewDirectory(b.TempDir(), DirectoryOptions{}))

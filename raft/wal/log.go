@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 
 	"github.com/raftkv/raftkv/raft"
@@ -27,6 +28,9 @@ type Options struct {
 	Identity Identity
 	// SegmentBytes is the size of new segments; 0 means DefaultSegmentBytes. A write that needs more gets a larger one.
 	SegmentBytes int64
+	// MustExist refuses a directory without a log instead of beginning one in it: a member that has used a log before
+	// must not go on without what it had promised there.
+	MustExist bool
 	// Inline has segments prepared when they are needed, without a goroutine, so that a simulation is deterministic.
 	Inline bool
 }
@@ -64,6 +68,11 @@ func Open(fs vfs.FS, dir string, options Options) (*Log, Recovered, error) {
 		return nil, Recovered{}, fmt.Errorf("segments of %d bytes: the least is %d", options.SegmentBytes, MinSegmentBytes)
 	}
 	options.SegmentBytes = align(options.SegmentBytes)
+	if options.MustExist {
+		if err := mustExist(fs, dir); err != nil {
+			return nil, Recovered{}, err
+		}
+	}
 	if err := fs.MkdirAll(dir); err != nil {
 		return nil, Recovered{}, fmt.Errorf("make the directory of the write-ahead log: %w", err)
 	}
@@ -82,6 +91,17 @@ func Open(fs vfs.FS, dir string, options Options) (*Log, Recovered, error) {
 		return nil, Recovered{}, errors.Join(fmt.Errorf("open the write-ahead log in %s: %w", dir, err), lock.Close())
 	}
 	return l, recovered, nil
+}
+
+func mustExist(fs vfs.FS, dir string) error {
+	found, err := list(fs, dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("open the write-ahead log: %w", err)
+	}
+	if len(found.segments) == 0 {
+		return &CorruptError{File: dir, Reason: "a log is expected, none is there"}
+	}
+	return nil
 }
 
 func (l *Log) open() (Recovered, error) {

@@ -479,3 +479,30 @@ func TestCompactionKeepsTheDiskBounded(t *testing.T) {
 		t.Fatalf("last entry %d", last)
 	}
 }
+
+func TestALogThatMustExistIsNotBegunAnew(t *testing.T) {
+	disk := newDisk(1)
+	options := testOptions()
+	options.MustExist = true
+	var corrupt *CorruptError
+	if _, _, err := Open(disk, testDir, options); !errors.As(err, &corrupt) || corrupt.File != testDir {
+		t.Fatalf("a missing directory: %v", err)
+	}
+	if _, err := disk.List(testDir); err == nil {
+		t.Fatal("the refusal made the directory")
+	}
+	l, _, err := Open(disk, testDir, testOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	l, _, err = Open(disk, testDir, options)
+	if err != nil {
+		t.Fatalf("an empty log that was begun before: %v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

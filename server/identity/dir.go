@@ -155,7 +155,7 @@ func (d *Dir) recover(present map[string]bool) error {
 		return d.renew()
 	}
 	return fmt.Errorf("%w: %s says member %s, but its log and state are gone from %s. Starting without them could lose acknowledged writes. "+
-		"Restore them, or delete %s to let the node join as a new member", ErrForeign, d.file(identityName), d.id.MemberID, d.file(memberName), d.file(identityName))
+		"Restore them, or start with an empty --data-dir, remove the member from the cluster and add the node as a new one", ErrForeign, d.file(identityName), d.id.MemberID, d.file(memberName))
 }
 
 // isSetAside tells whether a directory holds the data of the present incarnation that was set aside.

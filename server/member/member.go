@@ -88,12 +88,12 @@ func (m *Member) open() (raft.Initial, error) {
 	o := m.options
 	var err error
 	m.machine, err = kv.Open(kv.Options{
-		Dir: filepath.Join(o.Dir, stateDir), ClusterID: o.Identity.ClusterID, QuotaBytes: o.Config.QuotaBackendBytes, Logger: o.Logger,
+		Dir: filepath.Join(o.Dir, stateDir), ClusterID: o.Identity.ClusterID, MustExist: true, QuotaBytes: o.Config.QuotaBackendBytes, Logger: o.Logger,
 	})
 	if err != nil {
 		return raft.Initial{}, fmt.Errorf("open the state in %s: %w", filepath.Join(o.Dir, stateDir), err)
 	}
-	log, found, err := wal.Open(vfs.OS{}, filepath.Join(o.Dir, logDir), wal.Options{Identity: logIdentity(o.Identity)})
+	log, found, err := wal.Open(vfs.OS{}, filepath.Join(o.Dir, logDir), wal.Options{Identity: logIdentity(o.Identity), MustExist: true})
 	if err != nil {
 		return raft.Initial{}, err
 	}

@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -36,12 +37,17 @@ type Matcher func(prefix []byte) Verdict
 
 // Mux shares out the connections of one listener.
 type Mux struct {
-	source  net.Listener
-	logger  *slog.Logger
-	routes  []*route
-	slots   chan struct{}
-	closed  chan struct{}
-	closing sync.Once
+	source net.Listener
+	logger *slog.Logger
+	routes []*route
+	slots  chan struct{}
+	// drained is closed when no connection is accepted any more, closed when those that were are given up too.
+	drained  chan struct{}
+	draining sync.Once
+	closed   chan struct{}
+	closing  sync.Once
+	// served is closed when Serve has returned.
+	served chan struct{}
 	// sniffing counts the goroutines that read first bytes; pending holds their connections, to be closed at the end.
 	sniffing sync.WaitGroup
 	mu       sync.Mutex
@@ -60,7 +66,7 @@ type route struct {
 func New(source net.Listener, logger *slog.Logger) *Mux {
 	return &Mux{
 		source: source, logger: logger,
-		slots: make(chan struct{}, maxUndecided), closed: make(chan struct{}), pending: map[net.Conn]struct{}{},
+		slots: make(chan struct{}, maxUndecided), drained: make(chan struct{}), closed: make(chan struct{}), served: make(chan struct{}), pending: map[net.Conn]struct{}{},
 	}
 }
 
@@ -71,31 +77,41 @@ func (m *Mux) Listen(match Matcher) net.Listener {
 	return r
 }
 
-// Serve accepts connections until Close, and then returns net.ErrClosed.
+// Serve accepts connections until Drain or Close, and then returns net.ErrClosed. It is called once.
 func (m *Mux) Serve() error {
+	defer close(m.served)
 	defer m.sniffing.Wait()
 	for {
 		select {
 		case m.slots <- struct{}{}:
-		case <-m.closed:
+		case <-m.drained:
 			return net.ErrClosed
 		}
 		c, err := m.source.Accept()
 		if err != nil {
 			<-m.slots
-			if m.isClosed() || errors.Is(err, net.ErrClosed) {
+			if m.isDrained() || errors.Is(err, net.ErrClosed) {
 				return net.ErrClosed
 			}
 			m.logger.Warn("accepting a client's connection failed", "error", err)
 			select {
 			case <-time.After(acceptPause):
-			case <-m.closed:
+			case <-m.drained:
 			}
 			continue
 		}
 		m.track(c)
 		m.sniffing.Add(1)
 		go m.sniff(c)
+	}
+}
+
+func (m *Mux) isDrained() bool {
+	select {
+	case <-m.drained:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -184,17 +200,40 @@ func (m *Mux) route(prefix []byte) (*route, bool) {
 	return nil, true
 }
 
+// Drain closes the source, so that new clients are refused and know that nothing was done for them, and waits until
+// every connection that was accepted is handed over or has ended, or ctx ends. The protocols' listeners go on.
+func (m *Mux) Drain(ctx context.Context) error {
+	var err error
+	m.draining.Do(func() {
+		close(m.drained)
+		err = m.source.Close()
+	})
+	select {
+	case <-m.served:
+	case <-ctx.Done():
+		m.closePending() // a client that says nothing is owed nothing
+	}
+	return err
+}
+
+func (m *Mux) closePending() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for c := range m.pending {
+		_ = c.Close()
+	}
+}
+
 // Close closes the source and every connection that was not handed over yet.
 func (m *Mux) Close() error {
 	var err error
 	m.closing.Do(func() {
 		close(m.closed)
-		err = m.source.Close()
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		for c := range m.pending {
-			_ = c.Close()
-		}
+		m.draining.Do(func() {
+			close(m.drained)
+			err = m.source.Close()
+		})
+		m.closePending()
 	})
 	return err
 }

@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -125,5 +126,45 @@ func TestCloseEndsSilentConnectionsAndListeners(t *testing.T) {
 	}
 	if _, err := c.Read(make([]byte, 1)); err == nil {
 		t.Error("a silent connection outlived the mux")
+	}
+}
+
+func TestDrainServesWhoIsInAndRefusesWhoComes(t *testing.T) {
+	m, web, _ := start(t)
+	in := dial(t, web)
+	drained := make(chan error, 1)
+	go func() { drained <- m.Drain(t.Context()) }()
+	for {
+		late, err := net.Dial("tcp", web.Addr().String())
+		if err != nil {
+			break // refused: the client knows that nothing was done for it
+		}
+		if err := late.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := in.Write([]byte("GET / HTTP/1.1\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	got, err := web.Accept()
+	if err != nil {
+		t.Fatalf("a connection that was in before the drain got lost: %v", err)
+	}
+	defer func() { _ = got.Close() }()
+	if err := <-drained; err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDrainDoesNotWaitForTheSilentForEver(t *testing.T) {
+	m, web, _ := start(t)
+	c := dial(t, web)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := m.Drain(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); err == nil {
+		t.Error("a silent connection outlived the drain")
 	}
 }
