@@ -7,14 +7,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,34 +61,17 @@ func newCluster(t *testing.T, size int, root string, flags ...string) *cluster {
 	return c
 }
 
-// ports are below those that the kernel gives to outgoing connections, so that a node finds its own free when it comes back.
-var ports struct {
-	sync.Mutex
-	given map[int]bool
-}
+// lastPort counts the ports that were given away.
+var lastPort atomic.Uint32
 
+// freeAddress returns an address that nobody else uses: all of 127.0.0.0/8 is this machine, so each run of the tests takes an IP
+// address of its own, and there each address only once. A node finds its own free when it comes back.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	const first, count, attempts = 20_000, 12_000, 1000
-	ports.Lock()
-	defer ports.Unlock()
-	if ports.given == nil {
-		ports.given = map[int]bool{}
-	}
-	for range attempts {
-		port := first + rand.IntN(count)
-		if ports.given[port] {
-			continue
-		}
-		address := fmt.Sprintf("127.0.0.1:%d", port)
-		if l, err := net.Listen("tcp", address); err == nil {
-			_ = l.Close()
-			ports.given[port] = true
-			return address
-		}
-	}
-	t.Fatal("no free port")
-	return ""
+	const firstPort = 20_000
+	pid := uint32(os.Getpid())
+	ip := net.IPv4(127, byte(64|pid>>16&63), byte(pid>>8), byte(pid))
+	return net.JoinHostPort(ip.String(), fmt.Sprint(firstPort+lastPort.Add(1)))
 }
 
 func (c *cluster) close() {

@@ -108,8 +108,8 @@ func TestFullDisk(t *testing.T) {
 		conditional bool
 		words       []string
 	}{
-		{"the state of a node alone", 1, 150 * mebibyte, 66 * mebibyte, false, []string{"kv.db"}},
-		{"the state of one of three", 3, 150 * mebibyte, 66 * mebibyte, false, []string{"kv.db"}},
+		{"the state of a node alone", 1, 150 * mebibyte, 66 * mebibyte, false, []string{"kv.db", "make room, then start again"}},
+		{"the state of one of three", 3, 150 * mebibyte, 66 * mebibyte, false, []string{"kv.db", "make room, then start again"}},
 		{"the log of a node alone", 1, 88 * mebibyte, 64*mebibyte - 1, true, []string{"make room, then start again"}},
 	} {
 		t.Run(x.name, func(t *testing.T) {
@@ -128,7 +128,11 @@ func TestFullDisk(t *testing.T) {
 			lines := strings.Split(strings.TrimSpace(victim.log()), "\n")
 			said := lines[len(lines)-1]
 			t.Logf("after %d values of %d KiB: %s", written, largeBytes>>10, said)
-			for _, w := range append([]string{d.full, victim.dataDir}, x.words...) {
+			words := []string{d.full, victim.dataDir}
+			if d.mounted { // a limit on the size of files is not what the advice is for
+				words = append(words, x.words...)
+			}
+			for _, w := range words {
 				if !strings.Contains(said, w) {
 					t.Errorf("it did not say %q", w)
 				}

@@ -44,7 +44,7 @@ func TestLeaderStopsUnderLoad(t *testing.T) {
 	h.finish(held, h.now(), h.now())
 	h.check(t)
 	// A connection that the kernel had taken in when the listener closed breaks. Nothing else may be left without an answer.
-	const tolerated = writers * stops
+	const tolerated = stops
 	var broken []*operation
 	for _, all := range h.byKey {
 		for _, o := range all {
