@@ -246,9 +246,11 @@ func (k *kubelet) incarnation(pod string) raft.Incarnation {
 	return h
 }
 
+// must ends the test on an error, unless the operator, which runs beside the kubelet, has changed or deleted the object
+// meanwhile: a kubelet looks again then.
 func (k *kubelet) must(err error) {
 	k.t.Helper()
-	if err != nil && !apierrors.IsConflict(err) {
+	if err != nil && !apierrors.IsConflict(err) && !apierrors.IsNotFound(err) {
 		k.t.Fatal(err)
 	}
 }

@@ -34,8 +34,8 @@ func TestBadSpecsAreRefusedWithWhatIsAllowed(t *testing.T) {
 		"name too long":        {strings.Repeat("a", 41), "spec: {}", "metadata.name must be at most 40 characters long"},
 		"name with a dot":      {"a.b", "spec: {}", "metadata.name must be a DNS-1035 label"},
 		"name with a digit":    {"1a", "spec: {}", "metadata.name must be a DNS-1035 label"},
-		"heartbeat too slow":   {"a", "spec: {raft: {electionTimeout: 300ms, heartbeatInterval: 100ms}}", "electionTimeout must be at least 4 times raft.heartbeatInterval"},
-		"heartbeat by default": {"a", "spec: {raft: {electionTimeout: 150ms}}", "electionTimeout must be at least 4 times raft.heartbeatInterval"},
+		"heartbeat too slow":   {"a", "spec: {raft: {electionTimeout: 300ms, heartbeatInterval: 100ms}}", "electionTimeout must be at least 5 times raft.heartbeatInterval"},
+		"heartbeat by default": {"a", "spec: {raft: {electionTimeout: 150ms}}", "electionTimeout must be at least 5 times raft.heartbeatInterval"},
 		"election too fast":    {"a", "spec: {raft: {electionTimeout: 50ms, heartbeatInterval: 10ms}}", "electionTimeout must be a duration from 100ms to 60s"},
 		"election too slow":    {"a", "spec: {raft: {electionTimeout: 2m}}", "electionTimeout must be a duration from 100ms to 60s"},
 		"not a duration":       {"a", "spec: {raft: {electionTimeout: soon}}", "electionTimeout must be a duration from 100ms to 60s"},
@@ -67,7 +67,7 @@ func TestGoodSpecsAreAccepted(t *testing.T) {
 		"longest name":     {strings.Repeat("a", 40), "spec: {}"},
 		"slow":             {"a", "spec: {raft: {electionTimeout: 60s, heartbeatInterval: 10s}}"},
 		"as Go prints it":  {"a", "spec: {raft: {electionTimeout: 1m0s, heartbeatInterval: 1.5s}}"},
-		"exactly 4 times":  {"a", "spec: {raft: {electionTimeout: 400ms, heartbeatInterval: 100ms}}"},
+		"exactly 5 times":  {"a", "spec: {raft: {electionTimeout: 500ms, heartbeatInterval: 100ms}}"},
 		"size as a number": {"a", "spec: {storage: {size: 1073741824}}"},
 		"storage":          {"a", "spec: {storage: {size: 256Mi, storageClassName: fast, retentionPolicy: {whenScaled: Delete}}}"},
 		"labels":           {"a", "spec: {podTemplate: {labels: {team: storage, app.kubernetes.io/part-of: shop}}}"},
@@ -89,7 +89,7 @@ func TestDefaults(t *testing.T) {
 	s := got.Spec
 	if *s.Replicas != 3 || s.Storage.Size.String() != "8Gi" || s.Storage.RetentionPolicy.WhenDeleted != v1.RetainVolumes ||
 		s.Storage.RetentionPolicy.WhenScaled != v1.RetainVolumes || s.Raft.ElectionTimeout.Duration != 500*time.Millisecond ||
-		s.Raft.HeartbeatInterval.Duration != 50*time.Millisecond || s.Raft.SnapshotEntries != 100000 {
+		s.Raft.HeartbeatInterval.Duration != 50*time.Millisecond || s.Raft.SnapshotEntries != 10000 {
 		t.Errorf("got spec %+v", s)
 	}
 }

@@ -110,6 +110,9 @@ const (
 	DefaultMaxPendingReads     = 16384
 )
 
+// maxGatedReads bounds the questions for a read index that wait for a slow disk.
+const maxGatedReads = 64
+
 // PromoteLagEntries is how many entries a learner may lack when it is promoted (thesis §4.2.1).
 const PromoteLagEntries = 1024
 
@@ -188,7 +191,8 @@ type Transition struct {
 	Trigger  string
 }
 
-// Errors of proposals, reads and changes. All but ErrTooLarge mean "surely not appended; ask again, maybe elsewhere".
+// Errors of proposals, reads and changes. All mean "surely not appended"; all but ErrTooLarge also "ask again, maybe
+// elsewhere".
 var (
 	ErrNotLeader    = errors.New("this member is not the leader")
 	ErrNoLeader     = errors.New("no leader is known")
@@ -293,8 +297,12 @@ func (c *Core) Tick() {
 	switch {
 	case c.isVoter && len(c.voters) == 1 && c.role == RoleFollower:
 		c.campaign("no other member votes") // there is nobody to wait for
-	case c.electionElapsed >= c.electionTimeout && c.mayCampaign():
+	case c.electionElapsed < c.electionTimeout:
+	case c.mayCampaign():
 		c.campaign("election timeout")
+	case c.leader != 0:
+		// A learner stands for nothing, but it must not take a leader for alive that it does not hear.
+		c.becomeFollower(c.term, 0, "no word of the leader within an election timeout")
 	}
 }
 
@@ -486,11 +494,17 @@ func (c *Core) send(m Message) {
 // gate lets a message wait. Of answers that supersede each other only the latest is kept, so that what waits for
 // a slow disk is bounded.
 func (c *Core) gate(g gatedMessage) {
-	for i, old := range c.gated {
-		if old.seq == g.seq && old.msg.Type == g.msg.Type && old.msg.To == g.msg.To && old.msg.Context <= g.msg.Context &&
-			(g.msg.Type == MsgAppendResponse || g.msg.Type == MsgHeartbeatResponse) {
-			c.gated[i] = g
-			return
+	switch g.msg.Type {
+	case MsgReadIndex:
+		if len(c.gated) >= maxGatedReads {
+			return // the read expires and is asked again
+		}
+	case MsgAppendResponse, MsgHeartbeatResponse, MsgPreVote, MsgPreVoteResponse:
+		for i, old := range c.gated {
+			if old.msg.Type == g.msg.Type && old.msg.To == g.msg.To && old.msg.Term == g.msg.Term && old.msg.Context <= g.msg.Context {
+				c.gated[i].msg = g.msg
+				return
+			}
 		}
 	}
 	c.gated = append(c.gated, g)

@@ -238,6 +238,45 @@ func TestAPartitionedMemberDoesNotDisturbWhenItComesBack(t *testing.T) {
 	}
 }
 
+func TestALearnerForgetsALeaderThatItDoesNotHear(t *testing.T) {
+	p := newPump(t, 1)
+	l := p.elect(1)
+	id, _, err := l.ProposeChange(l.configIndex(), Change{Kind: ChangeAddLearner, Member: Member{Incarnation: 200}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.add(id, SnapshotMeta{Index: 1, Term: 1, Membership: members(1), ClusterVersion: 1})
+	p.tick(3)
+	if p.nodes[id].Leader() != 1 {
+		t.Fatal("the learner knows no leader")
+	}
+	p.cut = func(Message) bool { return true }
+	p.tick(25)
+	if got := p.nodes[id]; got.Leader() != 0 || got.Role() != RoleLearner {
+		t.Fatalf("cut off, the learner is %s under leader %s", got.Role(), got.Leader())
+	}
+}
+
+func TestWhatWaitsForASlowDiskIsBounded(t *testing.T) {
+	p := newPump(t, 3)
+	p.hold[1] = true
+	c := p.nodes[1]
+	c.becomeCandidate("test", true)
+	if err := c.Step(Message{Type: MsgHeartbeat, From: 2, To: 1, Term: c.Term()}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 1000 {
+		if err := c.Step(Message{Type: MsgHeartbeat, From: 2, To: 1, Term: c.Term(), Context: uint64(i)}); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.ReadIndex(uint64(i))
+		c.TakeEffects()
+	}
+	if n := len(c.gated); n > 8+maxGatedReads {
+		t.Fatalf("%d messages wait for the disk", n)
+	}
+}
+
 func TestASoleVoterWaitsForNobody(t *testing.T) {
 	p := newPump(t, 1)
 	p.tick(1)

@@ -130,10 +130,10 @@ type RetentionPolicySpec struct {
 
 // RaftSpec holds the timing and limits of the consensus protocol. A change restarts the members one by one.
 //
-// +kubebuilder:validation:XValidation:rule="!self.electionTimeout.matches('^([0-9]{1,5}ms|[0-9]{1,3}([.][0-9]{1,3})?s|[0-9]m([0-9]{1,2}([.][0-9]{1,3})?s)?)$') || !self.heartbeatInterval.matches('^([0-9]{1,5}ms|[0-9]{1,3}([.][0-9]{1,3})?s|[0-9]m([0-9]{1,2}([.][0-9]{1,3})?s)?)$') || duration(self.electionTimeout) >= duration(self.heartbeatInterval) + duration(self.heartbeatInterval) + duration(self.heartbeatInterval) + duration(self.heartbeatInterval)",message="raft.electionTimeout must be at least 4 times raft.heartbeatInterval, so that a few lost heartbeats do not cost the leader its office"
+// +kubebuilder:validation:XValidation:rule="!self.electionTimeout.matches('^([0-9]{1,5}ms|[0-9]{1,3}([.][0-9]{1,3})?s|[0-9]m([0-9]{1,2}([.][0-9]{1,3})?s)?)$') || !self.heartbeatInterval.matches('^([0-9]{1,5}ms|[0-9]{1,3}([.][0-9]{1,3})?s|[0-9]m([0-9]{1,2}([.][0-9]{1,3})?s)?)$') || duration(self.electionTimeout) >= duration(self.heartbeatInterval) + duration(self.heartbeatInterval) + duration(self.heartbeatInterval) + duration(self.heartbeatInterval) + duration(self.heartbeatInterval)",message="raft.electionTimeout must be at least 5 times raft.heartbeatInterval, so that a few lost heartbeats do not cost the leader its office"
 type RaftSpec struct {
 	// electionTimeout is how long a member hears nothing from the leader before it stands for election;
-	// from 100ms to 60s, at least 4 times heartbeatInterval.
+	// from 100ms to 60s, at least 5 times heartbeatInterval.
 	// +kubebuilder:default="500ms"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=16
@@ -150,7 +150,7 @@ type RaftSpec struct {
 	HeartbeatInterval metav1.Duration `json:"heartbeatInterval,omitzero"`
 
 	// snapshotEntries is the number of log entries after which a member takes a snapshot and shortens its log.
-	// +kubebuilder:default=100000
+	// +kubebuilder:default=10000
 	// +kubebuilder:validation:XValidation:rule="self >= 1000 && self <= 10000000",message="raft.snapshotEntries must be from 1000 to 10000000"
 	// +optional
 	SnapshotEntries int64 `json:"snapshotEntries,omitempty"`

@@ -35,6 +35,7 @@ func command() *cobra.Command {
 			"administrator bootstraps it or a running cluster adds it. Later starts go on from the data directory.",
 		Example:       config.Examples,
 		Args:          cobra.NoArgs,
+		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -258,6 +258,11 @@ func (t *Transport) step(ctx context.Context, b *batch) error {
 		return rpc.Errorf(rpc.CodeUnauthenticated, "not a connection between members")
 	}
 	for i := range b.messages {
+		if b.messages[i].Type == raft.MsgSnapshot {
+			// It says that a snapshot is staged here, which only the end of a stream can know.
+			t.rejected.Add(uint64(len(b.messages)))
+			return rpc.Errorf(rpc.CodeInvalid, "a snapshot message outside of a snapshot's stream")
+		}
 		if m := &b.messages[i]; m.From != from.From || m.To != from.To {
 			t.rejected.Add(uint64(len(b.messages)))
 			t.cfg.Logger.Warn("messages of a false sender or receiver dropped", "peer", from.From.String(), "from", m.From.String(), "to", m.To.String())

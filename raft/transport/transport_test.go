@@ -367,3 +367,24 @@ func TestFalseSenderIsDropped(t *testing.T) {
 		t.Fatal("delivered")
 	}
 }
+
+func TestASnapshotMessageWithoutItsStreamIsDropped(t *testing.T) {
+	b := newBook()
+	all := membership(1, 2)
+	one, two := start(t, b, 1, all), start(t, b, 2, all)
+	one.waitConnected(2)
+	conn, err := one.transport.Caller(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wire raftService
+	if err := rpc.BindContext(t.Context(), conn, serviceRaft, &wire); err != nil {
+		t.Fatal(err)
+	}
+	m := raft.Message{Type: raft.MsgSnapshot, From: 1, To: 2, Term: 1, Snapshot: &raft.SnapshotMeta{Index: 9, Term: 1}}
+	eventually(t, "sent", func() bool { return wire.Step(t.Context(), &batch{messages: []raft.Message{m}}) == nil })
+	eventually(t, "rejected", func() bool { return two.transport.Stats().Rejected == 1 })
+	if two.received(raft.MsgSnapshot) != 0 {
+		t.Fatal("delivered")
+	}
+}
