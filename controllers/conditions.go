@@ -48,6 +48,9 @@ func ready(s *snapshot, d *plan.Decision, status *v1.RaftClusterStatus, degraded
 		return condition(v1.ConditionReady, false, "Degraded", "a member is missing or unhealthy")
 	case status.Leader == nil:
 		return condition(v1.ConditionReady, false, plan.ReasonNoLeader, "there is no leader")
+	case int(status.ReadyReplicas) < s.observation.Desired:
+		// The members are well; the kubelets' probes have not said so of all their pods yet.
+		return condition(v1.ConditionReady, false, "PodsNotReady", fmt.Sprintf("%d of %d pods are ready", status.ReadyReplicas, s.observation.Desired))
 	}
 	return condition(v1.ConditionReady, true, "AsSpecified", fmt.Sprintf("all %d members vote and are caught up", s.observation.Desired))
 }
