@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fails when a generated file is not what the generators write. What they write stays in the tree, ready to be committed.
+# Fails when a generated file is not what the generators write, or go.mod not what the code uses. What the generators
+# write stays in the tree, ready to be committed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,3 +20,7 @@ if ((drifted)); then
   exit 1
 fi
 echo "generated files are up to date"
+if ! go mod tidy -diff; then
+  echo "go.mod does not say what the code uses: run go mod tidy and commit go.mod and go.sum." >&2
+  exit 1
+fi
