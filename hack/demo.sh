@@ -250,7 +250,7 @@ The demo runs. Point kubectl and helm at it with
 and try:
   kubectl get raftclusters,pods -o wide
   kubectl port-forward service/demo 2379:2379 & curl --retry 9 --retry-connrefused http://127.0.0.1:2379/v1/kv/greeting
-  kubectl delete pod "\$(kubectl get raftcluster demo -o jsonpath='{.status.leader.name}')"
+  kubectl delete pod --wait=false "\$(kubectl get raftcluster demo -o jsonpath='{.status.leader.name}')"
   kubectl scale raftcluster demo --replicas 5 && kubectl get raftcluster demo --watch
   helm test $release --namespace $namespace
 When you are done: $2
