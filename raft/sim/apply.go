@@ -12,6 +12,8 @@ type waitingProposal struct {
 	term    raft.Term
 	client  *client
 	attempt uint64
+	// submitted is set instead of a client where nobody waits: it was proposed once and is never asked for again.
+	submitted *submission
 }
 
 // waitingRead is a linearizable read on its way.
@@ -65,7 +67,7 @@ func (p *process) apply(e raft.Entry, real any) {
 		p.sameResult(e, c, r, fresh, real)
 	}
 	p.w.oracle.appliedTo(p.m, p.machine)
-	if fresh && c.kind != opOpen {
+	if fresh && c.kind != opOpen && c.header.Session != 0 {
 		p.w.oracle.tookEffect(c.header, e.Index)
 	} else if !fresh && e.Type == raft.EntryNormal {
 		p.w.coverage.RepeatsDropped++
@@ -75,6 +77,10 @@ func (p *process) apply(e raft.Entry, real any) {
 		return
 	}
 	delete(p.proposals, e.Index)
+	if waiting.submitted != nil {
+		waiting.submitted.applied(p.w.now, e, r)
+		return
+	}
 	if waiting.term != e.Term {
 		waiting.client.answer(p, waiting.attempt, reply{retry: true})
 		return
@@ -105,7 +111,7 @@ func (p *process) propose(c *client, attempt uint64, cmd command) {
 		return
 	}
 	p.w.trace(p, "proposes %s of client %d as entry %d", cmd.kind, c.id, first)
-	p.proposals[first] = waitingProposal{term, c, attempt}
+	p.proposals[first] = waitingProposal{term: term, client: c, attempt: attempt}
 	p.w.coverage.Proposals++
 	if p.w.opts.mutant == answerBeforeCommit {
 		c.answer(p, attempt, reply{index: first})

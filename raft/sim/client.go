@@ -22,6 +22,14 @@ type client struct {
 	leader   int // slot that it believes to lead
 	finished int // operations, since faults ended
 	idle     bool
+	ordered  *order // of a client that does as it is told
+}
+
+// order is an operation that a client is told to do, at one member only if it is pinned.
+type order struct {
+	op     *operation
+	pinned *host
+	begun  bool
 }
 
 // reply is what a client hears from a member.
@@ -50,6 +58,10 @@ func (c *client) begin() {
 	if c.idle {
 		return
 	}
+	if c.ordered != nil && (c.session != 0 || c.current != nil) {
+		c.obey()
+		return
+	}
 	op := &operation{session: c.nonce, key: c.random.n(c.w.plan.keys), call: c.w.now, firstAttempt: c.attempt + 1}
 	switch {
 	case c.session == 0:
@@ -74,6 +86,22 @@ func (c *client) begin() {
 	c.ask()
 }
 
+// obey does what the client was told to do.
+func (c *client) obey() {
+	if c.ordered.begun || c.current != nil {
+		return
+	}
+	c.ordered.begun = true
+	op := c.ordered.op
+	op.session, op.firstAttempt = c.nonce, c.attempt+1
+	if op.kind != opRead {
+		c.sequence++
+	}
+	c.current, c.since = op, c.w.now
+	c.w.coverage.Operations++
+	c.ask()
+}
+
 // ask sends the operation to a member.
 func (c *client) ask() {
 	op := c.current
@@ -82,6 +110,9 @@ func (c *client) ask() {
 	h := c.w.hosts[c.leader]
 	if c.random.chance(0.3) {
 		h = c.w.hosts[c.random.n(len(c.w.hosts))]
+	}
+	if c.ordered != nil && c.ordered.pinned != nil && c.ordered.begun {
+		h = c.ordered.pinned
 	}
 	c.w.after(c.random.around(answerTimeout), func() { c.timeout(attempt) })
 	if c.random.chance(c.w.net.loss) {
@@ -96,6 +127,9 @@ func (c *client) ask() {
 			c.hear(h.slot, attempt, reply{retry: true}) // the connection is refused
 			return
 		}
+		if c.ordered != nil && op.kind != opRead {
+			h = c.w.forwards(h)
+		}
 		h.proc.whenRunning(func() {
 			if op.kind == opRead {
 				h.proc.read(c, attempt, op.key)
@@ -104,6 +138,15 @@ func (c *client) ask() {
 			}
 		})
 	})
+}
+
+// forwards returns the host of the leader that a member follows, if it can be reached: members hand writes on.
+func (w *world) forwards(h *host) *host {
+	m := w.members[h.proc.core.Leader()]
+	if m == nil || m.host == nil || m.host.proc == nil || !w.net.reachable(h.slot, m.host.slot) {
+		return h
+	}
+	return m.host
 }
 
 // answer carries a reply to the client, some time later, or never.

@@ -15,6 +15,7 @@
 // How it is laid out: world.go (one run), queue.go and random.go (time and chance), plan.go (what a seed draws),
 // process.go, store.go and apply.go (one member around its core), disk*.go and machine*.go (what survives), network.go,
 // nemesis.go (faults), operator.go (membership), client.go and history.go (clients and linearizability),
-// oracle*.go (invariants), liveness.go (the end), campaign.go (many seeds), shrink.go (smaller failures). Bugs that it
+// oracle*.go (invariants), liveness.go (the end), campaign.go (many seeds), shrink.go (smaller failures). direct*.go is a world
+// in which someone else says what happens; scenario/ plays written stories in it. Bugs that the simulation
 // must catch are in mutant.go (in the shell) and mutants/ (in the core, the log and the state machine).
 package sim

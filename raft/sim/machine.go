@@ -128,6 +128,9 @@ func (m *machine) apply(e raft.Entry, c command, noDedup bool) (r result, fresh 
 	if c.kind == opOpen {
 		return m.open(c, uint64(e.Index))
 	}
+	if c.header.Session == 0 {
+		return m.change(c), true
+	}
 	i, ok := slices.BinarySearchFunc(m.sessions, c.header.Session, func(s openSession, id uint64) int { return cmp.Compare(s.id, id) })
 	if !ok {
 		fail("apply", "entry %d is of session %d, which was never opened", e.Index, c.header.Session)
@@ -136,6 +139,12 @@ func (m *machine) apply(e raft.Entry, c command, noDedup bool) (r result, fresh 
 	if !noDedup && c.header.Sequence <= last.sequence {
 		return last.result, false
 	}
+	r = m.change(c)
+	last.sequence, last.result = c.header.Sequence, r
+	return r, true
+}
+
+func (m *machine) change(c command) (r result) {
 	switch c.kind {
 	case opWrite:
 		m.registers[c.key] = c.value
@@ -145,8 +154,7 @@ func (m *machine) apply(e raft.Entry, c command, noDedup bool) (r result, fresh 
 			r.swapped = true
 		}
 	}
-	last.sequence, last.result = c.header.Sequence, r
-	return r, true
+	return r
 }
 
 // open opens a session, once for each nonce.

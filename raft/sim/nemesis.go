@@ -96,8 +96,9 @@ func (w *world) strikePartition(r *random) {
 	for _, c := range cuts {
 		w.net.cut(c[0], c[1], 1)
 	}
+	heals := w.net.heals
 	w.after(r.between(200*time.Millisecond, 5*time.Second), func() {
-		if w.healing {
+		if w.net.heals != heals {
 			return // everything is healed already
 		}
 		w.trace(nil, "partition (%s) ends", kind)
@@ -221,7 +222,7 @@ func (w *world) strikeWipe(r *random) {
 		if w.plan.realLog {
 			m.disk.real = &walDisk{fs: vfs.NewMem(r.next())}
 		}
-		m.durable = newMachine(raft.SnapshotMeta{}, w.plan.keys)
+		m.durable = newMachine(raft.SnapshotMeta{}, w.plan.registers)
 		if w.plan.realMachine {
 			m.foundMachine(raft.Membership{})
 		}

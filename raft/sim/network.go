@@ -14,6 +14,8 @@ type network struct {
 	size   int
 	cuts   []int           // by from*size+to: how many partitions cut the link
 	last   []time.Duration // by from*size+to: when the latest message arrives
+	heals  int             // how often everything was healed
+	meter  *Meter          // counts what is sent, if it is not nil
 
 	loss, duplication, reordering float64
 }
@@ -27,7 +29,7 @@ func (n *network) isCut(from, to int) bool { return n.cuts[from*n.size+to] > 0 }
 func (n *network) latency() time.Duration {
 	return n.random.between(n.w.plan.latencyLow, n.w.plan.latencyHigh)
 }
-func (n *network) heal()                       { clear(n.cuts); n.calm() }
+func (n *network) heal()                       { clear(n.cuts); n.heals++; n.calm() }
 func (n *network) calm()                       { n.loss, n.duplication, n.reordering = 0, 0, 0 }
 func (n *network) reachable(from, to int) bool { return !n.isCut(from, to) && !n.isCut(to, from) }
 
@@ -36,6 +38,9 @@ func (n *network) send(p *process, m raft.Message) {
 	w := n.w
 	w.hash.mix(uint64(w.now), uint64(m.Type), uint64(m.From), uint64(m.To), uint64(m.Term), uint64(m.Index),
 		uint64(m.LogTerm), uint64(m.Commit), m.Context, uint64(len(m.Entries)))
+	if n.meter != nil {
+		n.meter.add(m)
+	}
 	copies := 1
 	if n.random.chance(n.loss) {
 		copies = 0

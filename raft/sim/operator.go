@@ -172,7 +172,7 @@ func (w *world) claim(x raft.Member) {
 			continue
 		}
 		w.coverage.MembersAdded++
-		w.found(x.ID, h, newMachine(raft.SnapshotMeta{}, w.plan.keys))
+		w.found(x.ID, h, newMachine(raft.SnapshotMeta{}, w.plan.registers))
 		if !h.down {
 			w.after(h.random.between(0, 200*time.Millisecond), func() { h.boot(w) })
 		}

@@ -69,8 +69,9 @@ next:
 
 // plan is what a seed draws once for its world.
 type plan struct {
-	voters, spares, clients, keys int
-	bootIndex                     uint64 // of the state that the first members start from
+	voters, spares, clients int
+	keys, registers         int    // clients choose among the first keys of the registers
+	bootIndex               uint64 // of the state that the first members start from
 
 	tick                          time.Duration
 	electionTicks, heartbeatTicks int
@@ -137,6 +138,7 @@ func drawPlan(r *random) plan {
 		wipe: r.between(8*time.Second, 40*time.Second), change: r.between(300*time.Millisecond, 3*time.Second),
 		transfer: r.between(2*time.Second, 12*time.Second),
 	}
+	p.registers = p.keys
 	if p.realMachine {
 		p.bootIndex = uint64(bootstrap.FirstPosition.Index)
 	}

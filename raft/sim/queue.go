@@ -31,6 +31,9 @@ func (q *queue) push(at time.Duration, run func()) {
 	}
 }
 
+// hasBy tells whether something is to happen at that time or before.
+func (q *queue) hasBy(at time.Duration) bool { return len(q.heap) > 0 && q.heap[0].at <= at }
+
 func (q *queue) pop() (event, bool) {
 	if len(q.heap) == 0 {
 		return event{}, false

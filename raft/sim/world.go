@@ -121,21 +121,33 @@ func Run(opts Options) (res Result) {
 			_, _ = fmt.Fprintf(opts.Trace, "%12s VIOLATION %v\n", w.clock(), res.Violation)
 		}
 	}()
+	w.plan = drawPlan(w.root.child(labelPlan))
 	w.build()
+	for i := range w.plan.clients {
+		w.clients = append(w.clients, newClient(w, i))
+	}
+	w.operator.start(w)
+	w.startNemesis()
+	w.queue.push(w.opts.Duration, w.startLiveness)
 	for !w.done {
-		e, ok := w.queue.pop()
-		if !ok {
-			fail("simulation", "nothing is left to happen")
-		}
-		w.now = e.at
-		w.events++
-		if len(w.queue.heap) > mostQueued {
-			fail("work is bounded", "%d things are about to happen", len(w.queue.heap))
-		}
-		e.run()
+		w.next()
 	}
 	w.history.check()
 	return res
+}
+
+// next lets the next thing happen.
+func (w *world) next() {
+	e, ok := w.queue.pop()
+	if !ok {
+		fail("simulation", "nothing is left to happen")
+	}
+	w.now = e.at
+	w.events++
+	if len(w.queue.heap) > mostQueued {
+		fail("work is bounded", "%d things are about to happen", len(w.queue.heap))
+	}
+	e.run()
 }
 
 func (w *world) violation(cause any) *Violation {
@@ -166,8 +178,8 @@ const (
 	labelHost    = 1000
 )
 
+// build makes the cluster that the plan says.
 func (w *world) build() {
-	w.plan = drawPlan(w.root.child(labelPlan))
 	w.trace(nil, "plan %+v", w.plan)
 	w.net = newNetwork(w, w.plan.voters+w.plan.spares)
 	w.oracle = newOracle(w)
@@ -189,15 +201,9 @@ func (w *world) build() {
 	w.oracle.boot(meta)
 	for _, x := range first {
 		h := w.hosts[x.ID-1]
-		w.found(x.ID, h, newMachine(meta, w.plan.keys))
+		w.found(x.ID, h, newMachine(meta, w.plan.registers))
 		w.after(h.random.between(0, 300*time.Millisecond), func() { h.boot(w) })
 	}
-	for i := range w.plan.clients {
-		w.clients = append(w.clients, newClient(w, i))
-	}
-	w.operator.start(w)
-	w.startNemesis()
-	w.queue.push(w.opts.Duration, w.startLiveness)
 }
 
 // found puts a new member on a host's empty directory.
