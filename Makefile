@@ -23,7 +23,7 @@ DEMO := VERSION=$(VERSION) REGISTRY=$(REGISTRY) DEMO_KUBECONFIG=$(if $(findstrin
 GOLANGCI_LINT := build/tools/golangci-lint
 # The modules with code of ours, each with dependencies of its own. test/localkube/build only names Kubernetes' programs,
 # and to analyse it would be to analyse Kubernetes.
-MODULES := . hack/images test/localkube
+MODULES := . hack/images test/localkube test/bench
 
 ##@ Try it
 
@@ -111,8 +111,13 @@ drift: ## Fail when a generated file is not what `make generate` writes
 ##@ Measure and hunt
 
 .PHONY: bench
-bench: ## Go benchmarks of every package
-	go test -run '^$$' -bench . -benchmem ./...
+bench: ## The core beside etcd's, and the whole store beside etcd (BENCH="-rounds 5"): docs/BENCHMARKS.md
+	@go test -C test/bench -run '^$$' -bench . ./core
+	@mkdir -p build/bench
+	@CGO_ENABLED=0 go build -trimpath -o build/bench/raftkv-node ./cmd/node
+	@CGO_ENABLED=0 go build -C test/bench/etcd -trimpath -o $(CURDIR)/build/bench/etcd go.etcd.io/etcd/server/v3
+	@go build -C test/bench -o $(CURDIR)/build/bench/compare .
+	@build/bench/compare $(BENCH)
 
 .PHONY: sim
 sim: ## A simulation campaign of new seeds (SEEDS=20000); replay one with make sim SEED=...
