@@ -205,6 +205,8 @@ var (
 	ErrChangePending = errors.New("an earlier membership change is not committed yet")
 	// ErrNotCaughtUp says that the learner to be promoted lacks too many entries.
 	ErrNotCaughtUp = errors.New("the learner has not caught up yet")
+	// ErrTransferRefused is wrapped by every reason for which leadership is not handed over.
+	ErrTransferRefused = errors.New("leadership stays here")
 	// ErrUnsafeChange says that the active voters would fall below a quorum.
 	ErrUnsafeChange = errors.New("the active voters would fall below a quorum")
 )

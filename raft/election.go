@@ -1,6 +1,8 @@
 package raft
 
 import (
+	"fmt"
+
 	"github.com/raftkv/raftkv/raft/quorum"
 	"github.com/raftkv/raftkv/raft/tracker"
 )
@@ -204,7 +206,7 @@ func (c *Core) Transfer(to NodeID) error {
 	if to == 0 {
 		to = c.bestSuccessor()
 		if to == 0 {
-			return refuse("no other voter is active: leadership stays here")
+			return fmt.Errorf("%w: no other voter is active", ErrTransferRefused)
 		}
 	}
 	if to == c.id {
@@ -212,7 +214,7 @@ func (c *Core) Transfer(to NodeID) error {
 	}
 	p := c.progress[to]
 	if m, ok := c.membership().Find(to); !ok || m.Learner || p == nil {
-		return refuse("member %s has no vote and cannot lead", to)
+		return fmt.Errorf("%w: member %s has no vote and cannot lead", ErrTransferRefused, to)
 	}
 	c.transferTo = to
 	c.transferDeadline = c.now + uint64(c.cfg.ElectionTicks)

@@ -76,6 +76,9 @@ func (c *Core) Leader() NodeID { return c.leader }
 // Commit returns the commit index.
 func (c *Core) Commit() Index { return c.commit }
 
+// AppliedIndex returns the index up to which the state machine was reported to have applied the log.
+func (c *Core) AppliedIndex() Index { return c.applied }
+
 // ConfigIndex returns the log index of the membership in force.
 func (c *Core) ConfigIndex() Index { return c.configIndex() }
 

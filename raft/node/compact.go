@@ -6,12 +6,13 @@ import "github.com/raftkv/raftkv/raft"
 // snapshot that is on its way, whose receiver needs what follows. It runs after each batch that was applied, so what it does
 // every time must not depend on how long the log is.
 func (n *Node) compact() {
-	start, applied := n.core.LogStart().Index, n.Applied()
+	// What the core knows to be applied counts: the applier may be further, but the core cuts nothing there yet.
+	start, applied := n.core.LogStart().Index, n.core.AppliedIndex()
 	large := n.core.LogBytes() >= MaxLogBytes
 	if applied <= start || (uint64(applied-start) < n.cfg.SnapshotEntries && !large) {
 		return
 	}
-	durable := n.cfg.StateMachine.Durable()
+	durable := min(n.cfg.StateMachine.Durable(), applied)
 	limit := n.underStreams(durable)
 	worth := max(raft.Index(n.cfg.SnapshotEntries/4), 1)
 	if large {

@@ -14,6 +14,8 @@ type Setup struct {
 	Seed uint64
 	// Voters are the machines that hold the first members, Spares have an empty disk.
 	Voters, Spares int
+	// OneByOne lets each append message carry a single entry.
+	OneByOne bool
 	// Trace takes a readable account of all that happens, if it is not nil.
 	Trace io.Writer
 }
@@ -60,8 +62,13 @@ func Direct(s Setup) (*Cluster, error) {
 }
 
 func directedPlan(s Setup) plan {
+	maxAppendBytes := 0
+	if s.OneByOne {
+		maxAppendBytes = 1
+	}
 	return plan{
-		voters: s.Voters, spares: s.Spares, keys: randomKeys, registers: randomKeys + Registers,
+		maxAppendBytes: maxAppendBytes,
+		voters:         s.Voters, spares: s.Spares, keys: randomKeys, registers: randomKeys + Registers,
 		bootIndex: uint64(bootstrap.FirstPosition.Index),
 		tick:      DirectedTick, electionTicks: directedElectionTicks, heartbeatTicks: 1,
 		latencyLow: 500 * time.Microsecond, latencyHigh: 3 * time.Millisecond,

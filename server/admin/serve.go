@@ -174,6 +174,7 @@ func explain(err error) error {
 		{raft.ErrUnsafeChange, rpc.CodeRefused, ReasonUnsafe},
 		{raft.ErrNotCaughtUp, rpc.CodeRefused, ReasonNotCaughtUp},
 		{raft.ErrChangeRefused, rpc.CodeRefused, ReasonRefused},
+		{raft.ErrTransferRefused, rpc.CodeRefused, ReasonRefused},
 		{node.ErrChangeUnknown, rpc.CodeUnavailable, ""},
 		{node.ErrTransferFailed, rpc.CodeUnavailable, ""},
 		{node.ErrStopped, rpc.CodeUnavailable, ""},

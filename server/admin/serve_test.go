@@ -213,7 +213,7 @@ func TestErrorsCarryTheirReason(t *testing.T) {
 	defer cancel()
 	for err, reason := range map[error]string{
 		raft.ErrNotLeader: ReasonNotLeader, raft.ErrConfigMoved: ReasonConfigMoved, raft.ErrChangePending: ReasonChangePending,
-		raft.ErrUnsafeChange: ReasonUnsafe, raft.ErrNotCaughtUp: ReasonNotCaughtUp, fmt.Errorf("%w: no", raft.ErrChangeRefused): ReasonRefused,
+		raft.ErrUnsafeChange: ReasonUnsafe, raft.ErrNotCaughtUp: ReasonNotCaughtUp, fmt.Errorf("%w: no", raft.ErrChangeRefused): ReasonRefused, fmt.Errorf("%w: no", raft.ErrTransferRefused): ReasonRefused,
 	} {
 		b.node.changeErr = err
 		if _, got := s.ChangeMembership(ctx, &ChangeRequest{Kind: raft.ChangePromote, ID: 4}); rpc.ReasonOf(got) != reason {

@@ -36,12 +36,13 @@ func cluster(a *args) action {
 		spares = a.number("the number of spares")
 		a.demand("spares")
 	}
+	oneByOne := a.accept("one-by-one")
 	if voters < 1 || voters > raft.MaxVoters || spares > raft.MaxMembers-raft.MaxVoters {
 		a.fail("a cluster begins with 1 to %d machines and at most %d spares", raft.MaxVoters, raft.MaxMembers-raft.MaxVoters)
 	}
 	return func(p *play) (err error) {
 		p.links = newLinks()
-		p.cluster, err = sim.Direct(sim.Setup{Seed: p.seed, Voters: voters, Spares: spares, Trace: p.trace})
+		p.cluster, err = sim.Direct(sim.Setup{Seed: p.seed, Voters: voters, Spares: spares, OneByOne: oneByOne, Trace: p.trace})
 		if err == nil {
 			p.mark = p.marked()
 		}

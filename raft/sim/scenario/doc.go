@@ -12,7 +12,8 @@
 // follower, followers; any, any-up, any-down (by chance); a name that let has given; behind them, "but" and those to
 // leave out. Registers are called a to z.
 //
-//	cluster 5 [with 2 spares]     begins, with empty machines behind the others
+//	cluster 5 [with 2 spares]     begins, with empty machines behind the others; one-by-one at the end: each append
+//	                              message carries one entry
 //	let A = leader                gives a name to machines
 //	run 5s | run 10ms..500ms      lets time pass
 //	elect [among 1,2,3]           waits until one leads, has committed in its term, and all that it reaches follow

@@ -189,7 +189,7 @@ func TestTheListIsWhole(t *testing.T) {
 		persistence-1 persistence-2 persistence-3 figure-8 figure-8-unreliable churn-reliable churn-unreliable
 		snapshot-basic snapshot-install snapshot-install-loss snapshot-install-crash restart-of-all
 		membership-grow membership-shrink membership-replace-wiped membership-removed-leader
-		kv-concurrency kv-unreliable kv-partition-one-client kv-partitions-many-clients kv-restarts kv-snapshots kv-all`) {
+		kv-concurrency kv-unreliable kv-partition-one-client kv-stale-read kv-partitions-many-clients kv-restarts kv-snapshots kv-all`) {
 		if story := read(t, "testdata/"+name+".txt"); story.Name != name {
 			t.Errorf("%s is called %s", name, story.Name)
 		}
