@@ -186,7 +186,7 @@ func TestTheListIsWhole(t *testing.T) {
 	for _, name := range strings.Fields(`
 		initial-election re-election many-elections basic-agree rpc-bytes follower-failure leader-failure agree-after-reconnect
 		no-agreement-without-quorum concurrent-starts rejoin-of-partitioned-leader fast-backup rpc-count-at-rest
-		persistence-1 persistence-2 persistence-3 figure-8 figure-8-unreliable churn-reliable churn-unreliable
+		persistence-1 persistence-2 persistence-3 figure-8-paper figure-8 figure-8-unreliable churn-reliable churn-unreliable
 		snapshot-basic snapshot-install snapshot-install-loss snapshot-install-crash restart-of-all
 		membership-grow membership-shrink membership-replace-wiped membership-removed-leader
 		kv-concurrency kv-unreliable kv-partition-one-client kv-stale-read kv-partitions-many-clients kv-restarts kv-snapshots kv-all`) {
