@@ -18,7 +18,7 @@ NODE_REPOSITORY ?= raftkv/node
 OPERATOR_REPOSITORY ?= raftkv/operator
 
 # A KUBECONFIG on make's command line means a cluster of one's own; one in the environment is nobody's wish for a demo there.
-DEMO := VERSION=$(VERSION) REGISTRY=$(REGISTRY) DEMO_KUBECONFIG=$(if $(findstring command line,$(origin KUBECONFIG)),$(abspath $(KUBECONFIG))) hack/demo.sh
+DEMO := VERSION=$(VERSION) REGISTRY='$(REGISTRY)' DEMO_KUBECONFIG=$(if $(findstring command line,$(origin KUBECONFIG)),$(abspath $(KUBECONFIG))) hack/demo.sh
 
 GOLANGCI_LINT := build/tools/golangci-lint
 # The modules with code of ours, each with dependencies of its own. test/localkube/build only names Kubernetes' programs,
@@ -51,7 +51,7 @@ images: ## Write build/images/node.tar and operator.tar; needs no container engi
 push: ## Build for amd64 and arm64 and push: make push REGISTRY=ghcr.io/me
 	@[[ -n "$(REGISTRY)" ]] || { echo "Name the registry: make push REGISTRY=ghcr.io/me" >&2; exit 2; }
 	@go build -C hack/images -o ../../build/tools/images .
-	@build/tools/images push --version $(VERSION) --registry $(REGISTRY) \
+	@build/tools/images push --version $(VERSION) --registry '$(REGISTRY)' \
 	  --node-repository $(NODE_REPOSITORY) --operator-repository $(OPERATOR_REPOSITORY)
 
 .PHONY: localkube

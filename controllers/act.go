@@ -216,7 +216,7 @@ func (r *Reconciler) growClaims(ctx context.Context, s *snapshot) *plan.Reason {
 		}
 		if err != nil && !apierrors.IsNotFound(err) {
 			return &plan.Reason{Reason: plan.ReasonStorageNotExpandable, Message: fmt.Sprintf(
-				"claim %s cannot grow from %s to %s: %v; use a storage class that allows expansion, or set storage.size back",
+				"claim %s cannot grow from %s to %s: %v; let its storage class expand volumes (allowVolumeExpansion: true) if its driver can; else delete this RaftCluster, which keeps the claims, and apply it again with the old size",
 				c.Name, have.String(), want.String(), err)}
 		}
 	}
