@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"testing"
 
@@ -74,5 +75,46 @@ func TestReadsOfTwoProcessesAreToldApart(t *testing.T) {
 		if id <= f.cfg.Nonce || id > f.cfg.Nonce+1000 {
 			t.Errorf("read %d is not of the process with nonce %d", id, f.cfg.Nonce)
 		}
+	}
+}
+
+// The applier may be further than the core knows. A cut that was tried then must be tried again when the core knows more.
+func TestALogThatTheApplierRanAheadOfIsCut(t *testing.T) {
+	m := raft.NewMembership(raft.Member{ID: 1, Incarnation: 1})
+	m.Index = 1
+	base := raft.SnapshotMeta{Index: 1, Term: 1, Membership: m, ClusterVersion: 1}
+	core, err := raft.New(raft.Config{ID: 1, ElectionTicks: 10, HeartbeatTicks: 1, Random: func(int) int { return 0 }},
+		raft.Initial{Applied: base, LogStart: raft.Position{Index: 1, Term: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last raft.Index
+	drain := func() {
+		for e := core.TakeEffects(); e.Store != nil || len(e.Committed) > 0; e = core.TakeEffects() {
+			if e.Store != nil {
+				core.Stored(e.Store.Done())
+			}
+			if n := len(e.Committed); n > 0 {
+				last = e.Committed[n-1].Index
+			}
+		}
+	}
+	core.Tick()
+	drain()
+	if _, _, err := core.Propose(make([][]byte, 100)); err != nil {
+		t.Fatal(err)
+	}
+	drain()
+	ahead := base
+	ahead.Index = last
+	n := &Node{core: core, log: slog.New(slog.DiscardHandler), stores: newQueue[storeWork](),
+		cfg: Config{SnapshotEntries: 20, StateMachine: newJournal(ahead), maxLogBytes: HardLogBytes}}
+	n.applied.Store(uint64(last))
+	core.Applied(3)
+	n.compact()
+	core.Applied(last)
+	n.compact()
+	if start := core.LogStart().Index; start < last-20 {
+		t.Fatalf("all up to %d is applied and durable, the log still starts behind %d", last, start)
 	}
 }
