@@ -9,10 +9,10 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/replica/bootstrap"
+	"github.com/raftkv/raftkv/replica/identity"
 	"github.com/raftkv/raftkv/rpc"
 	"github.com/raftkv/raftkv/server/admin"
-	"github.com/raftkv/raftkv/server/bootstrap"
-	"github.com/raftkv/raftkv/server/identity"
 	"github.com/raftkv/raftkv/server/member"
 )
 
@@ -109,8 +109,12 @@ func (n *node) newFormer(id identity.Identity) (*bootstrap.Former, error) {
 		return nil, fmt.Errorf("%s belongs to member %s of cluster %s, which was formed with another --initial-cluster-token: "+
 			"give this node its own --data-dir, or the token of that cluster", n.dir.Path(), id.MemberID, id.ClusterID)
 	}
+	var members []bootstrap.StaticMember
+	for _, m := range n.cfg.InitialCluster {
+		members = append(members, bootstrap.StaticMember(m))
+	}
 	return bootstrap.NewFormer(bootstrap.Options{
-		Name: n.cfg.Name, Incarnation: id.Incarnation, Token: n.cfg.InitialClusterToken, Members: n.cfg.InitialCluster,
+		Name: n.cfg.Name, Incarnation: id.Incarnation, Token: n.cfg.InitialClusterToken, Members: members,
 		Dir: n.dir.Path(), Formed: !id.Empty(), Logger: n.logger,
 	})
 }

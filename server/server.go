@@ -13,10 +13,10 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/raft/transport"
+	"github.com/raftkv/raftkv/replica/identity"
 	"github.com/raftkv/raftkv/server/admin"
 	"github.com/raftkv/raftkv/server/backend"
 	"github.com/raftkv/raftkv/server/config"
-	"github.com/raftkv/raftkv/server/identity"
 	"github.com/raftkv/raftkv/server/member"
 	"github.com/raftkv/raftkv/server/mux"
 	"github.com/raftkv/raftkv/server/rest"

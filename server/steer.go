@@ -4,9 +4,9 @@ import (
 	"context"
 
 	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/replica/bootstrap"
 	"github.com/raftkv/raftkv/rpc"
 	"github.com/raftkv/raftkv/server/admin"
-	"github.com/raftkv/raftkv/server/bootstrap"
 )
 
 // Status is that of the node.

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/raft"
-	"github.com/raftkv/raftkv/server/bootstrap"
+	"github.com/raftkv/raftkv/replica/bootstrap"
 )
 
 // Setup is what a directed cluster begins as.

@@ -11,7 +11,7 @@ import (
 	"github.com/raftkv/raftkv/kv/store"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/session"
-	"github.com/raftkv/raftkv/server/bootstrap"
+	"github.com/raftkv/raftkv/replica/bootstrap"
 )
 
 // In a part of the runs every member also has the real state machine, on a store in memory that loses what it has

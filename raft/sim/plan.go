@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/raftkv/raftkv/server/bootstrap"
+	"github.com/raftkv/raftkv/replica/bootstrap"
 )
 
 // Faults is a set of kinds of faults.

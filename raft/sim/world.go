@@ -10,7 +10,7 @@ import (
 	"github.com/raftkv/raftkv/kv/store"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/vfs"
-	"github.com/raftkv/raftkv/server/bootstrap"
+	"github.com/raftkv/raftkv/replica/bootstrap"
 )
 
 // Options choose a run.

@@ -10,8 +10,8 @@ import (
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/node"
 	"github.com/raftkv/raftkv/raft/transport"
+	"github.com/raftkv/raftkv/replica/identity"
 	"github.com/raftkv/raftkv/rpc"
-	"github.com/raftkv/raftkv/server/identity"
 )
 
 const (

@@ -9,8 +9,8 @@ import (
 
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/transport"
+	"github.com/raftkv/raftkv/replica/identity"
 	"github.com/raftkv/raftkv/rpc"
-	"github.com/raftkv/raftkv/server/identity"
 )
 
 const patience = 20 * time.Second

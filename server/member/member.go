@@ -16,9 +16,9 @@ import (
 	"github.com/raftkv/raftkv/raft/node"
 	"github.com/raftkv/raftkv/raft/vfs"
 	"github.com/raftkv/raftkv/raft/wal"
+	"github.com/raftkv/raftkv/replica/identity"
 	"github.com/raftkv/raftkv/server/backend"
 	"github.com/raftkv/raftkv/server/config"
-	"github.com/raftkv/raftkv/server/identity"
 	"github.com/raftkv/raftkv/server/status"
 )
 

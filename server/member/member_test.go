@@ -12,10 +12,10 @@ import (
 	"github.com/raftkv/raftkv/kv"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/node"
+	"github.com/raftkv/raftkv/replica/bootstrap"
+	"github.com/raftkv/raftkv/replica/identity"
 	"github.com/raftkv/raftkv/server/backend"
-	"github.com/raftkv/raftkv/server/bootstrap"
 	"github.com/raftkv/raftkv/server/config"
-	"github.com/raftkv/raftkv/server/identity"
 	"github.com/raftkv/raftkv/server/status"
 )
 

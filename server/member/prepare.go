@@ -9,9 +9,9 @@ import (
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/vfs"
 	"github.com/raftkv/raftkv/raft/wal"
-	"github.com/raftkv/raftkv/server/bootstrap"
-	"github.com/raftkv/raftkv/server/identity"
-	"github.com/raftkv/raftkv/server/sealedfile"
+	"github.com/raftkv/raftkv/replica/bootstrap"
+	"github.com/raftkv/raftkv/replica/identity"
+	"github.com/raftkv/raftkv/replica/sealedfile"
 )
 
 // Names in a member's directory.

@@ -10,7 +10,7 @@ import (
 	"os"
 
 	"github.com/raftkv/raftkv/raft"
-	"github.com/raftkv/raftkv/server/sealedfile"
+	"github.com/raftkv/raftkv/replica/sealedfile"
 )
 
 // kind is the format of the identity file.

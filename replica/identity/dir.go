@@ -11,7 +11,7 @@ import (
 	"syscall"
 
 	"github.com/raftkv/raftkv/raft"
-	"github.com/raftkv/raftkv/server/sealedfile"
+	"github.com/raftkv/raftkv/replica/sealedfile"
 )
 
 // Names in a data directory.

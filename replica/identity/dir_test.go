@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/raftkv/raftkv/server/sealedfile"
+	"github.com/raftkv/raftkv/replica/sealedfile"
 )
 
 var errCrash = errors.New("crash")

@@ -14,7 +14,6 @@ import (
 
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/rpc"
-	"github.com/raftkv/raftkv/server/config"
 )
 
 const patience = 20 * time.Second
@@ -34,23 +33,23 @@ type outcome struct {
 	err   error
 }
 
-func stations(t *testing.T, names ...string) ([]*station, []config.StaticMember) {
+func stations(t *testing.T, names ...string) ([]*station, []StaticMember) {
 	t.Helper()
 	var out []*station
-	var flags []config.StaticMember
+	var flags []StaticMember
 	for _, n := range names {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		out = append(out, &station{t: t, name: n, dir: t.TempDir(), listener: l})
-		flags = append(flags, config.StaticMember{Name: n, PeerAddress: l.Addr().String()})
+		flags = append(flags, StaticMember{Name: n, PeerAddress: l.Addr().String()})
 	}
 	return out, flags
 }
 
 // start serves and forms with the given incarnation.
-func (s *station) start(flags []config.StaticMember, incarnation raft.Incarnation) <-chan outcome {
+func (s *station) start(flags []StaticMember, incarnation raft.Incarnation) <-chan outcome {
 	s.t.Helper()
 	former, err := NewFormer(Options{
 		Name: s.name, Incarnation: incarnation, Token: "t", Members: flags, Dir: s.dir,

@@ -14,7 +14,6 @@ import (
 
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/rpc"
-	"github.com/raftkv/raftkv/server/config"
 )
 
 // ServiceName is the name of the formation's service on the peer port, and the kind of its connections.
@@ -37,12 +36,19 @@ const (
 // ErrJoin says that the static cluster exists and does not know this data directory.
 var ErrJoin = errors.New("the static cluster exists with another data directory in this node's place")
 
+// StaticMember is a member of a static cluster as its nodes are told of it.
+type StaticMember struct {
+	Name string
+	// PeerAddress is the host:port of its peer listener.
+	PeerAddress string
+}
+
 // Options describe a node of a static cluster.
 type Options struct {
 	Name        string
 	Incarnation raft.Incarnation
 	Token       string
-	Members     []config.StaticMember
+	Members     []StaticMember
 	// Dir is the data directory.
 	Dir string
 	// Formed says that the directory belongs to a member already.

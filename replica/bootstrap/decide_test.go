@@ -5,18 +5,17 @@ import (
 	"testing"
 
 	"github.com/raftkv/raftkv/raft"
-	"github.com/raftkv/raftkv/server/config"
 )
 
-func members(names ...string) []config.StaticMember {
-	var out []config.StaticMember
+func members(names ...string) []StaticMember {
+	var out []StaticMember
 	for _, n := range names {
-		out = append(out, config.StaticMember{Name: n, PeerAddress: n + ":2380"})
+		out = append(out, StaticMember{Name: n, PeerAddress: n + ":2380"})
 	}
 	return out
 }
 
-func mustOutline(t *testing.T, token string, m []config.StaticMember) Table {
+func mustOutline(t *testing.T, token string, m []StaticMember) Table {
 	t.Helper()
 	o, err := outline(token, m)
 	if err != nil {

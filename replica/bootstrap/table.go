@@ -13,8 +13,7 @@ import (
 	"strings"
 
 	"github.com/raftkv/raftkv/raft"
-	"github.com/raftkv/raftkv/server/config"
-	"github.com/raftkv/raftkv/server/sealedfile"
+	"github.com/raftkv/raftkv/replica/sealedfile"
 )
 
 // TableFile is the name of the table's file in the data directory.
@@ -61,7 +60,7 @@ func MemberID(token, name string) raft.NodeID {
 }
 
 // outline is the table without incarnations.
-func outline(token string, members []config.StaticMember) (Table, error) {
+func outline(token string, members []StaticMember) (Table, error) {
 	t := Table{Token: TokenHash(token)}
 	names := map[raft.NodeID]string{}
 	for _, m := range members {
