@@ -105,7 +105,10 @@ type Op struct {
 	// Keys of OpDelete and OpRange; OpPut writes Keys.Start.
 	Keys  KeyRange
 	Value []byte // of OpPut
-	Lease int64  // of OpPut; reserved, zero
+	// Lease of OpPut is the lease that the key is attached to, zero for none.
+	Lease LeaseID
+	// IgnoreValue and IgnoreLease of OpPut keep what the key has; it must exist then.
+	IgnoreValue, IgnoreLease bool
 	// PrevKV asks OpPut and OpDelete for the versions that they replace.
 	PrevKV bool
 	// Range holds the settings of OpRange; its Keys are unused.

@@ -109,3 +109,10 @@ func hashBytes(parts ...[]byte) uint64 {
 	}
 	return h.Sum64()
 }
+
+// HashKVResult is a checksum of the keys and their history up to Revision, without what CompactRevision gave up.
+type HashKVResult struct {
+	Hash uint32
+	// Revision is the one that was hashed up to, Latest that of the store.
+	Revision, CompactRevision, Latest uint64
+}

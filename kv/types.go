@@ -20,8 +20,8 @@ type KeyValue struct {
 	ModRevision uint64
 	// Version counts the writes since the key was created, from 1.
 	Version uint64
-	// Lease is reserved: it is stored and told, and nothing expires by it.
-	Lease int64
+	// Lease is the lease that the key is deleted with, zero for none.
+	Lease LeaseID
 }
 
 // KeyRange is a set of keys. A nil or empty End means the single key Start; End {0} means everything from
@@ -175,7 +175,38 @@ type RangeRequest struct {
 	CountOnly bool
 	// WithCount asks for Count beside the items.
 	WithCount bool
+	// Sort orders the items by what Target tells; SortNone leaves them in the order of their keys. Limit counts after
+	// sorting.
+	Sort   SortOrder
+	Target SortTarget
+	// These leave out items whose revision is below or above; zero means no bound. Count is not changed by them.
+	MinModRevision, MaxModRevision       uint64
+	MinCreateRevision, MaxCreateRevision uint64
+	// MaxBytes replaces Options.MaxResultBytes if it is above zero. It is not part of a command.
+	MaxBytes int
 }
+
+// SortOrder says in which order a range is returned. The values are part of the format.
+type SortOrder uint8
+
+// The orders.
+const (
+	SortNone       SortOrder = 0
+	SortAscending  SortOrder = 1
+	SortDescending SortOrder = 2
+)
+
+// SortTarget says what a range is sorted by; equal ones are in the order of their keys. The values are part of the format.
+type SortTarget uint8
+
+// The targets.
+const (
+	SortByKey     SortTarget = 0
+	SortByVersion SortTarget = 1
+	SortByCreate  SortTarget = 2
+	SortByMod     SortTarget = 3
+	SortByValue   SortTarget = 4
+)
 
 // RangeResult is what a range holds.
 type RangeResult struct {

@@ -32,4 +32,6 @@ var (
 	ErrTooLarge = errors.New("too large")
 	// ErrNoSpace: surely not applied; the store is as large as it may be, and takes deletions only.
 	ErrNoSpace = errors.New("the store is full")
+	// ErrUnsupported: surely not applied; a member of the cluster runs a build that does not know this kind of request.
+	ErrUnsupported = errors.New("not supported yet by every member")
 )

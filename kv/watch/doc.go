@@ -1,0 +1,2 @@
+// Package watch delivers the writes of a state machine to whoever watches keys.
+package watch
