@@ -201,7 +201,7 @@ func (r *Reconciler) labelRoles(ctx context.Context, s *snapshot, roles map[stri
 
 // growClaims asks for larger volumes where the spec does. The claim template of a StatefulSet cannot be changed, so that
 // new claims are made in the old size and grow here, too.
-func (r *Reconciler) growClaims(ctx context.Context, s *snapshot) *plan.Reason {
+func (r *Reconciler) growClaims(ctx context.Context, s *snapshot) (*plan.Reason, error) {
 	want := s.cluster.Spec.Storage.Size
 	for i := range s.claims {
 		c := &s.claims[i]
@@ -211,16 +211,21 @@ func (r *Reconciler) growClaims(ctx context.Context, s *snapshot) *plan.Reason {
 		}
 		patch, err := json.Marshal(map[string]any{"spec": map[string]any{"resources": map[string]any{
 			"requests": map[string]any{string(corev1.ResourceStorage): want.String()}}}})
-		if err == nil {
-			err = r.Client.Patch(ctx, c.DeepCopy(), client.RawPatch(types.MergePatchType, patch), fieldOwner)
+		if err != nil {
+			return nil, err
 		}
-		if err != nil && !apierrors.IsNotFound(err) {
+		err = r.Client.Patch(ctx, c.DeepCopy(), client.RawPatch(types.MergePatchType, patch), fieldOwner)
+		switch {
+		case err == nil || apierrors.IsNotFound(err):
+		case apierrors.IsForbidden(err) || apierrors.IsInvalid(err):
 			return &plan.Reason{Reason: plan.ReasonStorageNotExpandable, Message: fmt.Sprintf(
 				"claim %s cannot grow from %s to %s: %v; let its storage class expand volumes (allowVolumeExpansion: true) if its driver can; else delete this RaftCluster, which keeps the claims, and apply it again with the old size",
-				c.Name, have.String(), want.String(), err)}
+				c.Name, have.String(), want.String(), err)}, nil
+		default:
+			return nil, fmt.Errorf("grow claim %s: %w", c.Name, err)
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // stepName is the step's name in metrics.

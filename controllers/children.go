@@ -139,7 +139,7 @@ func observeWorkload(s *snapshot) error {
 	if err != nil {
 		return err
 	}
-	w := &plan.Workload{Replicas: int(replicas)}
+	w := &plan.Workload{Replicas: int(replicas), Stale: stale}
 	if !stale && s.statefulSet.Status.ObservedGeneration >= s.statefulSet.Generation {
 		w.Revision = s.statefulSet.Status.UpdateRevision
 	}

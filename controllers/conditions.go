@@ -31,19 +31,29 @@ func condition(kind string, is bool, reason, message string) metav1.Condition {
 	return c
 }
 
+// stallOf is all that waits for a person: what the plan stalls on, and volumes that cannot grow.
 func stallOf(s *snapshot, d *plan.Decision) *plan.Reason {
-	if d.Stalled != nil {
+	switch storage := s.storageStalled; {
+	case storage == nil:
 		return d.Stalled
+	case d.Stalled == nil:
+		return storage
+	default:
+		return &plan.Reason{Reason: d.Stalled.Reason, Message: d.Stalled.Message + "; besides, " + storage.Message}
 	}
-	return s.storageStalled
 }
 
 func ready(s *snapshot, d *plan.Decision, status *v1.RaftClusterStatus, degraded bool) metav1.Condition {
 	switch stall := stallOf(s, d); {
-	case stall != nil:
+	case d.Stalled != nil:
 		return condition(v1.ConditionReady, false, stall.Reason, stall.Message)
+	case d.Waiting != nil && stall != nil:
+		// What keeps the members from being well matters more than what keeps their volumes from growing.
+		return condition(v1.ConditionReady, false, d.Waiting.Reason, d.Waiting.Message+"; besides, "+stall.Message)
 	case d.Waiting != nil:
 		return condition(v1.ConditionReady, false, d.Waiting.Reason, d.Waiting.Message)
+	case stall != nil && !degraded && status.Leader != nil:
+		return condition(v1.ConditionReady, false, stall.Reason, stall.Message)
 	case degraded:
 		return condition(v1.ConditionReady, false, "Degraded", "a member is missing or unhealthy")
 	case status.Leader == nil:
@@ -57,10 +67,12 @@ func ready(s *snapshot, d *plan.Decision, status *v1.RaftClusterStatus, degraded
 
 func reconciling(s *snapshot, d *plan.Decision) metav1.Condition {
 	switch {
-	case stallOf(s, d) != nil:
+	case d.Stalled != nil:
 		return condition(v1.ConditionReconciling, false, "Stalled", "a person has to decide: see the condition Stalled")
 	case d.Waiting != nil:
 		return condition(v1.ConditionReconciling, true, d.Waiting.Reason, d.Waiting.Message)
+	case s.storageStalled != nil:
+		return condition(v1.ConditionReconciling, false, "Stalled", "a person has to decide: see the condition Stalled")
 	case s.observation.Paused && held(s):
 		return condition(v1.ConditionReconciling, false, "Paused", "updateStrategy.paused holds back a change of the pods")
 	}
@@ -87,7 +99,7 @@ func available(d *plan.Decision, status *v1.RaftClusterStatus) metav1.Condition 
 	switch {
 	case d.Stalled != nil:
 		return condition(v1.ConditionAvailable, false, d.Stalled.Reason, d.Stalled.Message)
-	case status.ClusterID == "" && d.Waiting != nil:
+	case d.Waiting != nil && (status.ClusterID == "" || d.Waiting.Reason == plan.ReasonQuorumUnreachable):
 		return condition(v1.ConditionAvailable, false, d.Waiting.Reason, d.Waiting.Message)
 	}
 	return condition(v1.ConditionAvailable, false, plan.ReasonNoLeader, "no leader is known: writes are refused until the members elect one")

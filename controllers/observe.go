@@ -104,6 +104,11 @@ func (r *Reconciler) observe(ctx context.Context, key types.NamespacedName, d de
 		ordinal, _ := claimOrdinal(o.Cluster, c.Name)
 		o.Claims = append(o.Claims, plan.Claim{Ordinal: ordinal, Name: c.Name, Bound: c.Spec.VolumeName != ""})
 	}
+	if d != cached {
+		if err := r.observeTrouble(ctx, s); err != nil {
+			return nil, err
+		}
+	}
 	return s, nil
 }
 
@@ -245,6 +250,7 @@ func (r *Reconciler) observePod(ctx context.Context, s *snapshot, p *corev1.Pod,
 		Ready:       podReady(p),
 		Running:     podRunning(p),
 		Terminating: p.DeletionTimestamp != nil,
+		Trouble:     podTrouble(p),
 	}
 	a, ok := answers[p.UID]
 	switch {

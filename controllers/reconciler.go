@@ -160,7 +160,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	}
 	applyErr := r.applyChildren(ctx, s, &d)
 	if applyErr == nil {
-		s.storageStalled = r.growClaims(ctx, s)
+		s.storageStalled, applyErr = r.growClaims(ctx, s)
 	}
 	var result outcome
 	var actErr error
@@ -207,10 +207,12 @@ func pause(s *snapshot, d *plan.Decision, result outcome) time.Duration {
 	switch {
 	case result == done || d.Adopt != 0:
 		return afterStep
-	case stallOf(s, d) != nil:
+	case d.Stalled != nil:
 		return whileStalled
 	case result == deferred || d.Waiting != nil:
 		return whileWaiting
+	case s.storageStalled != nil:
+		return whileStalled
 	}
 	return 0
 }

@@ -145,6 +145,19 @@ func version(o *plan.Observation, before string) string {
 	return v
 }
 
+// lostQuorum is what the status says of a quorum that is out of reach, for now or for good; empty if there is one.
+func lostQuorum(status *v1.RaftClusterStatus) string {
+	c := meta.FindStatusCondition(status.Conditions, v1.ConditionAvailable)
+	if c == nil || c.Status != metav1.ConditionFalse {
+		return ""
+	}
+	switch c.Reason {
+	case plan.ReasonQuorumUnreachable, plan.ReasonQuorumLost, plan.ReasonNoMemberLeft:
+		return c.Message
+	}
+	return ""
+}
+
 // changeEvents tells of what happened by itself, as the status shows it.
 func (r *Reconciler) changeEvents(c *v1.RaftCluster, before, now *v1.RaftClusterStatus) {
 	switch was, is := before.Leader, now.Leader; {
@@ -155,6 +168,9 @@ func (r *Reconciler) changeEvents(c *v1.RaftCluster, before, now *v1.RaftCluster
 	}
 	if before.ClusterID == "" && now.ClusterID != "" && now.Bootstrap == nil {
 		r.Recorder.Eventf(c, nil, corev1.EventTypeNormal, "DataAdopted", "observe", "the claims hold the data of cluster %s, which goes on", now.ClusterID)
+	}
+	if reason := lostQuorum(now); reason != "" && lostQuorum(before) == "" {
+		r.Recorder.Eventf(c, nil, corev1.EventTypeWarning, "QuorumLost", "observe", "%s", reason)
 	}
 	was := meta.FindStatusCondition(before.Conditions, v1.ConditionStalled)
 	is := meta.FindStatusCondition(now.Conditions, v1.ConditionStalled)

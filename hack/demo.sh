@@ -73,7 +73,7 @@ local_up() {
   build/localkube load build/images/operator.tar
 
   install_operator --set "podAnnotations.raftkv\.io/image=$(sha256sum build/images/operator.tar | cut -c1-16)"
-  make_store
+  make_store "$(sha256sum build/images/node.tar | cut -c1-16)"
   write_and_read
   next_commands 'eval "$(build/localkube env)"' 'make demo-down'
 }
@@ -136,7 +136,7 @@ TEXT
   done
 
   install_operator --set "image.registry=${registry:-docker.io}"
-  make_store
+  make_store "$version"
   write_and_read
   next_commands "export KUBECONFIG=$own_cluster" "make demo-down KUBECONFIG=$own_cluster"
 }
@@ -195,7 +195,10 @@ install_operator() {
 
 make_store() {
   step "Making a store: kubectl apply -k config/samples"
-  kubectl apply -k config/samples
+  # New images of the version that runs already reach its pods only when their template changes with them.
+  kubectl kustomize config/samples |
+    kubectl patch --local -f - --type=merge -o yaml -p "{\"spec\":{\"podTemplate\":{\"annotations\":{\"example.com/image\":\"$1\"}}}}" |
+    kubectl apply -f -
   local deadline=$((SECONDS + 300)) seen='' now
   while :; do
     now=$(kubectl get raftcluster demo -o go-template='{{with .status}}{{or .readyReplicas 0}}{{else}}0{{end}} of {{.spec.replicas}} pods ready{{range .status.conditions}}{{if eq .type "Ready"}}: {{.message}}{{end}}{{end}}')

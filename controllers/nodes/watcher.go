@@ -104,11 +104,12 @@ func (w *Watcher) followLocked(cluster types.NamespacedName, targets []Target) {
 
 func (w *Watcher) startFollower(cluster types.NamespacedName, t Target) *follower {
 	ctx, cancel := context.WithCancel(context.Background())
-	f := &follower{target: t, cancel: cancel, notify: func() { w.notify(cluster) },
+	f := &follower{target: t, cancel: cancel, notify: func() { w.notify(cluster) }, asked: make(chan struct{}),
 		answer: Answer{Err: errors.New("the node has not answered yet")}}
 	service, closeConn, err := w.dial(t.Address, t.Token)
 	if err != nil {
 		f.answer = Answer{Err: err}
+		close(f.asked)
 		return f
 	}
 	f.service = &service
@@ -178,6 +179,8 @@ type follower struct {
 	service *admin.Service
 	cancel  context.CancelFunc
 	notify  func()
+	// asked is closed when the first call has ended, well or not.
+	asked chan struct{}
 
 	mu     sync.Mutex
 	answer Answer
@@ -189,7 +192,13 @@ func (f *follower) last() Answer {
 	return f.answer
 }
 
+// read waits for the first call if that is still under way: an operator that has just started must not take nodes that it
+// never asked for silent ones.
 func (f *follower) read(ctx context.Context) Answer {
+	select {
+	case <-f.asked:
+	case <-ctx.Done():
+	}
 	if a := f.last(); a.Err != nil {
 		return a
 	}
@@ -211,7 +220,7 @@ func (f *follower) check(s *admin.Status, err error) Answer {
 func (f *follower) run(ctx context.Context) {
 	var generation uint64
 	pause := minRetry
-	for {
+	for first := true; ; first = false {
 		s, err := f.wait(ctx, generation)
 		if ctx.Err() != nil {
 			return
@@ -221,6 +230,9 @@ func (f *follower) run(ctx context.Context) {
 		before := f.answer
 		f.answer = next
 		f.mu.Unlock()
+		if first {
+			close(f.asked)
+		}
 
 		if next.Err != nil {
 			generation = 0

@@ -114,6 +114,23 @@ func TestChangesArriveAsAStream(t *testing.T) {
 	}
 }
 
+// An operator that has just started must not call nodes silent that it has not asked yet.
+func TestReadWaitsForTheFirstAnswer(t *testing.T) {
+	n := serve(t, "demo-0", "secret")
+	w, _ := watch(t)
+	w.Follow(demo, []Target{
+		{UID: "u", Name: "demo-0", Address: n.address, Token: "secret"},
+		{UID: "x", Name: "demo-1", Address: "127.0.0.1:1", Token: "secret"},
+	})
+	answers := w.Read(context.Background(), demo)
+	if a := answers["u"]; a.Err != nil || a.Status.Term != 99 {
+		t.Errorf("got %+v, want what the node says", a)
+	}
+	if a := answers["x"]; a.Err == nil {
+		t.Errorf("got %+v of a node that does not run", a)
+	}
+}
+
 func TestErrorsKeepTheirReasons(t *testing.T) {
 	n := serve(t, "demo-0", "secret")
 	w, wakes := watch(t)

@@ -44,15 +44,17 @@ const (
 
 // Reasons of Waiting.
 const (
-	ReasonCreating       = "Creating"
-	ReasonBootstrapping  = "Bootstrapping"
-	ReasonNoLeader       = "NoLeader"
-	ReasonMembership     = "ChangingMembers"
-	ReasonScaling        = "Scaling"
-	ReasonUpdating       = "Updating"
-	ReasonMemberNotReady = "MemberNotReady"
-	ReasonQuorumAtRisk   = "QuorumAtRisk"
-	ReasonForcingOut     = "ForcingOutPod"
+	ReasonCreating      = "Creating"
+	ReasonBootstrapping = "Bootstrapping"
+	ReasonNoLeader      = "NoLeader"
+	// ReasonQuorumUnreachable: the quorum is lost for now, and back when the members that are away are.
+	ReasonQuorumUnreachable = "QuorumUnreachable"
+	ReasonMembership        = "ChangingMembers"
+	ReasonScaling           = "Scaling"
+	ReasonUpdating          = "Updating"
+	ReasonMemberNotReady    = "MemberNotReady"
+	ReasonQuorumAtRisk      = "QuorumAtRisk"
+	ReasonForcingOut        = "ForcingOutPod"
 )
 
 func because(reason, format string, args ...any) *Reason {

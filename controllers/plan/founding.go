@@ -120,9 +120,11 @@ func notEmpty(o *Observation, ordinal int) string {
 	p := o.pod(ordinal)
 	switch {
 	case p == nil:
-		return "pod " + name + " does not exist yet"
+		return missing(o, name)
 	case p.Terminating:
 		return "pod " + name + " is ending"
+	case p.Node == nil && !p.Running && p.Trouble != "":
+		return "pod " + name + " does not run: " + p.Trouble
 	case p.Node == nil && !p.Running:
 		return "pod " + name + " does not run yet"
 	case p.Node == nil:

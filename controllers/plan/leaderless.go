@@ -1,7 +1,10 @@
 package plan
 
 import (
+	"strings"
+
 	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/server/admin"
 )
 
@@ -45,7 +48,53 @@ func planLeaderless(o *Observation) Decision {
 		return Decision{Step: Scale{From: o.Workload.Replicas, To: highest + 1}, Waiting: because(ReasonScaling,
 			"the cluster has %d voters, most of them on claims without a pod: their pods are started, so that a leader can be elected before members are removed", voters)}
 	}
+	if w := unreachable(o, known); w != nil {
+		return Decision{Waiting: w}
+	}
 	return Decision{Waiting: because(ReasonNoLeader, "no member that answers leads; the members elect a leader once %d of %d voters reach each other", quorum(voters), voters)}
+}
+
+// unreachable says that fewer voters answer than a quorum has, and which are missed and why; nil if enough answer.
+func unreachable(o *Observation, known *admin.Status) *Reason {
+	var voters, answer int
+	var missed []string
+	for _, m := range known.Members {
+		if m.Learner {
+			continue
+		}
+		voters++
+		if p := podOf(o, m.Name); p.member(o.ClusterID) && p.Node.Incarnation == m.Incarnation {
+			answer++
+			continue
+		}
+		missed = append(missed, whyAway(o, m.Member))
+	}
+	if answer >= quorum(voters) {
+		return nil
+	}
+	return because(ReasonQuorumUnreachable,
+		"%d of %d voters answer and %d are needed, so that nothing is written and nothing read that must be up to date: %s; the members go on by themselves once %d more of them are back with their volumes",
+		answer, voters, quorum(voters), strings.Join(missed, "; "), quorum(voters)-answer)
+}
+
+// whyAway says why the member does not answer.
+func whyAway(o *Observation, m raft.Member) string {
+	ordinal, ours := resources.Ordinal(o.Cluster, m.Name)
+	switch {
+	case !ours:
+		return "member " + m.Name + " is not a pod of this cluster"
+	case lost(o, m):
+		return "pod " + m.Name + " has another data directory than the member had"
+	}
+	return notEmpty(o, ordinal)
+}
+
+func podOf(o *Observation, name string) *Pod {
+	ordinal, ours := resources.Ordinal(o.Cluster, name)
+	if !ours {
+		return nil
+	}
+	return o.pod(ordinal)
 }
 
 // newestMembership is the newest one that a member knows, without a leader's knowledge of who is active. A member that
@@ -63,12 +112,20 @@ func newestMembership(o *Observation) *admin.Status {
 
 // noMemberKnown tells "they do not answer" from "there are none".
 func noMemberKnown(o *Observation) Decision {
+	var silent []string
 	for i := range o.Workload.Replicas {
 		if p := o.pod(i); p.member(o.ClusterID) {
 			return Decision{Waiting: because(ReasonNoLeader, "%s has just begun and does not know the other members yet", p.Name)}
 		} else if !p.empty() {
-			return Decision{Waiting: because(ReasonNoLeader, "no member answers: %s", notEmpty(o, i))}
+			silent = append(silent, notEmpty(o, i))
 		}
+	}
+	switch text := strings.Join(silent, "; "); {
+	case len(silent) == 1:
+		return Decision{Waiting: because(ReasonNoLeader, "no member answers: %s", text)}
+	case len(silent) > 1:
+		return Decision{Waiting: because(ReasonQuorumUnreachable,
+			"no member answers, so that nothing is written or read: %s; the members go on by themselves once most of them are back with their volumes", text)}
 	}
 	for _, c := range o.Claims {
 		if c.Ordinal >= o.Workload.Replicas && c.Bound {

@@ -43,6 +43,10 @@ type Workload struct {
 	// Revision is that of the template which pods are to have; empty while the StatefulSet controller has not yet
 	// seen the latest template, or the template is not yet what the spec asks for.
 	Revision string
+	// Stale says that the template which is in force is not what the spec asks for.
+	Stale bool
+	// Trouble is why the StatefulSet's missing pods are not made, in the words of Kubernetes; empty if it says nothing.
+	Trouble string
 }
 
 // Pod is one pod of the StatefulSet and what its node says.
@@ -57,6 +61,8 @@ type Pod struct {
 	Terminating, Stuck bool
 	// Role is the role label that the pod has now.
 	Role string
+	// Trouble is why the pod does not run, in the words of Kubernetes; empty if it says nothing.
+	Trouble string
 	// Node is what the node answered; nil if it does not answer, for the reason NodeError.
 	Node      *admin.Status
 	NodeError string

@@ -102,10 +102,13 @@ func unhealthy(o *Observation, v *View) *Reason {
 		name := resources.PodName(o.Cluster, i)
 		p := o.pod(i)
 		if p == nil {
-			return because(ReasonMemberNotReady, "pod %s does not exist yet", name)
+			return because(ReasonMemberNotReady, "%s", missing(o, name))
 		}
 		if p.Terminating {
 			return because(ReasonMemberNotReady, "pod %s is ending", name)
+		}
+		if !p.Running && p.Trouble != "" {
+			return because(ReasonMemberNotReady, "pod %s does not run: %s", name, p.Trouble)
 		}
 		for _, m := range v.of(name) {
 			if !v.Healthy(m) {
@@ -124,6 +127,14 @@ func ailment(v *View, active bool) string {
 		return "is catching up with the leader " + v.Leader
 	}
 	return "is not heard by the leader " + v.Leader
+}
+
+// missing says that a pod does not exist, and why if that is known.
+func missing(o *Observation, pod string) string {
+	if o.Workload.Trouble != "" {
+		return "pod " + pod + " cannot be made: " + o.Workload.Trouble
+	}
+	return "pod " + pod + " does not exist yet"
 }
 
 func notReady(p *Pod) string {

@@ -278,7 +278,8 @@ func TestLeaderless(t *testing.T) {
 	}
 	check(t, []row{
 		{"members elect by themselves", healthy(3).leaderless(), "wait NoLeader"},
-		{"nobody answers", healthy(3).silentAll(), "wait NoLeader"},
+		{"nobody answers", healthy(3).silentAll(), "wait QuorumUnreachable"},
+		{"the only one does not answer", healthy(1).silentAll(), "wait NoLeader"},
 		{"running pods are not touched", healthy(3).leaderless().old(0, 1, 2), "wait NoLeader"},
 		{"pods that do not run get the new template", healthy(3).leaderless().old(0, 1, 2).silent(1), "delete demo-1"},
 		{"one of three lost its data: two can elect", healthy(3).leaderless().wiped(1), "wait NoLeader"},
@@ -289,7 +290,9 @@ func TestLeaderless(t *testing.T) {
 			n := o.pod(0).Node
 			n.State, n.ClusterID, n.MemberID = admin.StateMember, testCluster, 1
 		}), "wait NoLeader"},
-		{"two of three are only silent", healthy(3).leaderless().silent(1).silent(2), "wait NoLeader"},
+		{"two of three are only silent", healthy(3).leaderless().silent(1).silent(2), "wait QuorumUnreachable"},
+		{"one of three is silent and one lost its data", healthy(3).leaderless().silent(1).wiped(2), "wait QuorumUnreachable"},
+		{"one of three is silent", healthy(3).leaderless().silent(1), "wait NoLeader"},
 		{"all lost their data", healthy(3).wiped(0).wiped(1).wiped(2), "stalled NoMemberLeft"},
 		{"the only one lost its data: it is not founded again", healthy(1).wiped(0), "stalled NoMemberLeft"},
 		{"all are empty but a claim without a pod is left", healthy(1).wiped(0).do(func(o *Observation) {
@@ -301,6 +304,34 @@ func TestLeaderless(t *testing.T) {
 			o.pod(2).Node.Role, o.pod(2).Node.Term = "leader", 4
 		}), "nothing"},
 	})
+}
+
+// What keeps pods from running is told wherever they are waited for.
+func TestTroubleIsTold(t *testing.T) {
+	const trouble = "ErrImagePull: no such image"
+	ill := func(s *scene, i int) *scene {
+		s.silent(i)
+		s.pod(i).Trouble = trouble
+		return s
+	}
+	for name, c := range map[string]struct {
+		s    *scene
+		want string
+	}{
+		"founding":      {ill(fresh(3), 1), "pod demo-1 does not run: " + trouble},
+		"led":           {ill(healthy(3), 2), "pod demo-2 does not run: " + trouble},
+		"no quorum":     {ill(ill(healthy(3).leaderless(), 1), 2), "1 of 3 voters answer and 2 are needed, so that nothing is written and nothing read that must be up to date: pod demo-1 does not run: " + trouble},
+		"nobody":        {ill(ill(ill(healthy(3), 0), 1), 2), "pod demo-0 does not run: " + trouble + "; pod demo-1"},
+		"not made":      {healthy(3).silent(2).without(2).do(func(o *Observation) { o.Workload.Trouble = "FailedCreate: forbidden" }), "pod demo-2 cannot be made: FailedCreate: forbidden"},
+		"scaling in":    {healthy(4).desired(3).view(withoutID(4)).do(func(o *Observation) { o.Workload.Replicas, o.Workload.Revision = 3, "" }), "pod demo-3, which is not needed any more, is ending"},
+		"new template":  {healthy(3).do(func(o *Observation) { o.Workload.Revision, o.Workload.Stale = "", true }), "the pods' new template is being written"},
+		"not taken in":  {healthy(3).do(func(o *Observation) { o.Workload.Revision = "" }), "StatefulSet controller has yet to take in"},
+		"a lost member": {ill(healthy(3).leaderless(), 1).wiped(2), "pod demo-2 has another data directory than the member had"},
+	} {
+		if d := Plan(&c.s.o); d.Waiting == nil || !strings.Contains(d.Waiting.Message, c.want) {
+			t.Errorf("%s: got %v, want %q", name, d.Waiting, c.want)
+		}
+	}
 }
 
 func TestHold(t *testing.T) {

@@ -63,13 +63,26 @@ func planUpdate(o *Observation, v *View) Decision {
 	p := leaderPod(o, v)
 	switch {
 	case !o.Paused && o.Workload.Revision == "":
-		return Decision{Waiting: because(ReasonUpdating, "the StatefulSet's new template is not in force yet")}
+		return Decision{Waiting: unsettled(o)}
 	case p == nil || !outdated(o, p):
 		return Decision{}
 	case v.Voters() == 1:
 		return restart(p)
 	}
 	return handOver(o, v, "its pod is to be restarted on the new template")
+}
+
+// unsettled says what the StatefulSet is still to take in before pods can be compared with its template.
+func unsettled(o *Observation) *Reason {
+	for i := range o.Pods {
+		if p := &o.Pods[i]; p.Ordinal >= o.Desired {
+			return because(ReasonScaling, "pod %s, which is not needed any more, is ending", p.Name)
+		}
+	}
+	if o.Workload.Stale {
+		return because(ReasonUpdating, "the pods' new template is being written to the StatefulSet")
+	}
+	return because(ReasonUpdating, "Kubernetes' StatefulSet controller has yet to take in the latest change")
 }
 
 // replaceBrokenLeader moves the leadership off an outdated pod that is not ready although it leads: nothing else would

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -159,5 +160,25 @@ func TestAPushedImageHasOneManifestForEachArchitecture(t *testing.T) {
 		if digest, _ := want.Digest(); got != digest {
 			t.Errorf("%s: pulled %s, pushed %s", arch, got, digest)
 		}
+	}
+}
+
+func TestOnlyARefusedLoginIsAdvisedToLogIn(t *testing.T) {
+	for code, advised := range map[int]bool{http.StatusUnauthorized: true, http.StatusForbidden: true, http.StatusTeapot: false} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }))
+		image, err := assemble(sampleProgram(), "1.2.3", "amd64", [][]byte{[]byte("program")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		target := strings.TrimPrefix(server.URL, "http://") + "/team/raftkv/node:1.2.3"
+		_, err = pushImages(context.Background(), map[string]v1.Image{"amd64": image}, target, true)
+		server.Close()
+		if err == nil || strings.Contains(err.Error(), "docker login") != advised {
+			t.Errorf("HTTP %d: got %v, advice to log in wanted: %t", code, err, advised)
+		}
+	}
+	_, err := pushImages(context.Background(), map[string]v1.Image{}, "127.0.0.1:1/team/node:1", true)
+	if err == nil || strings.Contains(err.Error(), "docker login") {
+		t.Errorf("got %v of a registry that is not there", err)
 	}
 }

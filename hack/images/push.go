@@ -3,7 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -12,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -44,13 +47,22 @@ func pushImages(ctx context.Context, images map[string]v1.Image, target string, 
 		return "", err
 	}
 	if err := remote.WriteIndex(tag, index, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
-		return "", fmt.Errorf("push %s (is `docker login %s` done?): %w", tag, tag.RegistryStr(), err)
+		return "", fmt.Errorf("push %s: %w%s", tag, err, loginHint(err, tag.RegistryStr()))
 	}
 	digest, err := index.Digest()
 	if err != nil {
 		return "", err
 	}
 	return tag.Name() + "@" + digest.String(), nil
+}
+
+// loginHint says how to log in, if it was that which the registry missed.
+func loginHint(err error, registry string) string {
+	var refused *transport.Error
+	if errors.As(err, &refused) && (refused.StatusCode == http.StatusUnauthorized || refused.StatusCode == http.StatusForbidden) {
+		return fmt.Sprintf(" (the registry refuses these credentials: run `docker login %s`)", registry)
+	}
+	return ""
 }
 
 func indexOf(images map[string]v1.Image) (v1.ImageIndex, error) {

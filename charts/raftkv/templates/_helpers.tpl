@@ -15,6 +15,13 @@
 {{- end }}
 {{- end }}
 
+{{- /* What the schema cannot say. */ -}}
+{{- define "raftkv.validate" -}}
+{{- if eq (int .Values.metrics.port) (int .Values.health.port) }}
+{{- fail (printf "metrics.port and health.port are both %d: the operator cannot listen twice on one port" (int .Values.health.port)) }}
+{{- end }}
+{{- end }}
+
 {{- define "raftkv.selectorLabels" -}}
 app.kubernetes.io/name: raftkv-operator
 app.kubernetes.io/instance: {{ .Release.Name }}

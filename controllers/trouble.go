@@ -1,0 +1,122 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+const (
+	// maxTroubleBytes bounds what of a message of Kubernetes goes into a condition.
+	maxTroubleBytes = 300
+	// maxTroubleEvents bounds the events that are read of one object.
+	maxTroubleEvents = 50
+)
+
+// podTrouble says why the pod's container does not run, in the words of Kubernetes; empty if nothing is wrong or it is too
+// early to tell.
+func podTrouble(p *corev1.Pod) string {
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable {
+			return trouble("it cannot be scheduled", c.Message)
+		}
+	}
+	for _, c := range p.Status.ContainerStatuses {
+		switch w, last := c.State.Waiting, c.LastTerminationState.Terminated; {
+		case w == nil || w.Reason == "" || w.Reason == "ContainerCreating" || w.Reason == "PodInitializing":
+		case w.Reason == "CrashLoopBackOff" && last != nil:
+			return fmt.Sprintf("its container ends again and again, last with exit code %d (%s); see kubectl logs --previous %s", last.ExitCode, last.Reason, p.Name)
+		default:
+			return trouble(w.Reason, w.Message)
+		}
+	}
+	return ""
+}
+
+// trouble is a word of what is wrong and what Kubernetes says of it, cut to a bounded length and to one line.
+func trouble(what, message string) string {
+	message = strings.Join(strings.Fields(message), " ")
+	if len(message) > maxTroubleBytes {
+		message = strings.ToValidUTF8(message[:maxTroubleBytes], "") + "..."
+	}
+	if message == "" {
+		return what
+	}
+	return what + ": " + message
+}
+
+// observeTrouble adds what only events tell: why a claim gets no volume, and why the StatefulSet gets no pod made. They are
+// read only while something is amiss.
+func (r *Reconciler) observeTrouble(ctx context.Context, s *snapshot) error {
+	o := &s.observation
+	if o.Workload != nil && len(s.pods) < o.Workload.Replicas {
+		text, err := r.lastWarning(ctx, s.cluster.Namespace, s.statefulSet.UID)
+		if err != nil {
+			return err
+		}
+		o.Workload.Trouble = text
+	}
+	for i := range o.Pods {
+		p := &o.Pods[i]
+		if p.Running || p.Terminating {
+			continue
+		}
+		for k := range s.claims {
+			c := &s.claims[k]
+			if ordinal, _ := claimOrdinal(o.Cluster, c.Name); ordinal != p.Ordinal || c.Status.Phase == corev1.ClaimBound {
+				continue
+			}
+			text, err := r.lastWarning(ctx, c.Namespace, c.UID)
+			if err != nil {
+				return err
+			}
+			if text != "" {
+				p.Trouble = fmt.Sprintf("its claim %s gets no volume: %s", c.Name, text)
+			}
+		}
+	}
+	return nil
+}
+
+// lastWarning is the newest warning about an object; empty if there is none, or if the operator may not see events.
+func (r *Reconciler) lastWarning(ctx context.Context, namespace string, of types.UID) (string, error) {
+	var list corev1.EventList
+	err := r.Live.List(ctx, &list, client.InNamespace(namespace), client.Limit(maxTroubleEvents), client.MatchingFieldsSelector{
+		Selector: fields.Set{"involvedObject.uid": string(of), "type": corev1.EventTypeWarning}.AsSelector()})
+	switch {
+	case apierrors.IsForbidden(err):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("list events: %w", err)
+	}
+	var last *corev1.Event
+	for i := range list.Items {
+		if e := &list.Items[i]; last == nil || !eventTime(e).Before(eventTime(last)) {
+			last = e
+		}
+	}
+	if last == nil {
+		return "", nil
+	}
+	return trouble(last.Reason, last.Message), nil
+}
+
+// eventTime is when the event was seen last. Recorders differ in which of the fields they fill in.
+func eventTime(e *corev1.Event) time.Time {
+	switch {
+	case e.Series != nil && !e.Series.LastObservedTime.IsZero():
+		return e.Series.LastObservedTime.Time
+	case !e.LastTimestamp.IsZero():
+		return e.LastTimestamp.Time
+	case !e.EventTime.IsZero():
+		return e.EventTime.Time
+	}
+	return e.CreationTimestamp.Time
+}
