@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/raft/transport"
-	"github.com/raftkv/raftkv/replica/identity"
+	"github.com/raftkv/raftkv/replica"
 	"github.com/raftkv/raftkv/server/admin"
 	"github.com/raftkv/raftkv/server/backend"
 	"github.com/raftkv/raftkv/server/config"
@@ -49,17 +49,12 @@ type node struct {
 	cfg     config.Config
 	options Options
 	logger  *slog.Logger
-	dir     *identity.Dir
 	metrics *status.Metrics
 	board   *admin.Board
-	peers   []net.Listener // of the first life; see life.listenPeers
+	peers   []net.Listener // of the first life; see listenPeers
 
-	member atomic.Pointer[member.Member]
-	door   atomic.Pointer[member.Door]
-
-	mu    sync.Mutex
-	state admin.NodeState
-	id    identity.Identity
+	replica atomic.Pointer[replica.Replica]
+	member  atomic.Pointer[member.Member]
 }
 
 // Run runs a node until ctx ends, and then stops it in order: leadership is handed over, requests that are being answered are
@@ -68,20 +63,14 @@ func Run(ctx context.Context, cfg config.Config, options Options) (err error) {
 	if options.Log == nil {
 		options.Log = os.Stderr
 	}
-	n := &node{cfg: cfg, options: options, board: admin.NewBoard(), metrics: status.NewMetrics(options.Version), state: admin.StateEmpty}
+	n := &node{cfg: cfg, options: options, board: admin.NewBoard(), metrics: status.NewMetrics(options.Version)}
 	n.logger = newLogger(options.Log, cfg, n.standing)
 	if cfg.AdminTokenFile != "" {
 		if _, err := admin.ReadToken(cfg.AdminTokenFile); err != nil {
 			return err
 		}
 	}
-	if n.dir, err = identity.Open(cfg.DataDir, cfg.Name); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, n.dir.Close()) }()
-	n.id = n.dir.Identity()
-	n.logger.Info("starting", "version", options.Version, "dataDir", n.dir.Path(), "incarnation", n.id.Incarnation.String(),
-		"cluster", n.id.ClusterID.String(), "member", n.id.MemberID.String())
+	n.logger.Info("starting", "version", options.Version, "dataDir", cfg.DataDir)
 
 	fronts, err := n.openFronts()
 	if err != nil {
@@ -100,19 +89,15 @@ func Run(ctx context.Context, cfg config.Config, options Options) (err error) {
 
 // standing is for log lines.
 func (n *node) standing() (uint64, string) {
-	m := n.member.Load()
-	if m == nil {
+	r := n.replica.Load()
+	if r == nil {
 		return 0, ""
 	}
-	s := m.Summary()
+	s := r.Status()
+	if s.Term == 0 {
+		return 0, ""
+	}
 	return uint64(s.Term), s.Role.String()
-}
-
-func (n *node) setState(s admin.NodeState) {
-	n.mu.Lock()
-	n.state, n.id = s, n.dir.Identity()
-	n.mu.Unlock()
-	n.publish()
 }
 
 // publish tells those who wait for news.
@@ -127,12 +112,15 @@ const describeTimeout = time.Second
 
 // Status describes the node; its generation is that of the board.
 func (n *node) Status(ctx context.Context) admin.Status {
-	n.mu.Lock()
-	s := admin.Status{
-		Name: n.cfg.Name, Version: n.options.Version, State: n.state, FeatureLevel: member.FeatureLevel,
-		Incarnation: n.id.Incarnation, ClusterID: n.id.ClusterID, MemberID: n.id.MemberID, Members: []admin.MemberStatus{},
+	s := admin.Status{Name: n.cfg.Name, Version: n.options.Version, State: admin.StateEmpty, FeatureLevel: member.FeatureLevel, Members: []admin.MemberStatus{}}
+	r := n.replica.Load()
+	if r == nil {
+		s.NotReady = "the node is opening its data directory"
+		return s
 	}
-	n.mu.Unlock()
+	now := r.Status()
+	s.State = states[now.State]
+	s.Incarnation, s.ClusterID, s.MemberID = now.Identity.Incarnation, now.Identity.ClusterID, now.Identity.MemberID
 	m := n.member.Load()
 	switch {
 	case m != nil:
@@ -151,14 +139,20 @@ func (n *node) Status(ctx context.Context) admin.Status {
 	return s
 }
 
+// states are a replica's in the operator's words.
+var states = map[replica.State]admin.NodeState{
+	replica.StateEmpty: admin.StateEmpty, replica.StateForming: admin.StateForming, replica.StateMember: admin.StateMember,
+	replica.StateRemoved: admin.StateRemoved, replica.StateStopped: admin.StateMember,
+}
+
 // fresh is the status with its generation.
 func (n *node) fresh(ctx context.Context) admin.Status {
 	return n.board.Refresh(func() admin.Status { return n.Status(ctx) })
 }
 
 func (n *node) peerStats() transport.Stats {
-	if d := n.door.Load(); d != nil {
-		return d.Stats()
+	if r := n.replica.Load(); r != nil {
+		return r.Stats()
 	}
 	return transport.Stats{}
 }

@@ -28,13 +28,18 @@ func (t *Table) Changes() []Record {
 	for p := range t.dirty {
 		places = append(places, p)
 	}
+	clear(t.dirty)
+	return t.records(places)
+}
+
+// records returns what the table holds at these places, sorted by key; what it does not hold is to be deleted.
+func (t *Table) records(places []place) []Record {
 	sort.Slice(places, func(i, j int) bool {
 		if places[i].session != places[j].session {
 			return places[i].session < places[j].session
 		}
 		return places[i].sequence < places[j].sequence
 	})
-	clear(t.dirty)
 	out := make([]Record, 0, len(places))
 	for _, p := range places {
 		r := Record{Key: p.key()}

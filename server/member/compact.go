@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/kv"
-	"github.com/raftkv/raftkv/raft"
 )
 
 const (
@@ -32,7 +31,7 @@ func (m *Member) compactHistory(ctx context.Context) {
 		}
 		revision, compacted := m.machine.Revision()
 		target := compactionTarget(revision, compacted, retention)
-		if target == 0 || m.node.Summary().Role != raft.RoleLeader {
+		if target == 0 || !m.replica.Status().Leads() {
 			continue
 		}
 		if err := m.compact(ctx, target); err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"path/filepath"
 	"sync"
 	"time"
@@ -14,142 +13,98 @@ import (
 	"github.com/raftkv/raftkv/kv/statemachine"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/node"
-	"github.com/raftkv/raftkv/raft/vfs"
-	"github.com/raftkv/raftkv/raft/wal"
-	"github.com/raftkv/raftkv/replica/identity"
+	"github.com/raftkv/raftkv/replica"
 	"github.com/raftkv/raftkv/server/backend"
 	"github.com/raftkv/raftkv/server/config"
 	"github.com/raftkv/raftkv/server/status"
 )
 
+// FeatureLevel is the highest feature level that this build reads and writes.
+const FeatureLevel = 1
+
+// stateDir is the store's place in a member's directory.
+const stateDir = "kv"
+
 // Options are what a member is made of.
 type Options struct {
-	// Dir holds its log and state.
-	Dir      string
-	Identity identity.Identity
-	Config   config.Config
-	Door     *Door
-	Metrics  *status.Metrics
-	Logger   *slog.Logger
+	Config  config.Config
+	Metrics *status.Metrics
+	Logger  *slog.Logger
 }
 
-// Member is one running member.
+// Member is the store as a replica keeps it.
 type Member struct {
 	options Options
+	replica *replica.Replica
 	machine *kv.Machine
-	log     *wal.Log
-	node    *node.Node
 	limits  kv.Limits
 	quota   quota
-	fatal   chan error
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 }
 
-// Start opens log and state and runs the member. An error about the content of a file changes nothing.
-func Start(o Options) (_ *Member, err error) {
-	m := &Member{options: o, fatal: make(chan error, 1)}
-	m.limits = kv.DefaultLimits()
-	m.quota.mostBytes = o.Config.QuotaBackendBytes
-	m.limits.MaxKeyBytes, m.limits.MaxValueBytes = o.Config.MaxKeyBytes, o.Config.MaxValueBytes
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, m.closeFiles())
-		}
-	}()
-	initial, err := m.open()
+// Machine is the store's state machine as a replica runs it.
+type Machine struct {
+	node.StateMachine
+	sessions
+	store *kv.Machine
+}
+
+// OpenMachine opens the store in a member's directory.
+func OpenMachine(o Options, p replica.Place) (*Machine, error) {
+	m, err := kv.Open(kv.Options{
+		Dir: filepath.Join(p.Dir, stateDir), ClusterID: p.Cluster, MustExist: !p.New, QuotaBytes: o.Config.QuotaBackendBytes, Logger: p.Logger,
+	})
 	if err != nil {
 		return nil, err
 	}
-	if v := initial.Applied.ClusterVersion; v > FeatureLevel {
-		return nil, fmt.Errorf("the cluster runs at version %d, this build reads up to version %d: start the newer build again", v, FeatureLevel)
-	}
-	o.Door.identify(o.Identity)
-	stateMachine := statemachine.Of(m.machine)
-	m.node, err = node.Start(node.Config{
-		ID: o.Identity.MemberID, Name: o.Config.Name, Incarnation: o.Identity.Incarnation,
-		StateMachine: stateMachine, Sessions: sessions{}, Log: m.log, Initial: initial,
-		Transport: link{o.Door}, Logger: o.Logger, Observer: o.Metrics, Random: rand.IntN, Nonce: rand.Uint64() | 1,
-		HeartbeatInterval: o.Config.HeartbeatInterval, ElectionTimeout: o.Config.ElectionTimeout, SnapshotEntries: o.Config.SnapshotCount,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("start the member: %w", err)
-	}
-	o.Door.enter(&inside{node: m.node, stateMachine: stateMachine, clusterVersion: m.clusterVersion})
+	return &Machine{StateMachine: statemachine.Of(m), store: m}, nil
+}
+
+// Close closes the store.
+func (m *Machine) Close() error { return m.store.Close() }
+
+// Start looks after the store of a replica that runs.
+func Start(o Options, r *replica.Replica, machine *Machine) *Member {
+	m := &Member{options: o, replica: r, machine: machine.store}
+	m.limits = kv.DefaultLimits()
+	m.quota.mostBytes = o.Config.QuotaBackendBytes
+	m.limits.MaxKeyBytes, m.limits.MaxValueBytes = o.Config.MaxKeyBytes, o.Config.MaxValueBytes
+	m.quota.note(m.machine.Stats(), o.Logger)
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
-	m.running.Go(func() { m.watch(ctx) })
+	m.running.Go(func() { m.watchQuota(ctx) })
 	m.running.Go(func() { m.compactHistory(ctx) })
-	return m, nil
+	return m
 }
 
-// open reads what the member had on its disk.
-func (m *Member) open() (raft.Initial, error) {
-	o := m.options
-	var err error
-	m.machine, err = kv.Open(kv.Options{
-		Dir: filepath.Join(o.Dir, stateDir), ClusterID: o.Identity.ClusterID, MustExist: true, QuotaBytes: o.Config.QuotaBackendBytes, Logger: o.Logger,
-	})
-	if err != nil {
-		return raft.Initial{}, fmt.Errorf("open the state in %s: %w", filepath.Join(o.Dir, stateDir), err)
-	}
-	log, found, err := wal.Open(vfs.OS{}, filepath.Join(o.Dir, logDir), wal.Options{Identity: logIdentity(o.Identity), MustExist: true})
-	if err != nil {
-		return raft.Initial{}, err
-	}
-	m.log = log
-	if found.Repaired != "" {
-		o.Logger.Warn("repaired the log after a loss of power", "what", found.Repaired)
-	}
-	if s := found.Snapshot; s != nil && s.Index > m.machine.Applied().Index {
-		if err := m.machine.Install(*s); err != nil {
-			return raft.Initial{}, fmt.Errorf("finish the installation of the snapshot of index %d: %w", s.Index, err)
+// Stop ends the care. The replica is its owner's to stop.
+func (m *Member) Stop() {
+	m.cancel()
+	m.running.Wait()
+}
+
+func (m *Member) watchQuota(ctx context.Context) {
+	pause := time.NewTicker(quotaPause)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-pause.C:
+			m.quota.note(m.machine.Stats(), m.options.Logger)
 		}
 	}
-	applied := m.machine.Applied()
-	o.Logger.Info("opened log and state", "applied", uint64(applied.Index), "logStart", uint64(found.Start.Index), "entries", len(found.Entries))
-	return raft.Initial{HardState: found.HardState, Applied: applied, LogStart: found.Start, Entries: found.Entries}, nil
 }
 
-func (m *Member) clusterVersion() uint32 { return m.machine.Applied().ClusterVersion }
-
-// Removed is closed when this member is no longer part of the cluster.
-func (m *Member) Removed() <-chan struct{} { return m.options.Door.removed }
-
-// Fatal delivers the error that ended the member.
-func (m *Member) Fatal() <-chan error { return m.fatal }
-
-// Changed returns a channel that is closed at the next change of role, leader, membership or readiness.
-func (m *Member) Changed() <-chan struct{} { return m.node.Changed() }
-
-// Change and Transfer are the node's.
+// Change and Transfer are the replica's.
 func (m *Member) Change(ctx context.Context, configIndex raft.Index, change raft.Change) (raft.NodeID, raft.Index, error) {
-	return m.node.Change(ctx, configIndex, change)
+	return m.replica.Change(ctx, configIndex, change)
 }
 
 // Transfer hands leadership over.
 func (m *Member) Transfer(ctx context.Context, to raft.NodeID) (raft.NodeID, error) {
-	return m.node.Transfer(ctx, to)
-}
-
-// Stop hands leadership over, if there is time for it within ctx, and closes log and state.
-func (m *Member) Stop(ctx context.Context) error {
-	m.cancel()
-	m.running.Wait()
-	m.node.Stop(ctx)
-	m.options.Door.leave()
-	return m.closeFiles()
-}
-
-func (m *Member) closeFiles() error {
-	var err error
-	if m.log != nil {
-		err = m.log.Close()
-	}
-	if m.machine != nil {
-		err = errors.Join(err, m.machine.Close())
-	}
-	return err
+	return m.replica.Transfer(ctx, to)
 }
 
 // Propose is that of backend.Backend.
@@ -171,7 +126,7 @@ func (m *Member) propose(ctx context.Context, command kv.Command) (*kv.Result, e
 	if err != nil {
 		return nil, err
 	}
-	answer, err := m.node.Propose(ctx, data)
+	answer, err := m.replica.Replicate(ctx, data)
 	if err != nil {
 		return nil, translate(err)
 	}
@@ -185,7 +140,7 @@ func (m *Member) propose(ctx context.Context, command kv.Command) (*kv.Result, e
 // ReadBarrier is that of backend.Backend.
 func (m *Member) ReadBarrier(ctx context.Context) error {
 	began := time.Now()
-	err := m.node.ReadBarrier(ctx)
+	err := m.replica.Barrier(ctx)
 	if err != nil {
 		return translate(err)
 	}

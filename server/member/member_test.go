@@ -1,74 +1,20 @@
 package member
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/raftkv/raftkv/kv"
-	"github.com/raftkv/raftkv/raft"
-	"github.com/raftkv/raftkv/raft/node"
-	"github.com/raftkv/raftkv/replica/bootstrap"
-	"github.com/raftkv/raftkv/replica/identity"
+	"github.com/raftkv/raftkv/replica"
 	"github.com/raftkv/raftkv/server/backend"
 	"github.com/raftkv/raftkv/server/config"
 	"github.com/raftkv/raftkv/server/status"
 )
 
-func TestProposalBatchesSurviveTheWire(t *testing.T) {
-	for _, data := range [][][]byte{nil, {{}}, {[]byte("a"), {}, bytes.Repeat([]byte{0xff}, 300)}} {
-		b, err := (&proposalBatch{data: data}).AppendBinary(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got proposalBatch
-		if err := got.UnmarshalBinary(b); err != nil || len(got.data) != len(data) {
-			t.Fatalf("%v, %v", got, err)
-		}
-		clear(b) // the buffer belongs to the caller
-		for i := range data {
-			if !bytes.Equal(got.data[i], data[i]) {
-				t.Errorf("proposal %d: %x, want %x", i, got.data[i], data[i])
-			}
-		}
-	}
-	for _, bad := range [][]byte{{}, {5}, {1}, {1, 9, 0}, {0, 0}, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}} {
-		if err := new(proposalBatch).UnmarshalBinary(bad); err == nil {
-			t.Errorf("%x was decoded", bad)
-		}
-	}
-}
-
-func TestOnlySureRefusalsOfTheLeaderMeanNotAppended(t *testing.T) {
-	for err, want := range map[error]bool{
-		raft.ErrNotLeader: true, raft.ErrBusy: true, node.ErrBusy: true, fmt.Errorf("x: %w", raft.ErrTransferring): true,
-		node.ErrStopped: false, context.DeadlineExceeded: false,
-	} {
-		if got := reasonIsNotAppended(explainAppend(err)); got != want {
-			t.Errorf("%v: %v, want %v", err, got, want)
-		}
-	}
-}
-
-func TestTheCommonLevelNeedsEveryMember(t *testing.T) {
-	m := raft.NewMembership(raft.Member{ID: 1}, raft.Member{ID: 2}, raft.Member{ID: 3, Learner: true})
-	for _, x := range []struct {
-		levels map[raft.NodeID]uint32
-		want   uint32
-	}{
-		{map[raft.NodeID]uint32{2: FeatureLevel, 3: FeatureLevel + 1}, FeatureLevel},
-		{map[raft.NodeID]uint32{2: FeatureLevel, 3: FeatureLevel - 1}, FeatureLevel - 1},
-		{map[raft.NodeID]uint32{2: FeatureLevel}, 0},
-	} {
-		if got := commonLevel(m, 1, x.levels); got != x.want {
-			t.Errorf("%v: %d, want %d", x.levels, got, x.want)
-		}
-	}
-}
+const patience = 20 * time.Second
 
 func TestTheQuotaStopsPutsOnly(t *testing.T) {
 	q := quota{mostBytes: 100}
@@ -100,35 +46,34 @@ func TestHistoryIsGivenUpInFewSteps(t *testing.T) {
 	}
 }
 
-// alone is a cluster of one without any listener.
-func alone(t *testing.T) Options {
+// alone starts the only member of a cluster.
+func alone(t *testing.T, dir string) (*Member, *replica.Replica) {
 	t.Helper()
-	id := identity.Identity{Incarnation: 44, Name: "a", ClusterID: 7, MemberID: 1}
-	dir := t.TempDir()
-	logger := slog.New(slog.DiscardHandler)
-	first := bootstrap.FirstMembership(raft.Member{ID: 1, Incarnation: 44, Name: "a", PeerAddress: "127.0.0.1:1"})
-	if err := PrepareFirst(dir, id, first, logger); err != nil {
+	o := Options{Metrics: status.NewMetrics("test"), Logger: slog.New(slog.DiscardHandler), Config: config.Config{
+		QuotaBackendBytes: 1 << 30, MaxKeyBytes: 10, MaxValueBytes: 10,
+	}}
+	var machine *Machine
+	r, err := replica.Open(replica.Config{
+		Dir: dir, Name: "a", Listen: "127.0.0.1:0", InitialCluster: []replica.Member{{Name: "a", PeerAddress: "127.0.0.1:1"}},
+		HeartbeatInterval: 20 * time.Millisecond, ElectionTimeout: 100 * time.Millisecond,
+		OpenMachine: func(p replica.Place) (_ replica.Machine, err error) {
+			machine, err = OpenMachine(o, p)
+			return machine, err
+		},
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-	return Options{
-		Dir: dir, Identity: id, Metrics: status.NewMetrics("test"), Logger: logger,
-		Config: config.Config{
-			Name: "a", HeartbeatInterval: 20 * time.Millisecond, ElectionTimeout: 100 * time.Millisecond, SnapshotCount: 1000,
-			QuotaBackendBytes: 1 << 30, MaxKeyBytes: 10, MaxValueBytes: 10,
-		},
-	}
+	<-r.Running()
+	return Start(o, r, machine), r
 }
 
 func TestAFirstMemberServesAndRestarts(t *testing.T) {
-	o := alone(t)
+	dir := t.TempDir()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	for round := range 3 {
-		o.Door, _ = newDoor(t, o.Identity, false)
-		m, err := Start(o)
-		if err != nil {
-			t.Fatal(err)
-		}
+		m, r := alone(t, dir)
 		key := []byte{byte('a' + round)}
 		result, err := m.Propose(ctx, kv.Put(key, []byte("v")))
 		if err != nil || result.Revision != uint64(kv.FirstRevision+1+round) {
@@ -154,30 +99,12 @@ func TestAFirstMemberServesAndRestarts(t *testing.T) {
 				t.Errorf("a read behind the compaction: %v", err)
 			}
 		}
-		if v := m.clusterVersion(); v != bootstrap.FirstClusterVersion {
-			t.Errorf("cluster version %d", v)
-		}
-		if err := m.Stop(ctx); err != nil {
+		m.Stop()
+		if err := r.Stop(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := m.Propose(ctx, kv.Put(key, nil)); !errors.Is(err, backend.ErrUnavailable) {
 			t.Errorf("after the stop: %v", err)
-		}
-	}
-}
-
-func TestAMemberRefusesAnothersFiles(t *testing.T) {
-	for _, change := range []func(*identity.Identity){
-		func(i *identity.Identity) { i.ClusterID++ },
-		func(i *identity.Identity) { i.MemberID++ },
-		func(i *identity.Identity) { i.Incarnation++ },
-	} {
-		o := alone(t)
-		change(&o.Identity)
-		o.Door, _ = newDoor(t, o.Identity, false)
-		if m, err := Start(o); err == nil {
-			t.Errorf("started as %+v", o.Identity)
-			_ = m.Stop(context.Background())
 		}
 	}
 }

@@ -9,18 +9,16 @@ import (
 	"github.com/raftkv/raftkv/server/admin"
 )
 
-// Summary is the node's.
-func (m *Member) Summary() node.Summary { return m.node.Summary() }
-
 // Describe fills in what a member knows of itself and its cluster. When the node is too busy to answer within ctx, what
 // changes fast is left out.
 func (m *Member) Describe(ctx context.Context, s *admin.Status) {
-	summary := m.node.Summary()
-	s.ClusterVersion = m.clusterVersion()
+	now := m.replica.Status()
+	summary := now.Summary
+	s.ClusterVersion = now.ClusterVersion
 	s.Role, s.Term, s.Leader = summary.Role.String(), summary.Term, summary.Leader
 	s.ConfigIndex, s.ConfigCommitted = summary.ConfigIndex, summary.ConfigCommitted
-	s.Applied, s.Commit = m.node.Applied(), m.node.Applied()
-	full, err := m.node.Status(ctx)
+	s.Applied, s.Commit = now.Applied, now.Applied
+	full, err := m.replica.Node().Status(ctx)
 	if err == nil {
 		s.Commit = max(full.Commit, s.Commit)
 	}
@@ -43,7 +41,7 @@ func (m *Member) describeMember(x raft.Member, summary node.Summary, full raft.S
 	if summary.Role != raft.RoleLeader {
 		return out
 	}
-	if x.ID == m.options.Identity.MemberID {
+	if x.ID == m.replica.Status().Identity.MemberID {
 		out.Match, out.Active, out.CaughtUp = full.Stored, true, true
 		return out
 	}

@@ -1,4 +1,4 @@
-package member
+package replica
 
 import (
 	"context"
@@ -76,7 +76,7 @@ func (*appended) AppendBinary(b []byte) ([]byte, error) { return b, nil }
 // UnmarshalBinary decodes nothing.
 func (*appended) UnmarshalBinary([]byte) error { return nil }
 
-func registerForward(server *rpc.Server, d *Door) error {
+func registerForward(server *rpc.Server, d *door) error {
 	return rpc.Register(server, forwardService, forwardStub{Append: func(ctx context.Context, p *proposalBatch) (*appended, error) {
 		in := d.inner.Load()
 		if in == nil {

@@ -1,4 +1,4 @@
-package member
+package replica
 
 import (
 	"context"
@@ -14,27 +14,23 @@ import (
 	"github.com/raftkv/raftkv/rpc"
 )
 
-const (
-	// FeatureLevel is the highest feature level that this build reads and writes.
-	FeatureLevel = 1
-	// minFeatureLevel is the lowest that it can run at.
-	minFeatureLevel = 1
-)
+// features are the feature levels that a build can run at.
+type features struct{ lowest, highest uint32 }
 
-// Adoption is what a leader says to a directory that was added.
-type Adoption struct {
-	Cluster raft.ClusterID
-	Member  raft.NodeID
+// adoption is what a leader says to a directory that was added.
+type adoption struct {
+	cluster raft.ClusterID
+	member  raft.NodeID
 }
 
-// Door decides which members may connect, and carries messages between them and this one.
-type Door struct {
+// door is the peer port's side of a replica: it decides which members may connect, and carries messages between them and this one.
+type door struct {
 	logger    *slog.Logger
 	transport *transport.Transport
 	forwarder forwarder
 	// adoptable tells whether the directory may be adopted, as long as it is empty.
 	adoptable func() bool
-	adopted   chan Adoption
+	adopted   chan adoption
 	removed   chan struct{}
 
 	inner      atomic.Pointer[inside]
@@ -62,24 +58,27 @@ type inside struct {
 	clusterVersion func() uint32
 }
 
-// NewDoor registers what members ask of each other on the peer port's server. While the directory is empty, adoptable is asked
+// newDoor registers what members ask of each other on the peer port's server. While the directory is empty, adoptable is asked
 // before it is adopted; it must not block.
-func NewDoor(server *rpc.Server, id identity.Identity, adoptable func() bool, logger *slog.Logger) (*Door, error) {
-	d := &Door{
-		logger: logger, adoptable: adoptable,
-		adopted: make(chan Adoption, 1), removed: make(chan struct{}), news: make(chan struct{}, 1),
+func newDoor(server *rpc.Server, id identity.Identity, levels features, adoptable func() bool, cfg Config) (*door, error) {
+	d := &door{
+		logger: cfg.Logger, adoptable: adoptable,
+		adopted: make(chan adoption, 1), removed: make(chan struct{}), news: make(chan struct{}, 1),
 		levels: map[raft.NodeID]uint32{}, nonces: map[raft.NodeID]uint64{}, refusal: map[raft.NodeID]string{}, introducing: map[raft.NodeID]context.CancelFunc{},
 	}
-	d.local = transport.Local{Identity: identityOf(id), FeatureMin: minFeatureLevel, FeatureMax: FeatureLevel}
-	var err error
-	d.transport, err = transport.New(server, transport.Config{
-		Identity: identityOf(id), FeatureMin: minFeatureLevel, FeatureMax: FeatureLevel,
-		Gate: d, Receive: d.receive, Sink: d, Logger: Quiet(logger),
+	d.local = transport.Local{Identity: identityOf(id), FeatureMin: levels.lowest, FeatureMax: levels.highest}
+	settings := transport.Config{
+		Identity: identityOf(id), FeatureMin: levels.lowest, FeatureMax: levels.highest,
+		Gate: d, Receive: d.receive, Sink: d, Dial: cfg.Dial, Logger: quiet(cfg.Logger),
 		Events: transport.Events{
 			Unreachable: d.unreachable, Connected: d.connected, Lost: d.lost, DialFailed: d.dialFailed, Refused: d.refused,
 		},
-	})
-	if err != nil {
+	}
+	if cfg.Tune != nil {
+		cfg.Tune(&settings)
+	}
+	var err error
+	if d.transport, err = transport.New(server, settings); err != nil {
 		return nil, err
 	}
 	d.forwarder.transport = d.transport
@@ -93,14 +92,8 @@ func identityOf(id identity.Identity) transport.Identity {
 	return transport.Identity{Cluster: id.ClusterID, ID: id.MemberID, Incarnation: id.Incarnation}
 }
 
-// Adopted delivers the first adoption of an empty directory.
-func (d *Door) Adopted() <-chan Adoption { return d.adopted }
-
-// Stats are the transport's.
-func (d *Door) Stats() transport.Stats { return d.transport.Stats() }
-
-// Close ends the connections to other members.
-func (d *Door) Close() error {
+// close ends the connections to other members.
+func (d *door) close() error {
 	d.mu.Lock()
 	d.closed = true
 	for _, cancel := range d.introducing {
@@ -112,7 +105,7 @@ func (d *Door) Close() error {
 }
 
 // Accept is the transport's question about a connection from another member.
-func (d *Door) Accept(h transport.Hello) (transport.HelloReply, error) {
+func (d *door) Accept(h transport.Hello) (transport.HelloReply, error) {
 	d.mu.Lock()
 	local := d.local
 	d.mu.Unlock()
@@ -127,18 +120,18 @@ func (d *Door) Accept(h transport.Hello) (transport.HelloReply, error) {
 
 // considerAdoption takes up what a member says of an empty directory (rule: the incarnation must be named). Members dial a new
 // learner only once its addition is committed, so the ID is its own for good.
-func (d *Door) considerAdoption(local transport.Local, h transport.Hello) {
+func (d *door) considerAdoption(local transport.Local, h transport.Hello) {
 	if h.ToIncarnation != local.Incarnation || h.Cluster == 0 || h.To == 0 || !d.adoptable() {
 		return
 	}
 	select {
-	case d.adopted <- Adoption{Cluster: h.Cluster, Member: h.To}:
+	case d.adopted <- adoption{cluster: h.Cluster, member: h.To}:
 	default: // one is enough
 	}
 }
 
 // identify says whom this directory speaks for from now on.
-func (d *Door) identify(id identity.Identity) {
+func (d *door) identify(id identity.Identity) {
 	d.mu.Lock()
 	d.local.Identity = identityOf(id)
 	d.mu.Unlock()
@@ -146,12 +139,12 @@ func (d *Door) identify(id identity.Identity) {
 }
 
 // enter puts a running member behind the door.
-func (d *Door) enter(in *inside) { d.inner.Store(in) }
+func (d *door) enter(in *inside) { d.inner.Store(in) }
 
 // leave stops the delivery to the member.
-func (d *Door) leave() { d.inner.Store(nil) }
+func (d *door) leave() { d.inner.Store(nil) }
 
-func (d *Door) receive(messages []raft.Message) {
+func (d *door) receive(messages []raft.Message) {
 	in := d.inner.Load()
 	if in == nil {
 		return // Raft tolerates loss
@@ -161,13 +154,13 @@ func (d *Door) receive(messages []raft.Message) {
 	}
 }
 
-func (d *Door) unreachable(id raft.NodeID) {
+func (d *door) unreachable(id raft.NodeID) {
 	if in := d.inner.Load(); in != nil {
 		in.node.Unreachable(id)
 	}
 }
 
-func (d *Door) connected(id raft.NodeID, reply transport.HelloReply) {
+func (d *door) connected(id raft.NodeID, reply transport.HelloReply) {
 	d.mu.Lock()
 	old := d.nonces[id]
 	d.nonces[id], d.levels[id] = reply.Nonce, reply.FeatureMax
@@ -181,7 +174,7 @@ func (d *Door) connected(id raft.NodeID, reply transport.HelloReply) {
 	d.tell()
 }
 
-func (d *Door) lost(id raft.NodeID, err error) {
+func (d *door) lost(id raft.NodeID, err error) {
 	d.stopIntroducing(id)
 	d.mu.Lock()
 	delete(d.levels, id)
@@ -189,14 +182,14 @@ func (d *Door) lost(id raft.NodeID, err error) {
 	d.logger.Info("lost the connection to a member", "peer", id.String(), "error", err)
 }
 
-func (d *Door) dialFailed(id raft.NodeID, portClosed bool, _ error) {
+func (d *door) dialFailed(id raft.NodeID, portClosed bool, _ error) {
 	if in := d.inner.Load(); in != nil && portClosed {
 		in.node.LeaderGone(id)
 	}
 }
 
 // refused notes that a member of the cluster does not take this one for a member. It is told at each attempt and logged once.
-func (d *Door) refused(id raft.NodeID, reason transport.Reason, text string) {
+func (d *door) refused(id raft.NodeID, reason transport.Reason, text string) {
 	d.mu.Lock()
 	said := d.refusal[id] == text
 	d.refusal[id] = text
@@ -213,10 +206,10 @@ func (d *Door) refused(id raft.NodeID, reason transport.Reason, text string) {
 	}
 }
 
-func (d *Door) noteRemoved() { d.removedBy.Do(func() { close(d.removed) }) }
+func (d *door) noteRemoved() { d.removedBy.Do(func() { close(d.removed) }) }
 
 // tell wakes who watches the levels.
-func (d *Door) tell() {
+func (d *door) tell() {
 	select {
 	case d.news <- struct{}{}:
 	default:
@@ -224,7 +217,7 @@ func (d *Door) tell() {
 }
 
 // featureLevels returns what is known of the members that are connected.
-func (d *Door) featureLevels() map[raft.NodeID]uint32 {
+func (d *door) featureLevels() map[raft.NodeID]uint32 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	out := make(map[raft.NodeID]uint32, len(d.levels))
@@ -235,7 +228,7 @@ func (d *Door) featureLevels() map[raft.NodeID]uint32 {
 }
 
 // setMembership makes the door follow the membership.
-func (d *Door) setMembership(current, committed raft.Membership) {
+func (d *door) setMembership(current, committed raft.Membership) {
 	d.mu.Lock()
 	self := d.local.ID
 	d.current, d.local.Committed = current, committed
@@ -248,7 +241,7 @@ func (d *Door) setMembership(current, committed raft.Membership) {
 }
 
 // followPeers connects to the members that are known. The caller holds mu.
-func (d *Door) followPeers() {
+func (d *door) followPeers() {
 	if d.introduction.Index > d.current.Index {
 		d.transport.SetPeers(d.introduction.Members)
 		return

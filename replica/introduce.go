@@ -1,4 +1,4 @@
-package member
+package replica
 
 import (
 	"context"
@@ -23,7 +23,7 @@ const (
 	introductionPause   = 250 * time.Millisecond
 )
 
-func registerIntroduction(server *rpc.Server, d *Door) error {
+func registerIntroduction(server *rpc.Server, d *door) error {
 	return rpc.Register(server, introductionService, introductionStub{Introduce: func(_ context.Context, m *raft.Membership) (*appended, error) {
 		d.introduced(*m)
 		return &appended{}, nil
@@ -31,7 +31,7 @@ func registerIntroduction(server *rpc.Server, d *Door) error {
 }
 
 // introduced takes in a membership that is committed, as another member says.
-func (d *Door) introduced(m raft.Membership) {
+func (d *door) introduced(m raft.Membership) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if m.Index <= d.introduction.Index {
@@ -42,7 +42,7 @@ func (d *Door) introduced(m raft.Membership) {
 }
 
 // introduceTo tells a learner of the members, until it has heard or the connection is lost. It does not wait.
-func (d *Door) introduceTo(id raft.NodeID) {
+func (d *door) introduceTo(id raft.NodeID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if m, known := d.local.Committed.Find(id); !known || !m.Learner || d.introducing[id] != nil || d.closed {
@@ -67,7 +67,7 @@ func (d *Door) introduceTo(id raft.NodeID) {
 	})
 }
 
-func (d *Door) introduce(ctx context.Context, id raft.NodeID) error {
+func (d *door) introduce(ctx context.Context, id raft.NodeID) error {
 	ctx, cancel := context.WithTimeout(ctx, introductionTimeout)
 	defer cancel()
 	d.mu.Lock()
@@ -85,7 +85,7 @@ func (d *Door) introduce(ctx context.Context, id raft.NodeID) error {
 	return err
 }
 
-func (d *Door) stopIntroducing(id raft.NodeID) {
+func (d *door) stopIntroducing(id raft.NodeID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if cancel := d.introducing[id]; cancel != nil {

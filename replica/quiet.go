@@ -1,12 +1,12 @@
-package member
+package replica
 
 import (
 	"context"
 	"log/slog"
 )
 
-// Quiet makes details of the lines of a package that reports every attempt; the door reports what has changed.
-func Quiet(l *slog.Logger) *slog.Logger { return slog.New(quietHandler{l.Handler()}) }
+// quiet makes details of the lines of a package that reports every attempt; the door reports what has changed.
+func quiet(l *slog.Logger) *slog.Logger { return slog.New(quietHandler{l.Handler()}) }
 
 type quietHandler struct{ slog.Handler }
 

@@ -1,4 +1,4 @@
-package member
+package replica
 
 import (
 	"context"
@@ -15,10 +15,10 @@ import (
 
 const patience = 20 * time.Second
 
-func newDoor(t *testing.T, id identity.Identity, adoptable bool) (*Door, string) {
+func openDoor(t *testing.T, id identity.Identity, adoptable bool) (*door, string) {
 	t.Helper()
 	server := rpc.NewServer(rpc.ServerOptions{})
-	d, err := NewDoor(server, id, func() bool { return adoptable }, slog.New(slog.DiscardHandler))
+	d, err := newDoor(server, id, features{1, 1}, func() bool { return adoptable }, Config{Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +28,7 @@ func newDoor(t *testing.T, id identity.Identity, adoptable bool) (*Door, string)
 	}
 	go func() { _ = server.Serve(l) }()
 	t.Cleanup(func() {
-		_ = d.Close()
+		_ = d.close()
 		_ = server.Close()
 	})
 	return d, l.Addr().String()
@@ -49,7 +49,7 @@ func TestAnEmptyDirectoryIsAdoptedOnlyByItsIncarnation(t *testing.T) {
 		{"promised to a static cluster", false, func(*transport.Hello) {}, false},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			d, _ := newDoor(t, identity.Identity{Incarnation: 44, Name: "d"}, x.adoptable)
+			d, _ := openDoor(t, identity.Identity{Incarnation: 44, Name: "d"}, x.adoptable)
 			h := hello
 			x.change(&h)
 			for range 2 {
@@ -58,8 +58,8 @@ func TestAnEmptyDirectoryIsAdoptedOnlyByItsIncarnation(t *testing.T) {
 				}
 			}
 			select {
-			case a := <-d.Adopted():
-				if !x.want || a != (Adoption{Cluster: 7, Member: 4}) {
+			case a := <-d.adopted:
+				if !x.want || a != (adoption{cluster: 7, member: 4}) {
 					t.Errorf("adopted: %+v", a)
 				}
 			default:
@@ -72,17 +72,17 @@ func TestAnEmptyDirectoryIsAdoptedOnlyByItsIncarnation(t *testing.T) {
 }
 
 func TestAMemberIsNotAdopted(t *testing.T) {
-	d, _ := newDoor(t, identity.Identity{Incarnation: 44, ClusterID: 7, MemberID: 4}, true)
+	d, _ := openDoor(t, identity.Identity{Incarnation: 44, ClusterID: 7, MemberID: 4}, true)
 	_, _ = d.Accept(transport.Hello{Cluster: 8, From: 1, To: 5, ToIncarnation: 44, FeatureMin: 1, FeatureMax: 1})
 	select {
-	case a := <-d.Adopted():
+	case a := <-d.adopted:
 		t.Errorf("adopted: %+v", a)
 	default:
 	}
 }
 
 func TestABuildThatIsTooOldIsRefused(t *testing.T) {
-	d, _ := newDoor(t, identity.Identity{Incarnation: 44, ClusterID: 7, MemberID: 4}, true)
+	d, _ := openDoor(t, identity.Identity{Incarnation: 44, ClusterID: 7, MemberID: 4}, true)
 	h := transport.Hello{Cluster: 7, From: 1, FromIncarnation: 11, To: 4, ToIncarnation: 44, FeatureMin: 1, FeatureMax: 1}
 	if _, err := d.Accept(h); err != nil {
 		t.Errorf("a member of the same level: %v", err)
@@ -126,7 +126,7 @@ func TestWhoIsDialed(t *testing.T) {
 }
 
 func TestACommittedRemovalIsNoticed(t *testing.T) {
-	d, _ := newDoor(t, identity.Identity{Incarnation: 44, ClusterID: 7, MemberID: 2}, true)
+	d, _ := openDoor(t, identity.Identity{Incarnation: 44, ClusterID: 7, MemberID: 2}, true)
 	with := raft.NewMembership(raft.Member{ID: 1, Incarnation: 11}, raft.Member{ID: 2, Incarnation: 44})
 	without := raft.Membership{Members: with.Members[:1], LastID: 2, Index: 9}
 	d.setMembership(without, with)
@@ -146,8 +146,8 @@ func TestACommittedRemovalIsNoticed(t *testing.T) {
 
 func TestALearnerWithoutALogIsToldOfTheMembers(t *testing.T) {
 	learnerID := identity.Identity{Incarnation: 22, ClusterID: 7, MemberID: 2}
-	leader, leaderAddress := newDoor(t, identity.Identity{Incarnation: 11, ClusterID: 7, MemberID: 1}, true)
-	learner, learnerAddress := newDoor(t, learnerID, true)
+	leader, leaderAddress := openDoor(t, identity.Identity{Incarnation: 11, ClusterID: 7, MemberID: 1}, true)
+	learner, learnerAddress := openDoor(t, learnerID, true)
 	m := raft.NewMembership(
 		raft.Member{ID: 1, Incarnation: 11, PeerAddress: leaderAddress},
 		raft.Member{ID: 2, Incarnation: 22, PeerAddress: learnerAddress, Learner: true},
@@ -155,24 +155,24 @@ func TestALearnerWithoutALogIsToldOfTheMembers(t *testing.T) {
 	m.Index = 5
 	leader.setMembership(m, m)
 	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		if peers := learner.Stats().Peers; len(peers) == 1 && peers[0].ID == 1 && peers[0].Connected {
+		if peers := learner.transport.Stats().Peers; len(peers) == 1 && peers[0].ID == 1 && peers[0].Connected {
 			break
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("the learner does not connect to the leader: %+v", learner.Stats())
+			t.Fatalf("the learner does not connect to the leader: %+v", learner.transport.Stats())
 		}
 	}
 	older := raft.NewMembership(raft.Member{ID: 2, Incarnation: 22})
 	older.Index = 4
 	learner.introduced(older)
-	if len(learner.Stats().Peers) != 1 {
+	if len(learner.transport.Stats().Peers) != 1 {
 		t.Error("an older introduction replaced a newer one")
 	}
 }
 
 func TestQuietLinesAreDetailsButForErrors(t *testing.T) {
 	var h recording
-	l := Quiet(slog.New(&h)).With("a", 1).WithGroup("g")
+	l := quiet(slog.New(&h)).With("a", 1).WithGroup("g")
 	l.Info("i")
 	l.Warn("w")
 	l.Error("e")

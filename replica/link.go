@@ -1,4 +1,4 @@
-package member
+package replica
 
 import (
 	"context"
@@ -11,7 +11,7 @@ import (
 )
 
 // link is the door as the node's transport.
-type link struct{ door *Door }
+type link struct{ door *door }
 
 func (l link) Send(messages []raft.Message) { l.door.transport.Send(messages) }
 
@@ -28,7 +28,7 @@ func (l link) Forward(ctx context.Context, leader raft.NodeID, proposals [][]byt
 }
 
 // Begin stages a snapshot that a leader sends.
-func (d *Door) Begin(m raft.Message) (transport.SnapshotWriter, error) {
+func (d *door) Begin(m raft.Message) (transport.SnapshotWriter, error) {
 	in := d.inner.Load()
 	if in == nil {
 		return nil, rpc.Errorf(rpc.CodeUnavailable, "this node is not running as a member at the moment")
