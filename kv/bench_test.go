@@ -161,3 +161,55 @@ func BenchmarkSnapshot(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkHistory puts random keys while the history behind a retention is given up, as an auto-compacting leader does,
+// and tells what that costs the disk: bytes written for each byte of value, and commits for a million puts.
+func BenchmarkHistory(b *testing.B) {
+	// A flush every few seconds, and a look at the history as often: that is what some 10,000 puts a second make of it.
+	const batch, retention, flushPuts = 64, 100_000, 30_000
+	for _, keys := range []int{10_000, 1_000_000} {
+		for _, compacting := range []bool{false, true} {
+			b.Run(fmt.Sprintf("keys=%d/compacting=%v", keys, compacting), func(b *testing.B) {
+				m := open(b, Options{Dir: b.TempDir(), FlushBytes: 1 << 30})
+				fill(b, m, keys)
+				random := rand.New(rand.NewPCG(1, 1))
+				next := m.Applied().Index + 1
+				sinceFlush := 0
+				put := func(n int) {
+					for done := 0; done < n; done += batch {
+						entries := make([]raft.Entry, 0, batch+1)
+						for range batch {
+							data := proposal(b, session.Header{}, Put(benchKey(random.Uint64N(uint64(keys))), make([]byte, benchValueBytes)))
+							entries = append(entries, raft.Entry{Term: 1, Index: next, Type: raft.EntryNormal, Data: data})
+							next++
+						}
+						revision, compacted := m.Revision()
+						if compacting && revision > compacted+retention+retention/10 {
+							entries = append(entries, raft.Entry{Term: 1, Index: next, Type: raft.EntryNormal, Data: proposal(b, session.Header{}, Compact(revision-retention))})
+							next++
+						}
+						if _, err := m.Apply(entries); err != nil {
+							b.Fatal(err)
+						}
+						if sinceFlush += batch; sinceFlush >= flushPuts {
+							sinceFlush = 0
+							if err := m.FlushNow(); err != nil {
+								b.Fatal(err)
+							}
+						}
+					}
+				}
+				put(retention * 3 / 2) // until the history is as long as it gets
+				before := m.Stats()
+				b.ResetTimer()
+				put(b.N)
+				b.StopTimer()
+				after := m.Stats()
+				b.ReportMetric(float64(after.WrittenBytes-before.WrittenBytes)/float64(b.N)/benchValueBytes, "written/put")
+				b.ReportMetric(float64(after.Commits-before.Commits)/float64(b.N)*1e6, "commits/Mput")
+				b.ReportMetric(float64(after.FileBytes)/1e6, "MB")
+				b.ReportMetric(float64(after.UsedBytes)/1e6, "used-MB")
+			})
+		}
+	}
+}

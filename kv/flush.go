@@ -1,6 +1,8 @@
 package kv
 
 import (
+	"time"
+
 	"github.com/raftkv/raftkv/kv/store"
 )
 
@@ -14,64 +16,71 @@ func (m *Machine) Flush() {
 	}
 }
 
-// FlushNow makes all that was applied durable before it returns. A synchronous machine also takes one step of the
-// removal of compacted history.
+// FlushNow makes all that was applied durable before it returns, and takes one step of the removal of compacted history.
 func (m *Machine) FlushNow() error {
 	m.maintenance.Lock()
 	defer m.maintenance.Unlock()
-	if err := m.flush(); err != nil || !m.options.Synchronous {
+	flushed, err := m.flush()
+	if err != nil || flushed {
 		return err
 	}
-	_, err := m.compactStep()
+	_, err = m.compactStep(compactMostRecords)
 	return err
 }
 
 // maintain is the goroutine that flushes and compacts.
 func (m *Machine) maintain() {
 	defer close(m.stopped)
+	patience := time.NewTimer(0)
+	defer patience.Stop()
 	for {
 		select {
 		case <-m.stop:
 			return
 		case <-m.wake:
+		case <-patience.C:
 		}
-		for more := true; more; {
-			select {
-			case <-m.stop:
-				return
-			default:
-			}
-			var err error
-			if more, err = m.maintainStep(); err != nil {
-				return // every later call is told.
-			}
+		wait, err := m.maintainStep()
+		if err != nil {
+			return // every later call is told.
+		}
+		if wait > 0 {
+			patience.Reset(wait)
 		}
 	}
 }
 
-// maintainStep flushes, if that was asked for, and takes one step of compaction.
-func (m *Machine) maintainStep() (more bool, err error) {
+// maintainStep flushes, if that was asked for, or else takes a step of compaction. It returns when to come again if nobody
+// asks for a flush before, zero for never.
+func (m *Machine) maintainStep() (again time.Duration, err error) {
 	m.maintenance.Lock()
 	defer m.maintenance.Unlock()
 	if m.flushWanted.Swap(false) {
-		if err := m.flush(); err != nil {
-			return false, err
-		}
+		_, err = m.flush()
+		again = compactPatience
+	} else {
+		began := time.Now()
+		_, err = m.compactStep(compactLeastRecords)
+		again = max(compactRest*time.Since(began), time.Millisecond)
 	}
-	return m.compactStep()
+	if err != nil || !m.compactPending() {
+		return 0, err
+	}
+	return again, nil
 }
 
 // flush moves the overlay into the store, in one transaction with the applied index and the sessions (rule: the
-// applied index never says more or less than what is there). The caller holds maintenance.
-func (m *Machine) flush() error {
+// applied index never says more or less than what is there). A step of compaction goes with it. It tells whether there was
+// anything to flush. The caller holds maintenance.
+func (m *Machine) flush() (flushed bool, err error) {
 	m.mu.Lock()
 	if err := m.unusable(); err != nil {
 		m.mu.Unlock()
-		return err
+		return false, err
 	}
 	if m.current.meta.Index == m.header.logical.meta.Index {
 		m.mu.Unlock()
-		return nil
+		return false, nil
 	}
 	h := m.header
 	h.logical = m.current.logical
@@ -91,13 +100,19 @@ func (m *Machine) flush() error {
 			b.Put(bucketSessions, r.Key, seal(r.Key, r.Value))
 		}
 	}
-	err := h.put(&b)
+	// What goes is given up by the state that is in the store, so it is in the store.
+	next, err := m.compactInto(s, &b, compactFlushFactor*len(frozen.order))
+	if err == nil {
+		h.scrub = next
+		err = h.put(&b)
+	}
 	if err == nil {
 		err = s.Commit(&b)
 	}
 	if err != nil {
-		return m.fail(err)
+		return false, m.fail(err)
 	}
+	m.compacted(next)
 	m.header = h
 
 	m.mu.Lock()
@@ -105,7 +120,7 @@ func (m *Machine) flush() error {
 	m.current.frozen = nil
 	m.publish()
 	m.durable.Store(uint64(h.logical.meta.Index))
-	return nil
+	return true, nil
 }
 
 // flushTo adds the overlay to a batch, each bucket in the order of its keys, which the store takes best.

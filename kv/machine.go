@@ -40,6 +40,9 @@ type Options struct {
 	// Synchronous runs no goroutines: the overlay is flushed inside Apply when it is full, and in FlushNow.
 	Synchronous bool
 	Logger      *slog.Logger
+
+	// compactMost replaces compactMostRecords in tests.
+	compactMost int
 }
 
 // Machine is the replicated state machine. Apply and Install are called by one goroutine; the other methods
@@ -90,6 +93,9 @@ func Open(o Options) (*Machine, error) {
 	o.MaxOverlayBytes = max(o.MaxOverlayBytes, o.FlushBytes) // or the flush that Apply waits for would not be asked for
 	if o.MaxResultBytes == 0 {
 		o.MaxResultBytes = DefaultMaxResultBytes
+	}
+	if o.compactMost == 0 {
+		o.compactMost = compactMostRecords
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

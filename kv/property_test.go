@@ -157,6 +157,7 @@ func TestMachineAgainstModel(t *testing.T) {
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("memory-", seed), func(t *testing.T) {
 			o, disk := memory()
+			o.compactMost = 1 + int(seed%20)
 			againstModel(t, seed, steps, o, disk)
 		})
 	}
@@ -278,7 +279,7 @@ func onlyWhatIsKept(t *testing.T, m *Machine, want *model) {
 	defer m.maintenance.Unlock()
 	for more := true; more; {
 		var err error
-		if more, err = m.compactStep(); err != nil {
+		if more, err = m.compactStep(1); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"syscall"
 
 	"go.etcd.io/bbolt"
@@ -15,6 +16,7 @@ import (
 type boltStore struct {
 	db      *bbolt.DB
 	appends []Bucket
+	commits atomic.Int64
 }
 
 func (s *boltStore) View() (View, error) {
@@ -60,6 +62,7 @@ func (s *boltStore) Commit(b *Batch) error {
 	if err != nil {
 		return fmt.Errorf("commit to %s: %w", s.db.Path(), err)
 	}
+	s.commits.Add(1)
 	return nil
 }
 
@@ -72,7 +75,10 @@ func (s *boltStore) Stats() Stats {
 	_ = s.db.View(func(tx *bbolt.Tx) error {
 		out.FileBytes = tx.Size()
 		// Inside of the transaction, since the file may be closed right after it.
-		out.UsedBytes = out.FileBytes - int64(s.db.Stats().FreePageN)*int64(s.db.Info().PageSize)
+		stats := s.db.Stats()
+		// Pages that the last commit freed are free from the next one on.
+		out.UsedBytes = out.FileBytes - int64(stats.FreePageN+stats.PendingPageN)*int64(s.db.Info().PageSize)
+		out.WrittenBytes, out.Commits = stats.TxStats.GetPageAlloc(), s.commits.Load()
 		return nil
 	})
 	return out

@@ -83,6 +83,8 @@ type Stats struct {
 	FileBytes int64
 	// UsedBytes is what it would take without the space that is free for use again.
 	UsedBytes int64
+	// WrittenBytes and Commits count what was written since the store was opened.
+	WrittenBytes, Commits int64
 }
 
 // Batch is a list of changes, in order. It keeps the slices that it is given.
