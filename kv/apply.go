@@ -2,9 +2,9 @@ package kv
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/session"
@@ -22,7 +22,7 @@ func (m *Machine) Apply(entries []raft.Entry) ([]any, error) {
 		m.mu.Unlock()
 		return nil, err
 	}
-	results, err := m.applyBatch(entries)
+	results, changes, err := m.applyBatch(entries)
 	if err != nil {
 		// Before the lock is let go: what was applied by half must never be flushed.
 		err = m.failLocked(err)
@@ -31,6 +31,9 @@ func (m *Machine) Apply(entries []raft.Entry) ([]any, error) {
 	m.mu.Unlock()
 	if err != nil {
 		return nil, err
+	}
+	if changes != nil {
+		m.options.Observer.Applied(*changes)
 	}
 	if full && m.options.Synchronous {
 		return results, m.FlushNow()
@@ -41,27 +44,32 @@ func (m *Machine) Apply(entries []raft.Entry) ([]any, error) {
 	return results, nil
 }
 
-// applyBatch applies the entries and publishes the state after the last of them. The caller holds mu.
-func (m *Machine) applyBatch(entries []raft.Entry) ([]any, error) {
-	a := applier{machine: m, state: &m.current}
+// applyBatch applies the entries and publishes the state after the last of them. Without an observer, or when nothing changed
+// that it is told of, changes is nil. The caller holds mu.
+func (m *Machine) applyBatch(entries []raft.Entry) (_ []any, changes *Changes, _ error) {
+	a := applier{machine: m, state: &m.current, observed: m.options.Observer != nil}
+	compacted := m.current.compacted
 	a.view = view{state: a.state, writer: true}
 	results := make([]any, len(entries))
 	for i := range entries {
 		r, err := a.entry(&entries[i])
 		if err != nil {
 			_ = a.view.close()
-			return nil, fmt.Errorf("apply entry %d: %w", entries[i].Index, err)
+			return nil, nil, fmt.Errorf("apply entry %d: %w", entries[i].Index, err)
 		}
 		if r != nil {
 			results[i] = r
 		}
 	}
 	if err := a.view.close(); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	m.current.sessions = m.sessions.Digest()
+	m.current.sessions, m.current.leases = m.sessions.Digest(), m.leases.digest
 	m.publish()
-	return results, nil
+	if a.observed && (len(a.events) > 0 || len(a.changes) > 0 || m.current.compacted != compacted) {
+		changes = &Changes{Revision: m.current.revision, Compacted: m.current.compacted, Events: a.events, Leases: a.changes}
+	}
+	return results, changes, nil
 }
 
 // applier applies the entries of one batch.
@@ -74,12 +82,20 @@ type applier struct {
 	sub uint32
 	// readBytes is what the reads of the transaction have returned so far.
 	readBytes int
+	// index is that of the entry.
+	index uint64
+
+	// observed says that somebody wants to know of events and changes.
+	observed bool
+	events   []Event
+	changes  []LeaseChange
 }
 
 func (a *applier) entry(e *raft.Entry) (*Result, error) {
 	if e.Index != a.state.meta.Index+1 {
 		return nil, fmt.Errorf("the state machine is at index %d: entries must follow without a gap", a.state.meta.Index)
 	}
+	a.index = uint64(e.Index)
 	var result *Result
 	switch e.Type {
 	case raft.EntryNormal:
@@ -94,6 +110,9 @@ func (a *applier) entry(e *raft.Entry) (*Result, error) {
 			return nil, err
 		}
 		a.state.meta.Membership = members
+		if len(a.state.alarms) > 0 {
+			a.state.alarms = alarmsOf(a.state.alarms, members)
+		}
 	case raft.EntryClusterVersion:
 		if len(e.Data) != 4 {
 			return nil, fmt.Errorf("a cluster version of %d bytes", len(e.Data))
@@ -136,7 +155,8 @@ func (a *applier) refuse(err error) *Result {
 
 func (a *applier) command(e *raft.Entry, data []byte) (*Result, error) {
 	c, err := DecodeCommand(data)
-	if err != nil {
+	if err != nil || c.format > firstCommandFormat && !a.hasLeases() {
+		// Before the cluster version allows it, a member of an older build refuses it too.
 		return a.refuse(ErrMalformed), nil
 	}
 	switch c.Kind {
@@ -151,33 +171,72 @@ func (a *applier) command(e *raft.Entry, data []byte) (*Result, error) {
 			return a.refuse(ErrCompacted), nil
 		}
 		a.state.compacted = c.Revision
-		return &Result{Revision: a.state.revision, Succeeded: true}, nil
+		a.note(uint64(c.Kind), c.Revision)
+		return a.done(), nil
+	case CommandAlarm:
+		a.state.alarms = withAlarm(a.state.alarms, c.Alarm, !c.Lower)
+		return a.done(), nil
+	case CommandLeaseGrant, CommandLeaseRevoke, CommandLeaseRenew, CommandLeaseExpire:
+		return a.leaseCommand(&c)
 	}
 	return a.transaction(c.Txn)
+}
+
+func (a *applier) done() *Result { return &Result{Revision: a.state.revision, Succeeded: true} }
+
+// hasLeases tells whether the cluster version allows leases and all that came with them.
+func (a *applier) hasLeases() bool { return a.state.meta.ClusterVersion >= leaseVersion }
+
+// note adds to the running checksum.
+func (a *applier) note(what ...uint64) {
+	if !a.hasLeases() {
+		return
+	}
+	for _, v := range what {
+		a.state.running = mix(a.state.running, v)
+	}
 }
 
 func (a *applier) transaction(t *Txn) (*Result, error) {
 	if err := t.checkWrites(); err != nil {
 		return a.refuse(err), nil
 	}
-	if err := t.checkReads(a.state.revision, a.state.compacted); err != nil {
-		return a.refuse(err), nil
-	}
-	a.view.revision = a.state.revision + 1
-	a.sub, a.readBytes = 0, 0
-	out, err := a.run(t)
+	a.begin()
+	p, err := a.path(t)
 	if err != nil {
 		return nil, err
 	}
-	if a.sub > 0 {
-		a.state.revision++
+	refusal, err := a.check(t, p)
+	if err != nil {
+		return nil, err
 	}
+	if refusal != nil {
+		return a.refuse(refusal), nil
+	}
+	out, err := a.run(t, p)
+	if err != nil {
+		return nil, err
+	}
+	a.end()
 	r := &Result{Revision: a.state.revision, Succeeded: out.Succeeded, Ops: out.Ops}
 	r.Deleted = countDeleted(out.Ops)
 	if !r.Succeeded && len(r.Ops) == 1 && r.Ops[0].Range != nil && len(r.Ops[0].Range.Items) == 1 {
 		r.Current = r.Ops[0].Range.Items[0].ModRevision
 	}
 	return r, nil
+}
+
+// begin starts a transaction: what it writes has the next revision.
+func (a *applier) begin() {
+	a.view.revision = a.state.revision + 1
+	a.sub, a.readBytes = 0, 0
+}
+
+// end takes the revision if anything was written.
+func (a *applier) end() {
+	if a.sub > 0 {
+		a.state.revision++
+	}
 }
 
 func countDeleted(ops []OpResult) uint64 {
@@ -191,48 +250,35 @@ func countDeleted(ops []OpResult) uint64 {
 	return n
 }
 
-func (a *applier) run(t *Txn) (*TxnResult, error) {
-	out := &TxnResult{Succeeded: true}
-	for i := range t.Compares {
-		ok, err := a.holds(&t.Compares[i])
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			out.Succeeded = false
-			break
-		}
-	}
-	ops := t.Success
-	if !out.Succeeded {
-		ops = t.Failure
-	}
+// run carries out the branch that the path names.
+func (a *applier) run(t *Txn, p *path) (*TxnResult, error) {
+	out := &TxnResult{Succeeded: p.succeeded}
+	ops := t.branch(p)
 	out.Ops = make([]OpResult, len(ops))
+	nested := p.nested
 	for i := range ops {
-		if err := a.op(&ops[i], &out.Ops[i]); err != nil {
+		var err error
+		switch op, result := &ops[i], &out.Ops[i]; op.Kind {
+		case OpPut:
+			err = a.put(op, result)
+		case OpDelete:
+			err = a.remove(op, result)
+		case OpRange:
+			err = a.read(op, result)
+		case OpTxn:
+			result.Txn, err = a.run(op.Txn, nested[0])
+			nested = nested[1:]
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
 }
 
-func (a *applier) op(op *Op, out *OpResult) error {
-	switch op.Kind {
-	case OpPut:
-		return a.put(op, out)
-	case OpDelete:
-		return a.remove(op, out)
-	case OpRange:
-		return a.read(op, out)
-	}
-	var err error
-	out.Txn, err = a.run(op.Txn)
-	return err
-}
-
 func (a *applier) put(op *Op, out *OpResult) error {
 	key := op.Keys.Start
-	old, err := a.view.get(key, op.PrevKV)
+	old, err := a.view.get(key, op.PrevKV || op.IgnoreValue)
 	if err != nil {
 		return err
 	}
@@ -240,8 +286,15 @@ func (a *applier) put(op *Op, out *OpResult) error {
 	if old.exists() {
 		v.create, v.count = old.create, old.count+1
 		a.keep(op, out, key, old)
+		if op.IgnoreLease {
+			v.lease = old.lease
+		}
+		if op.IgnoreValue {
+			// It may belong to the view of the store.
+			v.value = bytes.Clone(old.value)
+		}
 	}
-	a.write(key, v)
+	a.write(key, v, old.lease)
 	return nil
 }
 
@@ -259,10 +312,25 @@ func (a *applier) keep(op *Op, out *OpResult, key []byte, old version) {
 	out.Prev = append(out.Prev, old.keyValue(key))
 }
 
-func (a *applier) write(key []byte, v version) {
+// write adds a version of a key whose version before it hung on the lease from.
+func (a *applier) write(key []byte, v version, from LeaseID) {
 	v.mod, v.sub = a.view.revision, a.sub
 	a.sub++
 	a.state.active.add(key, v)
+	if a.hasLeases() {
+		a.note(v.mod<<1|uint64(boolByte(v.deleted)), uint64(crc32.Checksum(key, castagnoli))<<32|uint64(crc32.Checksum(v.value, castagnoli)), uint64(v.lease))
+		if from != 0 || v.lease != 0 {
+			a.machine.leases.attach(string(key), from, v.lease)
+		}
+	}
+	if !a.observed {
+		return
+	}
+	e := Event{KV: v.keyValue(key)}
+	if v.deleted {
+		e = Event{Type: EventDelete, KV: KeyValue{Key: key, ModRevision: v.mod}}
+	}
+	a.events = append(a.events, e)
 }
 
 func (a *applier) remove(op *Op, out *OpResult) error {
@@ -272,7 +340,7 @@ func (a *applier) remove(op *Op, out *OpResult) error {
 			return err
 		}
 		a.keep(op, out, op.Keys.Start, old)
-		a.write(op.Keys.Start, version{deleted: true})
+		a.write(op.Keys.Start, version{deleted: true}, old.lease)
 		out.Deleted = 1
 		return nil
 	}
@@ -285,7 +353,7 @@ func (a *applier) remove(op *Op, out *OpResult) error {
 		a.keep(op, out, old.Key, version{mod: old.ModRevision, create: old.CreateRevision, count: old.Version,
 			lease: old.Lease, value: old.Value})
 		// The tombstone sorts before the version that the scan is at, so the scan does not meet it.
-		a.write(old.Key, version{deleted: true})
+		a.write(old.Key, version{deleted: true}, old.Lease)
 		out.Deleted++
 		err = scan.next()
 	}
@@ -298,8 +366,11 @@ func (a *applier) read(op *Op, out *OpResult) error {
 		v = &view{state: a.state, revision: op.Range.Revision}
 		defer func() { _ = v.close() }()
 	}
-	c := collector{request: op.Range, mostBytes: MaxTxnReadBytes - a.readBytes}
+	c := newCollector(op.Range, MaxTxnReadBytes-a.readBytes)
 	if err := c.collect(v, op.Keys.Start, 0); err != nil {
+		return err
+	}
+	if err := c.finish(v); err != nil {
 		return err
 	}
 	a.readBytes += c.bytes
@@ -309,68 +380,4 @@ func (a *applier) read(op *Op, out *OpResult) error {
 	}
 	out.Range = &c.result
 	return nil
-}
-
-// holds evaluates one compare.
-func (a *applier) holds(c *Compare) (bool, error) {
-	withValue := c.Target == TargetValue
-	if c.Keys.single() {
-		v, err := a.view.get(c.Keys.Start, withValue)
-		if err != nil {
-			return false, err
-		}
-		return c.holdsFor(&v), nil
-	}
-	scan, err := a.view.scan(c.Keys, c.Keys.Start)
-	if err != nil {
-		return false, err
-	}
-	if !scan.valid() {
-		return c.holdsFor(&version{}), nil
-	}
-	for scan.valid() {
-		kv, err := scan.load(withValue)
-		if err != nil {
-			return false, err
-		}
-		v := version{mod: kv.ModRevision, create: kv.CreateRevision, count: kv.Version, lease: kv.Lease, value: kv.Value}
-		if !c.holdsFor(&v) {
-			return false, nil
-		}
-		if err := scan.next(); err != nil {
-			return false, err
-		}
-	}
-	return true, nil
-}
-
-func (c *Compare) holdsFor(v *version) bool {
-	if !v.exists() {
-		v = &version{}
-		if c.Target == TargetValue {
-			return false
-		}
-	}
-	var order int
-	switch c.Target {
-	case TargetVersion:
-		order = cmp.Compare(v.count, c.Number)
-	case TargetCreate:
-		order = cmp.Compare(v.create, c.Number)
-	case TargetMod:
-		order = cmp.Compare(v.mod, c.Number)
-	case TargetValue:
-		order = bytes.Compare(v.value, c.Value)
-	case TargetLease:
-		order = cmp.Compare(v.lease, int64(c.Number))
-	}
-	switch c.Relation {
-	case Equal:
-		return order == 0
-	case NotEqual:
-		return order != 0
-	case Less:
-		return order < 0
-	}
-	return order > 0
 }

@@ -1,6 +1,8 @@
 package kv
 
 import (
+	"fmt"
+
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/session"
 )
@@ -32,6 +34,12 @@ const (
 	CommandTxn         CommandKind = 1
 	CommandOpenSession CommandKind = 2
 	CommandCompact     CommandKind = 3
+	// These came with format 2.
+	CommandLeaseGrant  CommandKind = 4
+	CommandLeaseRevoke CommandKind = 5
+	CommandLeaseRenew  CommandKind = 6
+	CommandLeaseExpire CommandKind = 7
+	CommandAlarm       CommandKind = 8
 )
 
 // Command is what an entry asks the state machine to do. Make one with Put, Delete and so on.
@@ -44,6 +52,14 @@ type Command struct {
 	Nonce       uint64
 	// Revision is that of CommandCompact.
 	Revision uint64
+	// Leases are those of the commands about leases: one to be granted or revoked, at most MaxRenewals to be renewed or to expire.
+	Leases []Lease
+	// Alarm is raised, or lowered if Lower is set, by CommandAlarm.
+	Alarm Alarm
+	Lower bool
+
+	// format is that in which the command was read.
+	format byte
 }
 
 // Txn runs Success if all compares hold and Failure if not, as one change of one revision.
@@ -170,6 +186,34 @@ func OpenSession(incarnation raft.Incarnation, nonce uint64) Command {
 // Compact gives up the history before revision: reads at revision and later remain possible.
 func Compact(revision uint64) Command { return Command{Kind: CommandCompact, Revision: revision} }
 
+// GrantLease makes a lease. The ID is chosen by whoever asks, and not zero; TTL is in seconds.
+func GrantLease(id LeaseID, ttl int64) Command {
+	return Command{Kind: CommandLeaseGrant, Leases: []Lease{{ID: id, TTL: ttl}}}
+}
+
+// RevokeLease deletes a lease and its keys.
+func RevokeLease(id LeaseID) Command {
+	return Command{Kind: CommandLeaseRevoke, Leases: []Lease{{ID: id}}}
+}
+
+// RenewLeases begins the time of leases anew; those that do not exist are passed over.
+func RenewLeases(ids []LeaseID) Command {
+	c := Command{Kind: CommandLeaseRenew, Leases: make([]Lease, len(ids))}
+	for i, id := range ids {
+		c.Leases[i].ID = id
+	}
+	return c
+}
+
+// ExpireLeases revokes leases whose time is over, those of them that were not renewed since Renewed.
+func ExpireLeases(leases []Lease) Command { return Command{Kind: CommandLeaseExpire, Leases: leases} }
+
+// RaiseAlarm makes an alarm known to the cluster.
+func RaiseAlarm(a Alarm) Command { return Command{Kind: CommandAlarm, Alarm: a} }
+
+// LowerAlarm takes an alarm back.
+func LowerAlarm(a Alarm) Command { return Command{Kind: CommandAlarm, Alarm: a, Lower: true} }
+
 // WithPrevKV returns the command with the previous versions asked for in every write at its top level.
 func (c Command) WithPrevKV() Command {
 	if c.Kind != CommandTxn {
@@ -194,6 +238,8 @@ func withPrevKV(ops []Op) []Op {
 // Limits are what a front end lets pass.
 type Limits struct {
 	MaxKeyBytes, MaxValueBytes, MaxTxnOps int
+	// MaxRequestBytes bounds a whole command, as it is encoded; zero means no bound.
+	MaxRequestBytes int
 }
 
 // DefaultLimits returns the Default* constants.
@@ -210,6 +256,14 @@ func (c Command) CheckLimits(l Limits) error {
 		return err
 	}
 	return c.Txn.checkWrites()
+}
+
+// CheckSize returns a *TooLargeError for an encoded command that is too large.
+func (l Limits) CheckSize(encoded []byte) error {
+	if l.MaxRequestBytes > 0 && len(encoded) > l.MaxRequestBytes {
+		return &TooLargeError{What: "the request", Unit: "bytes", Size: len(encoded), Most: l.MaxRequestBytes}
+	}
+	return nil
 }
 
 func (t *Txn) checkLimits(l Limits, depth int) error {
@@ -238,6 +292,9 @@ func (t *Txn) checkLimits(l Limits, depth int) error {
 			}
 			if op.Kind != OpRange && op.Keys.single() && len(op.Keys.Start) == 0 {
 				return ErrEmptyKey
+			}
+			if op.Kind == OpPut && (op.IgnoreValue && len(op.Value) > 0 || op.IgnoreLease && op.Lease != 0) {
+				return fmt.Errorf("%w: a put gives what it asks to ignore", ErrMalformed)
 			}
 			if err := checkSizes(l, op.Keys, op.Value); err != nil {
 				return err

@@ -158,9 +158,9 @@ func TestOpenRefusesOtherStores(t *testing.T) {
 			t.Fatal(err)
 		}
 		edit(t, disk, func(_ store.View, b *store.Batch) {
-			b.Put(bucketMeta, metaFormat, binary.BigEndian.AppendUint32(nil, 2))
+			b.Put(bucketMeta, metaFormat, binary.BigEndian.AppendUint32(nil, storeFormat+1))
 		})
-		if _, err := Open(o); err == nil || !strings.Contains(err.Error(), "format 2") || !strings.Contains(err.Error(), "format 1") {
+		if _, err := Open(o); err == nil || !strings.Contains(err.Error(), "format 3") || !strings.Contains(err.Error(), "formats 1 to 2") {
 			t.Fatalf("newer format: %v", err)
 		}
 		edit(t, disk, func(_ store.View, b *store.Batch) { b.Put(bucketMeta, metaMagic, []byte("something else")) })

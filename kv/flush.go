@@ -84,7 +84,7 @@ func (m *Machine) flush() (flushed bool, err error) {
 	}
 	h := m.header
 	h.logical = m.current.logical
-	changes := m.sessions.Changes()
+	changes, leases := m.sessions.Changes(), m.leases.changes()
 	frozen, s := m.current.active, m.current.store
 	m.current.frozen, m.current.active = frozen, newOverlay()
 	m.publish()
@@ -98,6 +98,13 @@ func (m *Machine) flush() (flushed bool, err error) {
 			b.Delete(bucketSessions, r.Key)
 		} else {
 			b.Put(bucketSessions, r.Key, seal(r.Key, r.Value))
+		}
+	}
+	for _, r := range leases {
+		if r.value == nil {
+			b.Delete(bucketLeases, r.key)
+		} else {
+			b.Put(bucketLeases, r.key, r.value)
 		}
 	}
 	// What goes is given up by the state that is in the store, so it is in the store.

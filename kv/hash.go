@@ -51,7 +51,7 @@ func hashView(ctx context.Context, v *view) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	sum := hashBytes(logical) + s.sessions
+	sum := hashBytes(logical) + s.sessions + s.leases
 	stored, _, err := readHeader(v.stored)
 	if err != nil {
 		return 0, err
@@ -116,3 +116,19 @@ type HashKVResult struct {
 	// Revision is the one that was hashed up to, Latest that of the store.
 	Revision, CompactRevision, Latest uint64
 }
+
+// RunningHash is a checksum of all that was applied up to an index, kept as it is applied. Members at the same index and cluster
+// version must agree.
+type RunningHash struct {
+	Applied        raft.Index
+	Revision       uint64
+	ClusterVersion uint32
+	Hash           uint64
+}
+
+func (s *state) runningHash() RunningHash {
+	return RunningHash{Applied: s.meta.Index, Revision: s.revision, ClusterVersion: s.meta.ClusterVersion, Hash: s.running}
+}
+
+// Running returns the running checksum at the last applied index.
+func (m *Machine) Running() RunningHash { return m.published.Load().runningHash() }

@@ -39,7 +39,9 @@ type Options struct {
 	FlushBytes, MaxOverlayBytes, MaxResultBytes int
 	// Synchronous runs no goroutines: the overlay is flushed inside Apply when it is full, and in FlushNow.
 	Synchronous bool
-	Logger      *slog.Logger
+	// Observer is told what is applied, if it is set.
+	Observer Observer
+	Logger   *slog.Logger
 
 	// compactMost replaces compactMostRecords in tests.
 	compactMost int
@@ -70,6 +72,7 @@ type Machine struct {
 	overlayMoved *sync.Cond
 	current      state // what published will be next
 	sessions     *session.Table
+	leases       *leaseTable
 	cluster      raft.ClusterID
 	failure      error
 	closed       bool
@@ -147,6 +150,10 @@ func (m *Machine) load(s store.Store) error {
 		return errors.Join(fmt.Errorf("%s: %w", m.name(), err), v.Close())
 	}
 	table, err := loadSessions(v)
+	var leases *leaseTable
+	if err == nil {
+		leases, err = loadLeases(v)
+	}
 	if err := errors.Join(err, v.Close()); err != nil {
 		return fmt.Errorf("%s: %w", m.name(), err)
 	}
@@ -165,10 +172,13 @@ func (m *Machine) load(s store.Store) error {
 	}
 	m.cluster = h.cluster
 	m.header = h
-	m.sessions = table
-	m.current = state{logical: h.logical, sessions: table.Digest(), active: newOverlay(), store: s}
+	m.sessions, m.leases = table, leases
+	m.current = state{logical: h.logical, sessions: table.Digest(), leases: leases.digest, active: newOverlay(), store: s}
 	m.publish()
 	m.durable.Store(uint64(h.logical.meta.Index))
+	if m.options.Observer != nil {
+		m.options.Observer.Replaced(h.logical.revision, h.logical.compacted, leases.all())
+	}
 	return nil
 }
 
@@ -257,6 +267,8 @@ type Stats struct {
 	store.Stats
 	OverlayBytes int
 	Sessions     int
+	// Leases and LeasedKeys count the leases and the keys that are attached to them.
+	Leases, LeasedKeys int
 }
 
 // Stats tells the size of the store and of the overlay.
@@ -265,6 +277,7 @@ func (m *Machine) Stats() Stats {
 	s := m.current
 	out := Stats{OverlayBytes: s.active.bytes}
 	out.Sessions, _ = m.sessions.Len()
+	out.Leases, out.LeasedKeys = len(m.leases.leases), m.leases.keys
 	m.mu.Unlock()
 	if s.frozen != nil {
 		out.OverlayBytes += s.frozen.bytes

@@ -3,6 +3,7 @@ package kv
 import (
 	"bytes"
 	"errors"
+	"slices"
 	"sort"
 
 	"github.com/raftkv/raftkv/raft/session"
@@ -14,6 +15,10 @@ type model struct {
 	history             map[string][]version // oldest first
 	sessions            map[uint64]*modelSession
 	index               uint64
+	// clusterVersion below 2 knows no leases and no commands of format 2.
+	clusterVersion uint32
+	leases         map[LeaseID]Lease
+	alarms         map[Alarm]bool
 }
 
 type modelSession struct {
@@ -22,7 +27,8 @@ type modelSession struct {
 }
 
 func newModel() *model {
-	return &model{revision: 1, history: map[string][]version{}, sessions: map[uint64]*modelSession{}}
+	return &model{revision: 1, history: map[string][]version{}, sessions: map[uint64]*modelSession{},
+		leases: map[LeaseID]Lease{}, alarms: map[Alarm]bool{}}
 }
 
 // at returns the version of a key that was in force at a revision, nil if there was none.
@@ -72,6 +78,25 @@ func (m *model) read(r RangeRequest, revision uint64) *RangeResult {
 	if r.CountOnly {
 		return out
 	}
+	all = slices.DeleteFunc(all, func(kv KeyValue) bool {
+		return kv.ModRevision < r.MinModRevision || r.MaxModRevision != 0 && kv.ModRevision > r.MaxModRevision ||
+			kv.CreateRevision < r.MinCreateRevision || r.MaxCreateRevision != 0 && kv.CreateRevision > r.MaxCreateRevision
+	})
+	if r.Sort != SortNone {
+		less := map[SortTarget]func(a, b KeyValue) bool{
+			SortByKey:     func(a, b KeyValue) bool { return string(a.Key) < string(b.Key) },
+			SortByVersion: func(a, b KeyValue) bool { return a.Version < b.Version },
+			SortByCreate:  func(a, b KeyValue) bool { return a.CreateRevision < b.CreateRevision },
+			SortByMod:     func(a, b KeyValue) bool { return a.ModRevision < b.ModRevision },
+			SortByValue:   func(a, b KeyValue) bool { return string(a.Value) < string(b.Value) },
+		}[r.Target]
+		sort.SliceStable(all, func(i, j int) bool {
+			if r.Sort == SortDescending {
+				return less(all[j], all[i])
+			}
+			return less(all[i], all[j])
+		})
+	}
 	if r.Limit > 0 && len(all) > r.Limit {
 		all, out.More = all[:r.Limit], true
 	}
@@ -118,7 +143,49 @@ func (m *model) propose(h session.Header, c Command) *Result {
 
 func (m *model) command(c Command) *Result {
 	refuse := func(err error) *Result { return &Result{Err: err, Revision: m.revision} }
+	done := func() *Result { return &Result{Revision: m.revision, Succeeded: true} }
+	if m.clusterVersion < 2 && c.writtenFormat() == 2 {
+		return refuse(ErrMalformed)
+	}
 	switch c.Kind {
+	case CommandLeaseGrant:
+		l := c.Leases[0]
+		switch _, exists := m.leases[l.ID]; {
+		case m.full():
+			return refuse(ErrNoSpace)
+		case l.TTL <= 0 || l.TTL > MaxLeaseTTL:
+			return refuse(ErrLeaseTTL)
+		case l.ID == 0:
+			return refuse(ErrLeaseNotFound)
+		case exists:
+			return refuse(ErrLeaseExists)
+		}
+		m.leases[l.ID] = Lease{ID: l.ID, TTL: l.TTL, Renewed: m.index}
+		return done()
+	case CommandLeaseRevoke:
+		if _, ok := m.leases[c.Leases[0].ID]; !ok {
+			return refuse(ErrLeaseNotFound)
+		}
+		deleted := m.revoke(c.Leases[0].ID)
+		return &Result{Revision: m.revision, Succeeded: true, Deleted: deleted}
+	case CommandLeaseRenew:
+		for _, l := range c.Leases {
+			if have, ok := m.leases[l.ID]; ok {
+				m.leases[l.ID] = Lease{ID: l.ID, TTL: have.TTL, Renewed: m.index}
+			}
+		}
+		return done()
+	case CommandLeaseExpire:
+		var deleted uint64
+		for _, l := range c.Leases {
+			if have, ok := m.leases[l.ID]; ok && have.Renewed == l.Renewed {
+				deleted += m.revoke(l.ID)
+			}
+		}
+		return &Result{Revision: m.revision, Succeeded: true, Deleted: deleted}
+	case CommandAlarm:
+		m.alarms[c.Alarm] = !c.Lower
+		return done()
 	case CommandOpenSession:
 		for id, s := range m.sessions {
 			if c.Nonce != 0 && s.nonce == c.Nonce && s.incarnation == uint64(c.Incarnation) {
@@ -140,11 +207,13 @@ func (m *model) command(c Command) *Result {
 	if err := c.Txn.checkWrites(); err != nil {
 		return refuse(err)
 	}
-	if err := m.checkReads(c.Txn); err != nil {
+	t := modelTxn{m: m, next: m.revision + 1}
+	holds := map[*Txn]bool{}
+	t.decide(c.Txn, holds)
+	if err := t.check(c.Txn, holds); err != nil {
 		return refuse(err)
 	}
-	t := modelTxn{m: m, next: m.revision + 1}
-	out := t.run(c.Txn)
+	out := t.run(c.Txn, holds)
 	if t.writes > 0 {
 		m.revision++
 	}
@@ -155,18 +224,78 @@ func (m *model) command(c Command) *Result {
 	return r
 }
 
-func (m *model) checkReads(t *Txn) error {
-	for _, op := range append(append([]Op(nil), t.Success...), t.Failure...) {
+func (m *model) full() bool {
+	for a, up := range m.alarms {
+		if up && a.Type == AlarmNoSpace {
+			return true
+		}
+	}
+	return false
+}
+
+// leased returns the keys that exist and hang on a lease.
+func (m *model) leased(id LeaseID) []string {
+	var out []string
+	for _, kv := range m.keyValues(All(), m.revision) {
+		if kv.Lease == id {
+			out = append(out, string(kv.Key))
+		}
+	}
+	return out
+}
+
+func (m *model) revoke(id LeaseID) uint64 {
+	t := modelTxn{m: m, next: m.revision + 1}
+	for _, key := range m.leased(id) {
+		t.write(key, version{deleted: true})
+	}
+	if t.writes > 0 {
+		m.revision++
+	}
+	delete(m.leases, id)
+	return uint64(t.writes)
+}
+
+// decide takes the compares of all that would run, before anything does.
+func (t *modelTxn) decide(x *Txn, holds map[*Txn]bool) {
+	holds[x] = true
+	for _, c := range x.Compares {
+		holds[x] = holds[x] && t.holds(c)
+	}
+	for _, op := range x.taken(holds) {
 		if op.Kind == OpTxn {
-			if err := m.checkReads(op.Txn); err != nil {
-				return err
-			}
+			t.decide(op.Txn, holds)
 		}
-		if op.Kind == OpRange && op.Range.Revision > m.revision {
-			return ErrFutureRevision
+	}
+}
+
+func (t *Txn) taken(holds map[*Txn]bool) []Op {
+	if holds[t] {
+		return t.Success
+	}
+	return t.Failure
+}
+
+func (t *modelTxn) check(x *Txn, holds map[*Txn]bool) error {
+	for _, op := range x.taken(holds) {
+		_, leased := t.m.leases[op.Lease]
+		var err error
+		switch {
+		case op.Kind == OpTxn:
+			err = t.check(op.Txn, holds)
+		case op.Kind == OpPut && t.m.full():
+			err = ErrNoSpace
+		case op.Kind == OpPut && (op.IgnoreValue || op.IgnoreLease) && t.m.at(string(op.Keys.Start), t.m.revision) == nil:
+			err = ErrKeyNotFound
+		case op.Kind == OpPut && op.Lease != 0 && !leased && t.m.clusterVersion >= 2:
+			err = ErrLeaseNotFound
+		case op.Kind == OpRange && op.Range.Revision > t.m.revision:
+			err = ErrFutureRevision
+		case op.Kind == OpRange && op.Range.Revision != 0 && op.Range.Revision < t.m.compacted:
+			err = ErrCompacted
 		}
-		if op.Kind == OpRange && op.Range.Revision != 0 && op.Range.Revision < m.compacted {
-			return ErrCompacted
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -189,22 +318,15 @@ func (t *modelTxn) write(key string, v version) {
 	t.writes++
 }
 
-func (t *modelTxn) run(x *Txn) *TxnResult {
-	out := &TxnResult{Succeeded: true}
-	for _, c := range x.Compares {
-		out.Succeeded = out.Succeeded && t.holds(c)
-	}
-	ops := x.Success
-	if !out.Succeeded {
-		ops = x.Failure
-	}
-	for _, op := range ops {
-		out.Ops = append(out.Ops, t.op(op))
+func (t *modelTxn) run(x *Txn, holds map[*Txn]bool) *TxnResult {
+	out := &TxnResult{Succeeded: holds[x]}
+	for _, op := range x.taken(holds) {
+		out.Ops = append(out.Ops, t.op(op, holds))
 	}
 	return out
 }
 
-func (t *modelTxn) op(op Op) OpResult {
+func (t *modelTxn) op(op Op, holds map[*Txn]bool) OpResult {
 	var out OpResult
 	switch op.Kind {
 	case OpPut:
@@ -212,6 +334,12 @@ func (t *modelTxn) op(op Op) OpResult {
 		v := version{create: t.next, count: 1, lease: op.Lease, value: op.Value}
 		if len(old) > 0 {
 			v.create, v.count = old[0].CreateRevision, old[0].Version+1
+			if op.IgnoreValue {
+				v.value = old[0].Value
+			}
+			if op.IgnoreLease {
+				v.lease = old[0].Lease
+			}
 		}
 		if op.PrevKV {
 			out.Prev = old
@@ -240,7 +368,7 @@ func (t *modelTxn) op(op Op) OpResult {
 			out.Range.Revision = t.next
 		}
 	case OpTxn:
-		out.Txn = t.run(op.Txn)
+		out.Txn = t.run(op.Txn, holds)
 	}
 	return out
 }

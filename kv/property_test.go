@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/raftkv/raftkv/kv/store"
@@ -56,6 +57,12 @@ func (g *generator) rangeRequest() RangeRequest {
 		r.Limit = g.IntN(6)
 	}
 	r.KeysOnly, r.CountOnly, r.WithCount = g.IntN(4) == 0, g.IntN(8) == 0, g.IntN(4) == 0
+	if g.IntN(3) == 0 {
+		r.Sort, r.Target = SortOrder(g.IntN(3)), SortTarget(g.IntN(5))
+	}
+	if g.IntN(6) == 0 {
+		*r.bounds()[g.IntN(4)] = g.Uint64N(g.model.revision + 1)
+	}
 	return r
 }
 
@@ -70,7 +77,17 @@ func (g *generator) value() []byte {
 func (g *generator) op(depth int) Op {
 	switch n := g.IntN(10); {
 	case n < 5:
-		return Op{Kind: OpPut, Keys: One(g.key()), Value: g.value(), Lease: int64(g.IntN(2)), PrevKV: g.IntN(2) == 0}
+		op := Op{Kind: OpPut, Keys: One(g.key()), Value: g.value(), PrevKV: g.IntN(2) == 0}
+		if g.IntN(3) == 0 {
+			op.Lease = g.lease()
+		}
+		if g.IntN(8) == 0 {
+			op.IgnoreValue, op.Value = true, nil
+		}
+		if g.IntN(8) == 0 {
+			op.IgnoreLease, op.Lease = true, 0
+		}
+		return op
 	case n < 7:
 		return Op{Kind: OpDelete, Keys: g.keys(), PrevKV: g.IntN(2) == 0}
 	case n < 9 || depth == 0:
@@ -101,8 +118,40 @@ func (g *generator) txn(depth int) Txn {
 	return t
 }
 
+// lease is the ID of one that exists, mostly.
+func (g *generator) lease() LeaseID { return LeaseID(g.IntN(4)) }
+
+func (g *generator) leaseCommand() Command {
+	switch n := g.IntN(10); {
+	case n < 5:
+		return GrantLease(g.lease(), int64(g.IntN(5)))
+	case n < 6:
+		return RevokeLease(g.lease())
+	case n < 8:
+		return RenewLeases([]LeaseID{g.lease(), g.lease()})
+	}
+	var expired []Lease
+	for id := range LeaseID(4) {
+		if l, ok := g.model.leases[id]; ok && g.IntN(2) == 0 {
+			l.Renewed -= uint64(g.IntN(2))
+			expired = append(expired, l)
+		}
+	}
+	return ExpireLeases(expired)
+}
+
 func (g *generator) command() Command {
-	switch n := g.IntN(20); {
+	switch n := g.IntN(26); {
+	case n >= 21:
+		return g.leaseCommand()
+	case n == 20:
+		a := Alarm{Member: raft.NodeID(1 + g.IntN(2)), Type: AlarmType(1 + g.IntN(2))}
+		if g.IntN(3) == 0 {
+			return RaiseAlarm(a)
+		}
+		return LowerAlarm(a)
+	case n == 19 && g.IntN(2) == 0:
+		return Transaction(Txn{Success: []Op{{Kind: OpPut, Keys: One(g.key()), Value: g.value(), Lease: g.lease()}}})
 	case n < 9:
 		return Put(g.key(), g.value())
 	case n < 11:
@@ -175,6 +224,16 @@ func againstModel(t *testing.T, seed uint64, steps int, o Options, disk *store.M
 	twinOptions, _ := memory()
 	twinOptions.FlushBytes = 1 + g.IntN(4000)
 	twin := open(t, twinOptions)
+	if seed%8 != 0 {
+		version := []raft.Entry{{Term: 1, Index: 1, Type: raft.EntryClusterVersion, Data: []byte{0, 0, 0, 2}}}
+		for _, m := range []*Machine{h.machine, twin} {
+			if _, err := m.Apply(version); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.log = version
+		g.model.index, g.model.clusterVersion = 1, 2
+	}
 	for step := range steps {
 		switch n := g.IntN(40); {
 		case n < 24:
@@ -200,6 +259,7 @@ func againstModel(t *testing.T, seed uint64, steps int, o Options, disk *store.M
 			}
 		case n < 34:
 			compareReads(t, h.machine, g)
+			compareLeases(t, h.machine, g.model)
 		case n < 37:
 			if err := h.machine.FlushNow(); err != nil {
 				t.Fatal(err)
@@ -229,10 +289,32 @@ func againstModel(t *testing.T, seed uint64, steps int, o Options, disk *store.M
 		}
 	}
 	compareReads(t, h.machine, g)
+	compareLeases(t, h.machine, g.model)
 	if a, b := hashOf(t, h.machine), hashOf(t, twin); a != b {
 		t.Fatalf("at the end the hashes differ: %+v and %+v", a, b)
 	}
 	onlyWhatIsKept(t, h.machine, g.model)
+}
+
+func compareLeases(t *testing.T, m *Machine, want *model) {
+	t.Helper()
+	got := m.Leases()
+	if len(got) != len(want.leases) {
+		t.Fatalf("leases %+v, want %+v", got, want.leases)
+	}
+	for _, l := range got {
+		if l != want.leases[l.ID] {
+			t.Fatalf("lease %+v, want %+v", l, want.leases[l.ID])
+		}
+		if got, want := m.LeaseKeys(l.ID), want.leased(l.ID); !slices.Equal(got, want) {
+			t.Fatalf("lease %d has the keys %q, want %q", l.ID, got, want)
+		}
+	}
+	for _, a := range m.Alarms() {
+		if !want.alarms[a] {
+			t.Fatalf("alarm %+v is up", a)
+		}
+	}
 }
 
 func compareReads(t *testing.T, m *Machine, g *generator) {

@@ -40,9 +40,14 @@ func (m *Machine) Get(ctx context.Context, key []byte, revision uint64) (GetResu
 	return out, err
 }
 
-// Range reads the keys of a range in their order. Errors: ErrFutureRevision, ErrCompacted, *CorruptError, or the context's.
+// Range reads the keys of a range in their order. Errors: ErrFutureRevision, ErrCompacted, *CorruptError, a
+// *TooLargeError for a range that is to be sorted and too large for it, or the context's.
 func (m *Machine) Range(ctx context.Context, r RangeRequest) (RangeResult, error) {
-	c := collector{request: r, mostBytes: m.options.MaxResultBytes}
+	most := m.options.MaxResultBytes
+	if r.MaxBytes > 0 {
+		most = r.MaxBytes
+	}
+	c := newCollector(r, most)
 	from, at := r.Keys.Start, r.Revision
 	for first := true; ; first = false {
 		before := c
@@ -52,10 +57,16 @@ func (m *Machine) Range(ctx context.Context, r RangeRequest) (RangeResult, error
 				// All views of this range read at the revision of the first.
 				at, c.result.Revision = v.revision, v.state.revision
 			}
-			return c.collect(v, from, keysPerView)
+			if err := c.collect(v, from, keysPerView); err != nil || c.resume != nil {
+				return err
+			}
+			return c.finish(v)
 		})
 		if err != nil {
 			return RangeResult{}, err
+		}
+		if c.resume == nil && c.overflow {
+			return RangeResult{}, &TooLargeError{What: "the range to sort", Unit: "bytes or more", Size: c.bytes, Most: most}
 		}
 		if c.resume == nil {
 			return c.result, nil
@@ -96,60 +107,4 @@ func (m *Machine) read(ctx context.Context, revision uint64, f func(v *view) err
 		}
 		return err
 	}
-}
-
-// collector gathers the result of a range from one or more views.
-type collector struct {
-	request   RangeRequest
-	mostBytes int
-	result    RangeResult
-	bytes     int
-	// resume is the key to go on from in a new view, nil when the range is complete.
-	resume []byte
-}
-
-// collect reads on from a key. It stops after most keys to go on in another view; zero means that it does not.
-func (c *collector) collect(v *view, from []byte, most int) error {
-	c.resume = nil
-	scan, err := v.scan(c.request.Keys, from)
-	if err != nil {
-		return err
-	}
-	for n := 0; scan.valid(); n++ {
-		if n == most && most > 0 {
-			c.resume = bytes.Clone(scan.key())
-			return nil
-		}
-		done, err := c.take(scan)
-		if err != nil || done {
-			return err
-		}
-		if err := scan.next(); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// take adds the key that the scan is at, and tells whether the rest does not matter.
-func (c *collector) take(scan *merged) (done bool, err error) {
-	counting := c.request.CountOnly || c.request.WithCount
-	if !c.request.CountOnly && !c.result.More {
-		items := len(c.result.Items)
-		full := c.request.Limit > 0 && items == c.request.Limit || items > 0 && c.bytes >= c.mostBytes
-		if full {
-			c.result.More = true
-		} else {
-			kv, err := scan.load(!c.request.KeysOnly)
-			if err != nil {
-				return false, err
-			}
-			c.bytes += len(kv.Key) + len(kv.Value)
-			c.result.Items = append(c.result.Items, kv)
-		}
-	}
-	if counting {
-		c.result.Count++
-	}
-	return c.result.More && !counting, nil
 }

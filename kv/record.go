@@ -15,6 +15,7 @@ const (
 	bucketIndex    store.Bucket = 1
 	bucketRecords  store.Bucket = 2
 	bucketSessions store.Bucket = 3
+	bucketLeases   store.Bucket = 4
 )
 
 // version is one version of a key, without the key. A deleted version is a tombstone.

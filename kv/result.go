@@ -7,7 +7,8 @@ import (
 )
 
 // refusals are the errors of results that a session keeps; an error's place is its code in the format.
-var refusals = []error{nil, ErrMalformed, ErrDuplicateKey, ErrEmptyKey, ErrFutureRevision, ErrCompacted}
+var refusals = []error{nil, ErrMalformed, ErrDuplicateKey, ErrEmptyKey, ErrFutureRevision, ErrCompacted,
+	ErrLeaseNotFound, ErrLeaseExists, ErrLeaseTTL, ErrTooManyLeases, ErrKeyNotFound, ErrNoSpace}
 
 const resultSucceeded = 1
 

@@ -21,8 +21,9 @@ import (
 // the SHA-256 of all bytes before its chunk.
 
 const (
-	snapshotMagic  = "raftkvss"
-	snapshotFormat = 1
+	snapshotMagic = "raftkvss"
+	// snapshotFormat is the latest that this build reads. It is the format of the store that the snapshot was made of.
+	snapshotFormat = storeFormat
 
 	snapshotPreambleBytes = len(snapshotMagic) + 4
 	chunkHeaderBytes      = 8
@@ -82,7 +83,7 @@ func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
 		return 0, ErrClosed
 	}
 	c := &chunkWriter{w: w, sum: sha256.New()}
-	c.write(binary.BigEndian.AppendUint32([]byte(snapshotMagic), snapshotFormat))
+	c.write(binary.BigEndian.AppendUint32([]byte(snapshotMagic), s.header.logical.format()))
 	head, err := s.header.appendChunk(nil)
 	if err != nil {
 		return c.written, err
@@ -90,7 +91,7 @@ func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
 	c.chunk(head)
 	var records uint64
 	chunk := []byte{chunkRecords}
-	for _, bucket := range []store.Bucket{bucketIndex, bucketRecords, bucketSessions} {
+	for _, bucket := range []store.Bucket{bucketIndex, bucketRecords, bucketSessions, bucketLeases} {
 		it := s.view.Iterate(bucket)
 		for k, v := it.First(); k != nil && c.err == nil; k, v = it.Next() {
 			if err := verify(bucket, k, v); err != nil {
@@ -127,7 +128,7 @@ func verify(bucket store.Bucket, k, v []byte) error {
 		_, _, err = decodeRecord(k, v)
 	default:
 		if _, ok := unseal(k, v); !ok {
-			err = &CorruptError{What: "session record", Key: bytes.Clone(k), Reason: "the checksum does not match"}
+			err = &CorruptError{What: "session or lease record", Key: bytes.Clone(k), Reason: "the checksum does not match"}
 		}
 	}
 	return err

@@ -112,8 +112,8 @@ func (s *Stage) parse() error {
 		if string(rest[:len(snapshotMagic)]) != snapshotMagic {
 			return errSnapshot("it does not begin with %q", snapshotMagic)
 		}
-		if f := binary.BigEndian.Uint32(rest[len(snapshotMagic):]); f != snapshotFormat {
-			return errSnapshot("it has format %d, this build reads format %d", f, snapshotFormat)
+		if f := binary.BigEndian.Uint32(rest[len(snapshotMagic):]); f < firstStoreFormat || f > snapshotFormat {
+			return errSnapshot("it has format %d, this build reads formats %d to %d", f, firstStoreFormat, snapshotFormat)
 		}
 		_, _ = s.sum.Write(rest[:snapshotPreambleBytes])
 		rest = rest[snapshotPreambleBytes:]
@@ -198,7 +198,7 @@ func (s *Stage) take(body []byte) error {
 	for len(d.data) > 0 {
 		bucket := store.Bucket(d.byte())
 		k, v := d.bytes(), d.bytes()
-		if d.failed || len(k) == 0 || len(v) == 0 || bucket == bucketMeta || bucket > bucketSessions {
+		if d.failed || len(k) == 0 || len(v) == 0 || bucket == bucketMeta || bucket > bucketLeases {
 			return errSnapshot("a record cannot be decoded")
 		}
 		s.batch.Put(bucket, k, v)

@@ -13,6 +13,7 @@ import (
 type state struct {
 	logical
 	sessions uint64 // the digest of the table of sessions
+	leases   uint64 // the digest of the table of leases
 	active   *overlay
 	frozen   *overlay // being flushed; nil when nothing is
 	store    store.Store
@@ -23,6 +24,9 @@ type logical struct {
 	meta      raft.SnapshotMeta
 	revision  uint64
 	compacted uint64
+	// running is a checksum of all that was applied since the cluster version allowed it.
+	running uint64
+	alarms  []Alarm // in the order of member and type; never changed, only replaced
 }
 
 // The keys of the meta bucket.
@@ -35,12 +39,26 @@ var (
 )
 
 const (
-	storeMagic  = "raftkv state machine"
-	storeFormat = 1
+	storeMagic = "raftkv state machine"
+	// storeFormat is the latest that this build reads. Format 2 adds leases, alarms and the running checksum; it is written once the
+	// cluster version is leaseVersion.
+	storeFormat      = 2
+	firstStoreFormat = 1
 )
 
+// leaseVersion is the cluster version from which on there are leases, alarms, a running checksum and commands of format 2.
+const leaseVersion = 2
+
+// format is that in which a store or snapshot with this state is written.
+func (l *logical) format() uint32 {
+	if l.meta.ClusterVersion >= leaseVersion {
+		return storeFormat
+	}
+	return firstStoreFormat
+}
+
 // encode returns the record: index, term, cluster version and membership as raft writes them, length first; revision;
-// compacted; checksum.
+// compacted; from format 2 on the running checksum and the alarms, their number first, each with member and type; checksum.
 func (l *logical) encode() ([]byte, error) {
 	meta, err := l.meta.AppendBinary(nil)
 	if err != nil {
@@ -49,6 +67,14 @@ func (l *logical) encode() ([]byte, error) {
 	b := appendBytes(nil, meta)
 	b = binary.AppendUvarint(b, l.revision)
 	b = binary.AppendUvarint(b, l.compacted)
+	if l.format() > firstStoreFormat {
+		b = binary.AppendUvarint(b, l.running)
+		b = binary.AppendUvarint(b, uint64(len(l.alarms)))
+		for _, a := range l.alarms {
+			b = binary.AppendUvarint(b, uint64(a.Member))
+			b = append(b, byte(a.Type))
+		}
+	}
 	return seal(metaState, b), nil
 }
 
@@ -61,6 +87,12 @@ func decodeLogical(data []byte) (logical, error) {
 	d := decoder{data: body}
 	meta := d.bytes()
 	l.revision, l.compacted = d.uvarint(), d.uvarint()
+	if len(d.data) > 0 {
+		l.running = d.uvarint()
+		for n := d.uvarint(); n > 0 && !d.failed; n-- {
+			l.alarms = append(l.alarms, Alarm{Member: raft.NodeID(d.uvarint()), Type: AlarmType(d.byte())})
+		}
+	}
 	if d.failed || len(d.data) != 0 {
 		return l, &CorruptError{What: "record of the applied state", Reason: "the record cannot be decoded"}
 	}
@@ -120,8 +152,8 @@ func readHeader(v store.View) (h header, fresh bool, err error) {
 	if len(format) != 4 || len(cluster) != 8 {
 		return h, false, &CorruptError{What: "header", Reason: "the format or the cluster ID is missing"}
 	}
-	if f := binary.BigEndian.Uint32(format); f != storeFormat {
-		return h, false, fmt.Errorf("the store has format %d, this build reads format %d: use a build that reads format %d", f, storeFormat, f)
+	if f := binary.BigEndian.Uint32(format); f < firstStoreFormat || f > storeFormat {
+		return h, false, fmt.Errorf("the store has format %d, this build reads formats %d to %d: use a build that reads format %d", f, firstStoreFormat, storeFormat, f)
 	}
 	h.cluster = raft.ClusterID(binary.BigEndian.Uint64(cluster))
 	if h.logical, err = decodeLogical(v.Get(bucketMeta, metaState)); err != nil {
@@ -134,7 +166,7 @@ func readHeader(v store.View) (h header, fresh bool, err error) {
 // put adds the whole header to a batch.
 func (h *header) put(b *store.Batch) error {
 	b.Put(bucketMeta, metaMagic, []byte(storeMagic))
-	b.Put(bucketMeta, metaFormat, binary.BigEndian.AppendUint32(nil, storeFormat))
+	b.Put(bucketMeta, metaFormat, binary.BigEndian.AppendUint32(nil, h.logical.format()))
 	b.Put(bucketMeta, metaCluster, binary.BigEndian.AppendUint64(nil, uint64(h.cluster)))
 	b.Put(bucketMeta, metaScrub, h.scrub.encode())
 	state, err := h.logical.encode()

@@ -79,6 +79,8 @@ var (
 	ErrMalformed = errors.New("malformed command")
 	// ErrDuplicateKey says that a transaction could write one key twice.
 	ErrDuplicateKey = errors.New("a transaction may write each key only once")
+	// ErrNoSpace says that an alarm for want of space is up: only what cannot grow the store is carried out.
+	ErrNoSpace = errors.New("the store is full")
 	// ErrEmptyKey says that a key to be written is empty.
 	ErrEmptyKey = errors.New("the key is empty")
 )

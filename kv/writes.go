@@ -101,26 +101,6 @@ func deletesAny(ranges []KeyRange, puts map[string]struct{}) bool {
 	return false
 }
 
-// checkReads returns ErrFutureRevision or ErrCompacted if a range of the transaction, in either branch, reads at a revision that
-// is not there.
-func (t *Txn) checkReads(revision, compacted uint64) error {
-	for _, ops := range [][]Op{t.Success, t.Failure} {
-		for i := range ops {
-			var err error
-			switch op := &ops[i]; op.Kind {
-			case OpRange:
-				err = checkRevision(op.Range.Revision, revision, compacted)
-			case OpTxn:
-				err = op.Txn.checkReads(revision, compacted)
-			}
-			if err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // checkRevision says whether a read at the revision is possible; zero means the latest.
 func checkRevision(at, revision, compacted uint64) error {
 	switch {

@@ -35,13 +35,21 @@ func (s *boltStore) Commit(b *Batch) error {
 		var buckets [Buckets]*bbolt.Bucket
 		for i := range buckets {
 			buckets[i] = tx.Bucket(bucketName(Bucket(i)))
-			if slices.Contains(s.appends, Bucket(i)) {
+			if buckets[i] != nil && slices.Contains(s.appends, Bucket(i)) {
 				buckets[i].FillPercent = appendFillPercent
 			}
 		}
 		for i := range b.ops {
 			o := &b.ops[i]
 			var err error
+			if buckets[o.bucket] == nil {
+				if o.value == nil {
+					continue
+				}
+				if buckets[o.bucket], err = tx.CreateBucket(bucketName(o.bucket)); err != nil {
+					return err
+				}
+			}
 			if o.value == nil {
 				err = buckets[o.bucket].Delete(o.key)
 			} else {
@@ -98,10 +106,31 @@ func (v *boltView) bucket(b Bucket) *bbolt.Bucket {
 	return v.buckets[b]
 }
 
-func (v *boltView) Get(bucket Bucket, key []byte) []byte { return v.bucket(bucket).Get(key) }
+func (v *boltView) Get(bucket Bucket, key []byte) []byte {
+	b := v.bucket(bucket)
+	if b == nil {
+		return nil
+	}
+	return b.Get(key)
+}
 
 // Iterate returns a bbolt cursor, whose methods are those of Iterator.
-func (v *boltView) Iterate(bucket Bucket) Iterator { return v.bucket(bucket).Cursor() }
+func (v *boltView) Iterate(bucket Bucket) Iterator {
+	b := v.bucket(bucket)
+	if b == nil {
+		return nothing{}
+	}
+	return b.Cursor()
+}
+
+// nothing iterates over a bucket that was never written to.
+type nothing struct{}
+
+func (nothing) First() (key, value []byte) { return nil, nil }
+func (nothing) Last() (key, value []byte)  { return nil, nil }
+func (nothing) Seek([]byte) (k, v []byte)  { return nil, nil }
+func (nothing) Next() (key, value []byte)  { return nil, nil }
+func (nothing) Prev() (key, value []byte)  { return nil, nil }
 
 func (v *boltView) Close() error {
 	err := v.tx.Rollback()

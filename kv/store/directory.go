@@ -25,6 +25,8 @@ const (
 	growBytes = 64 << 20
 	// appendFillPercent fills pages of buckets that mostly grow at their end.
 	appendFillPercent = 0.95
+	// firstBuckets are in every file.
+	firstBuckets = Bucket(4)
 	// DefaultQuotaBytes is the size that a store is meant to stay below.
 	DefaultQuotaBytes = 8 << 30
 	// mapFactor is the part of the quota that is mapped beyond it, as one in so many: the file outgrows the
@@ -121,12 +123,13 @@ func (d *Directory) open(path string, staging bool) (*bbolt.DB, error) {
 	return db, nil
 }
 
-// makeBuckets makes those that are missing. A file that has them all is not written to: whoever opens it may find that it
+// makeBuckets makes those that every file has; the others are made by the first commit that writes to them, since an older
+// build does not know them. A file that has them all is not written to: whoever opens it may find that it
 // must not be used, and then nothing may have changed.
 func makeBuckets(db *bbolt.DB) error {
 	missing := false
 	err := db.View(func(tx *bbolt.Tx) error {
-		for b := Bucket(0); b < Buckets; b++ {
+		for b := range firstBuckets {
 			missing = missing || tx.Bucket(bucketName(b)) == nil
 		}
 		return nil
@@ -135,7 +138,7 @@ func makeBuckets(db *bbolt.DB) error {
 		return err
 	}
 	return db.Update(func(tx *bbolt.Tx) error {
-		for b := Bucket(0); b < Buckets; b++ {
+		for b := range firstBuckets {
 			if _, err := tx.CreateBucketIfNotExists(bucketName(b)); err != nil {
 				return err
 			}

@@ -9,7 +9,7 @@ import (
 type Bucket uint8
 
 // Buckets is the number of buckets; a Bucket is below it.
-const Buckets = 4
+const Buckets = 5
 
 var (
 	// ErrClosed is returned by a store, view or staging area that was closed or replaced, or has crashed.

@@ -20,6 +20,9 @@ type Lease struct {
 	ID LeaseID
 	// TTL is the time to live that was granted, in seconds.
 	TTL int64
+	// Renewed is the index of the entry that granted or last renewed it. A revocation because of time names it, and does
+	// nothing when the lease was renewed since: whoever was told that its lease goes on can rely on it.
+	Renewed uint64
 }
 
 // LeaseEvent says what happened to a lease.

@@ -1,0 +1,214 @@
+package kv
+
+import (
+	"encoding/binary"
+	"slices"
+	"sort"
+
+	"github.com/raftkv/raftkv/kv/store"
+)
+
+// leaseTable is the part of the replicated state that knows the leases and which keys hang on them. It has no clock.
+type leaseTable struct {
+	leases map[LeaseID]*leaseState
+	// changed holds what differs from the store; an attachment has a key.
+	changed map[leasePlace]struct{}
+	// digest is the sum of the digests of all that the table holds.
+	digest uint64
+	keys   int
+}
+
+type leaseState struct {
+	Lease
+	keys map[string]struct{}
+}
+
+// leasePlace names a record: a lease if the key is empty, which no key is, or the attachment of a key.
+type leasePlace struct {
+	id  LeaseID
+	key string
+}
+
+func newLeaseTable() *leaseTable {
+	return &leaseTable{leases: map[LeaseID]*leaseState{}, changed: map[leasePlace]struct{}{}}
+}
+
+func (t *leaseTable) grant(l Lease) {
+	t.leases[l.ID] = &leaseState{Lease: l}
+	t.digest += digestLease(l)
+	t.changed[leasePlace{id: l.ID}] = struct{}{}
+}
+
+// renew notes the entry that renewed a lease.
+func (t *leaseTable) renew(s *leaseState, index uint64) {
+	t.digest -= digestLease(s.Lease)
+	s.Renewed = index
+	t.digest += digestLease(s.Lease)
+	t.changed[leasePlace{id: s.ID}] = struct{}{}
+}
+
+// attach moves a key from one lease to another; zero is none, and so is a lease that is not there.
+func (t *leaseTable) attach(key string, from, to LeaseID) {
+	if s := t.leases[from]; s != nil && from != to {
+		if _, ok := s.keys[key]; ok {
+			delete(s.keys, key)
+			t.note(from, key, -1)
+		}
+	}
+	s := t.leases[to]
+	if s == nil {
+		return
+	}
+	if _, ok := s.keys[key]; ok {
+		return
+	}
+	if s.keys == nil {
+		s.keys = map[string]struct{}{}
+	}
+	s.keys[key] = struct{}{}
+	t.note(to, key, 1)
+}
+
+// note keeps count of an attachment that came or went.
+func (t *leaseTable) note(id LeaseID, key string, n int) {
+	t.keys += n
+	t.digest += uint64(n) * digestAttachment(id, key)
+	t.changed[leasePlace{id, key}] = struct{}{}
+}
+
+// revoke removes a lease that has no keys any more.
+func (t *leaseTable) revoke(s *leaseState) {
+	t.digest -= digestLease(s.Lease)
+	delete(t.leases, s.ID)
+	t.changed[leasePlace{id: s.ID}] = struct{}{}
+}
+
+// sortedKeys returns the keys of a lease in their order.
+func (s *leaseState) sortedKeys() []string {
+	out := make([]string, 0, len(s.keys))
+	for k := range s.keys {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// all returns the leases in the order of their IDs.
+func (t *leaseTable) all() []Lease {
+	out := make([]Lease, 0, len(t.leases))
+	for _, s := range t.leases {
+		out = append(out, s.Lease)
+	}
+	slices.SortFunc(out, func(a, b Lease) int {
+		if a.ID < b.ID {
+			return -1
+		}
+		return 1
+	})
+	return out
+}
+
+// leaseRecord is a record for the store; a nil value deletes it.
+type leaseRecord struct{ key, value []byte }
+
+// changes returns what has changed since the last call, in the order of the records, and forgets that it has.
+func (t *leaseTable) changes() []leaseRecord {
+	out := make([]leaseRecord, 0, len(t.changed))
+	for p := range t.changed {
+		r := leaseRecord{key: append(binary.BigEndian.AppendUint64(nil, uint64(p.id)), p.key...)}
+		s := t.leases[p.id]
+		switch {
+		case s == nil:
+		case p.key == "":
+			b := binary.AppendUvarint([]byte{leaseFormat}, uint64(s.TTL))
+			r.value = seal(r.key, binary.AppendUvarint(b, s.Renewed))
+		default:
+			if _, ok := s.keys[p.key]; ok {
+				r.value = seal(r.key, []byte{leaseFormat})
+			}
+		}
+		out = append(out, r)
+	}
+	clear(t.changed)
+	sort.Slice(out, func(i, j int) bool { return string(out[i].key) < string(out[j].key) })
+	return out
+}
+
+// leaseFormat is the first byte of every record of a lease: the time to live and the index that renewed it follow as uvarints;
+// nothing follows in that of an attachment. The key of a record is the lease's ID, big-endian, and the key that is attached.
+const leaseFormat = 1
+
+const leaseIDBytes = 8
+
+// loadLeases reads what the changes have left in the store.
+func loadLeases(v store.View) (*leaseTable, error) {
+	t := newLeaseTable()
+	it := v.Iterate(bucketLeases)
+	for k, data := it.First(); k != nil; k, data = it.Next() {
+		body, ok := unseal(k, data)
+		if !ok || len(k) < leaseIDBytes || len(body) == 0 || body[0] != leaseFormat {
+			return nil, &CorruptError{What: "lease record", Key: slices.Clone(k), Reason: "the checksum or the format does not match"}
+		}
+		id := LeaseID(binary.BigEndian.Uint64(k))
+		if key := k[leaseIDBytes:]; len(key) > 0 {
+			if t.leases[id] == nil {
+				return nil, &CorruptError{What: "lease record", Key: slices.Clone(key), Reason: "the key is attached to a lease that is missing"}
+			}
+			t.attach(string(key), 0, id)
+			continue
+		}
+		d := decoder{data: body[1:]}
+		l := Lease{ID: id, TTL: int64(d.uvarint()), Renewed: d.uvarint()}
+		if d.failed || len(d.data) != 0 {
+			return nil, &CorruptError{What: "lease record", Key: slices.Clone(k), Reason: "the record cannot be decoded"}
+		}
+		t.grant(l)
+	}
+	clear(t.changed)
+	return t, nil
+}
+
+func digestLease(l Lease) uint64 { return mix(mix(mix(0, uint64(l.ID)), uint64(l.TTL)), l.Renewed) }
+
+func digestAttachment(id LeaseID, key string) uint64 {
+	return mix(mix(1, uint64(id)), hashBytes([]byte(key)))
+}
+
+// mix is one step of a multiply-and-shift hash. It guards against mistakes, not against malice.
+func mix(h, v uint64) uint64 {
+	h = (h ^ v) * 0x9e3779b97f4a7c15
+	return h ^ h>>29
+}
+
+// Leases returns the leases in the order of their IDs, as they are after the last Apply.
+func (m *Machine) Leases() []Lease {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.leases.all()
+}
+
+// Lease looks a lease up.
+func (m *Machine) Lease(id LeaseID) (Lease, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s, ok := m.leases.leases[id]
+	if !ok {
+		return Lease{}, false
+	}
+	return s.Lease, true
+}
+
+// LeaseKeys returns the keys that are attached to a lease, in their order.
+func (m *Machine) LeaseKeys(id LeaseID) []string {
+	m.mu.Lock()
+	var keys []string
+	if s, ok := m.leases.leases[id]; ok {
+		keys = make([]string, 0, len(s.keys))
+		for k := range s.keys {
+			keys = append(keys, k)
+		}
+	}
+	m.mu.Unlock()
+	slices.Sort(keys)
+	return keys
+}
