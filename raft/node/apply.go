@@ -10,7 +10,7 @@ import (
 type applyWork struct {
 	entries []raft.Entry
 	install *raft.SnapshotMeta
-	then    func()
+	stored  raft.Stored // what the core is told once it is installed
 }
 
 // applyLoop owns the state machine. What waits for it is bounded by the core in bytes.
@@ -45,8 +45,9 @@ func (n *Node) install(w applyWork) bool {
 	index := w.install.Index
 	n.applied.Store(uint64(index))
 	n.proposals.jump()
-	n.requests.put(func() { n.noteInstalled(index) }, 0, 0, 0)
-	w.then()
+	n.requests.add(func() { n.noteInstalled(index) }, 0, 0, 0)
+	n.progress.store(w.stored)
+	n.hasten(false)
 	return true
 }
 
@@ -65,7 +66,8 @@ func (n *Node) apply(entries []raft.Entry) bool {
 	// Readers first: whoever is told that a proposal is applied may read it here.
 	n.applied.Store(uint64(last))
 	n.proposals.resolve(n, entries, results)
-	n.requests.put(func() { n.noteApplied(last) }, 0, 0, 0)
+	n.progress.apply(last)
+	n.hasten(false)
 	return true
 }
 

@@ -107,7 +107,7 @@ func TestALogThatTheApplierRanAheadOfIsCut(t *testing.T) {
 	drain()
 	ahead := base
 	ahead.Index = last
-	n := &Node{core: core, log: slog.New(slog.DiscardHandler), stores: newQueue[storeWork](),
+	n := &Node{core: core, log: slog.New(slog.DiscardHandler), stores: newQueue[storeWork](newWake()),
 		cfg: Config{SnapshotEntries: 20, StateMachine: newJournal(ahead), maxLogBytes: HardLogBytes}}
 	n.applied.Store(uint64(last))
 	core.Applied(3)

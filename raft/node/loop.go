@@ -1,43 +1,90 @@
 package node
 
 import (
+	"runtime"
+
 	"github.com/raftkv/raftkv/raft"
 )
 
-// loop owns the core. It never waits for a disk, the network or the state machine: it hands work out and takes
-// what comes back, all that waits in one turn, and asks the core for effects once a turn.
+// gatherFrom is the number of proposals in flight from which the loop lets their callers run before it takes what waits: it
+// costs them nothing, since all of them are ready to run, and one large batch is cheaper for everyone than several small ones.
+const gatherFrom = 16
+
+// loop takes turns with the core. A turn never waits for a disk, the network or the state machine: it hands work out and takes
+// what comes back, all that waits, and asks the core for effects once.
 func (n *Node) loop() {
 	ticker := n.cfg.Clock.NewTicker(n.cfg.HeartbeatInterval / ticksPerHeartbeat)
 	defer ticker.Stop()
 	for {
+		ticked := false
 		select {
 		case <-n.ctx.Done():
+			n.turning.Lock()
+			n.end()
+			n.turning.Unlock()
 			return
 		case <-ticker.C():
+			ticked = true
+		case <-n.wake:
+			if n.proposals.count.Load() >= gatherFrom {
+				runtime.Gosched()
+			}
+		}
+		n.turning.Lock()
+		n.settle()
+		if ticked {
 			n.core.Tick()
 			n.tickProposals()
 			n.tickReads()
 			n.compact()
-		case <-n.inbound.wake:
-		case <-n.requests.wake:
-		case <-n.proposals.queue.wake:
-		case <-n.reads.wake:
 		}
-		for _, m := range n.inbound.take() {
-			if len(m.Entries) > 0 && n.logFull() {
-				continue // Raft tolerates loss, and the leader tries again
-			}
-			if err := n.core.Step(m); err != nil {
-				n.log.Warn("a message was refused", "from", m.From.String(), "type", m.Type.String(), "error", err)
-			}
-		}
-		for _, f := range n.requests.take() {
-			f()
-		}
+		n.takeNews()
 		n.takeProposals()
-		n.takeReads()
 		n.turn()
+		n.settle()
+		n.turning.Unlock()
 	}
+}
+
+// hasten has what was just brought in looked at. When nobody is at the core the caller takes the turn itself: a message or a
+// stored batch then reaches the next one who waits for it without a switch of goroutines, of which the way of a lone proposal
+// would otherwise be made. What comes seldom, changes of role or membership with all that hangs on them, is left to the loop, and
+// so are proposals, which it takes in batches, unless this one is alone.
+func (n *Node) hasten(proposals bool) {
+	if !n.turning.TryLock() {
+		poke(n.wake)
+		return
+	}
+	defer n.turning.Unlock()
+	if n.ended || n.unsettled() {
+		poke(n.wake)
+		return
+	}
+	n.takeNews()
+	if proposals {
+		n.takeProposals()
+	}
+	n.turn()
+	if n.unsettled() {
+		poke(n.wake)
+	}
+}
+
+// takeNews gives the core what came in, but for proposals.
+func (n *Node) takeNews() {
+	for _, m := range n.inbound.take() {
+		if len(m.Entries) > 0 && n.logFull() {
+			continue // Raft tolerates loss, and the leader tries again
+		}
+		if err := n.core.Step(m); err != nil {
+			n.log.Warn("a message was refused", "from", m.From.String(), "type", m.Type.String(), "error", err)
+		}
+	}
+	for _, f := range n.requests.take() {
+		f()
+	}
+	n.takeProgress()
+	n.takeReads()
 }
 
 // turn carries out the core's effects until it has none.
@@ -63,12 +110,27 @@ func (n *Node) turn() {
 		}
 		n.finishReads(e.Reads, e.FailedReads)
 		if e.Store == nil && len(e.Messages) == 0 && len(e.Committed) == 0 {
-			break
+			return
 		}
 	}
-	n.finishChanges()
-	n.publish(false)
 }
+
+// unsettled tells whether the summary, or someone who waits for a change of membership, lags behind the core. The core is given
+// nothing new before that is settled.
+func (n *Node) unsettled() bool {
+	return n.membershipMoved || len(n.changes) > 0 || n.core.View() != n.view || n.ready() != n.published.Ready
+}
+
+// settle has everyone told who waits for the core to change.
+func (n *Node) settle() {
+	if n.unsettled() {
+		n.finishChanges()
+		n.publish(false)
+	}
+}
+
+// ready tells whether this member has caught up with the leader that it knows.
+func (n *Node) ready() bool { return n.core.Leader() != 0 && n.readyTerm == n.core.Term() }
 
 // leaderChanged runs when another leader or term is known than before.
 func (n *Node) leaderChanged(leader raft.NodeID) {

@@ -14,7 +14,9 @@ type Node struct {
 	cfg Config
 	log *slog.Logger
 
-	// The loop owns these.
+	// turning is held for a turn with the core, by the loop or by a goroutine that brings it news (hasten). It guards these.
+	turning   sync.Mutex
+	ended     bool // no turn follows
 	core      *raft.Core
 	published Summary
 	view      raft.View       // of the core when the summary was published
@@ -23,8 +25,10 @@ type Node struct {
 	membershipMoved bool
 	readyTerm       raft.Term
 	waiting         []*proposal // not sent, or to be sent again
-	held            bool        // nothing is sent before the next tick
-	opening         bool        // a session is being opened
+	batch           []*proposal // scratch of nextBatch
+	batchData       [][]byte
+	held            bool // nothing is sent before the next tick
+	opening         bool // a session is being opened
 	openTicks       int
 	forwards        int
 	eraContext      context.Context // ends when another leader or term is known
@@ -34,7 +38,9 @@ type Node struct {
 	streams         map[raft.NodeID]*stream
 	cutTried        raft.Index // up to where a cut of the log was tried last
 
+	wake      chan struct{} // of the loop
 	proposals proposals
+	progress  progress
 	inbound   *queue[raft.Message]
 	requests  *queue[func()] // run by the loop
 	reads     *queue[*reader]
@@ -67,20 +73,22 @@ func Start(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
+	wake := newWake()
 	n := &Node{
 		cfg: cfg, core: core,
 		log:      cfg.Logger.With("node", cfg.Name, "member", cfg.ID.String()),
 		streams:  map[raft.NodeID]*stream{},
-		inbound:  newQueue[raft.Message](),
-		requests: newQueue[func()](),
-		reads:    newQueue[*reader](),
-		stores:   newQueue[storeWork](),
-		applies:  newQueue[applyWork](),
+		wake:     wake,
+		inbound:  newQueue[raft.Message](wake),
+		requests: newQueue[func()](wake),
+		reads:    newQueue[*reader](wake),
+		stores:   newQueue[storeWork](newWake()),
+		applies:  newQueue[applyWork](newWake()),
 		changed:  newBroadcast(),
 		fatal:    make(chan error, 1),
 	}
 	n.applied.Store(uint64(cfg.Initial.Applied.Index))
-	n.proposals.init()
+	n.proposals.init(wake)
 	n.readers.init(cfg.Nonce)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.beginEra()
@@ -107,28 +115,52 @@ func (n *Node) fail(err error) {
 	})
 }
 
-// Stop hands leadership over if this member leads and another can, waits for that until ctx ends, and stops.
+// Stop takes no more proposals, hands leadership over if this member leads and another can, waits for the answers of what it has
+// taken, and stops. It does so until ctx ends, and waits for answers no longer than drainTimeouts.
 func (n *Node) Stop(ctx context.Context) {
+	n.proposals.stopping.Store(true)
 	if n.Summary().Role == raft.RoleLeader {
 		if _, err := n.Transfer(ctx, 0); err != nil {
 			n.log.Info("stopping without a hand-over of leadership", "reason", err)
 		}
 	}
+	n.drain(ctx)
 	n.cancel()
 	n.wait.Wait()
 }
 
-// Deliver takes a message from a peer. It never blocks; what is past the bounds is dropped, as Raft tolerates.
-func (n *Node) Deliver(m raft.Message) {
-	if m.Type == raft.MsgSnapshot {
-		n.inbound.put(m, 0, 0, 0) // one at a time, and dropped it would have been sent in vain
-		return
+// drainTimeouts is for how many election timeouts Stop waits for answers. A successor that leads has committed what this member
+// had appended within one.
+const drainTimeouts = 2
+
+// drain waits until no proposal waits for an answer: what was appended here reaches its end by the new leader, and what was not
+// is forwarded to it.
+func (n *Node) drain(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, drainTimeouts*n.cfg.ElectionTimeout)
+	defer cancel()
+	select {
+	case <-n.proposals.drained():
+	case <-ctx.Done():
+		n.log.Info("stopping before all proposals were answered", "waiting", n.proposals.count.Load())
+	case <-n.ctx.Done():
 	}
-	size := 0
-	for i := range m.Entries {
-		size += m.Entries[i].EncodedSize()
+}
+
+// Deliver takes messages from a peer. It never waits; what is past the bounds is dropped, as Raft tolerates.
+func (n *Node) Deliver(messages ...raft.Message) {
+	for i := range messages {
+		m := &messages[i]
+		if m.Type == raft.MsgSnapshot {
+			n.inbound.add(*m, 0, 0, 0) // one at a time, and dropped it would have been sent in vain
+			continue
+		}
+		size := 0
+		for j := range m.Entries {
+			size += m.Entries[j].EncodedSize()
+		}
+		n.inbound.add(*m, size, MaxInboundMessages, MaxInboundBytes)
 	}
-	n.inbound.put(m, size, MaxInboundMessages, MaxInboundBytes)
+	n.hasten(false)
 }
 
 // Unreachable tells that messages to a peer were lost.

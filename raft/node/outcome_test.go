@@ -58,14 +58,13 @@ func TestAProposalIsGivenUpOrSent(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := n.do(soon(t), func() {
-		kept, left := &proposal{command: []byte("kept"), done: make(chan struct{})}, &proposal{command: []byte("left"), done: make(chan struct{})}
-		n.waiting = []*proposal{left, kept}
-		batch, _, places := n.nextBatch()
-		if len(batch) != 2 || places != 2 || !left.giveUp() {
+		kept, left := &proposal{command: []byte("kept"), done: newWake()}, &proposal{command: []byte("left"), done: newWake()}
+		waiting := []*proposal{left, kept}
+		if places := n.nextBatch(waiting); len(n.batch) != 2 || places != 2 || !left.giveUp() {
 			t.Errorf("a proposal that is about to be sent may be given up as surely not sent")
 		}
-		if batch, _, _ := n.nextBatch(); len(batch) != 1 || batch[0] != kept {
-			t.Errorf("a proposal that was given up is sent: %v", batch)
+		if n.nextBatch(waiting); len(n.batch) != 1 || n.batch[0] != kept {
+			t.Errorf("a proposal that was given up is sent: %v", n.batch)
 		}
 		kept.unclaim()
 		if kept.giveUp() {
@@ -74,7 +73,6 @@ func TestAProposalIsGivenUpOrSent(t *testing.T) {
 		if kept.claim() {
 			t.Errorf("a proposal that was given up is sent later")
 		}
-		n.waiting = nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -145,11 +143,11 @@ func TestALateRefusalOfTheFirstSendSaysNothingOfTheSecond(t *testing.T) {
 
 // A snapshot took the place of entries: a proposal may have been among them, and its session may have ended there.
 func TestWhatASnapshotJumpedOverIsNotProposedAgainUnderANewSession(t *testing.T) {
-	n := &Node{requests: newQueue[func()](), log: slog.New(slog.DiscardHandler)}
+	n := &Node{requests: newQueue[func()](newWake()), log: slog.New(slog.DiscardHandler)}
 	ps := &n.proposals
-	ps.init()
+	ps.init(newWake())
 	ps.session = 7
-	before, behind := &proposal{done: make(chan struct{})}, &proposal{done: make(chan struct{})}
+	before, behind := &proposal{done: newWake()}, &proposal{done: newWake()}
 	ps.mu.Lock()
 	ps.number(before)
 	ps.mu.Unlock()

@@ -1,9 +1,9 @@
 package node
 
 import (
-	"cmp"
 	"context"
 	"errors"
+	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -19,8 +19,9 @@ const (
 	// maxBatchProposals and maxBatchBytes bound what is proposed or forwarded at once.
 	maxBatchProposals = 1024
 	maxBatchBytes     = 1 << 20
-	// sequenceWindow is how far sequences may run ahead of the oldest that is unanswered.
+	// sequenceWindow is how far sequences may run ahead of the oldest that is unanswered; sentPlaces is above it and a power of two.
 	sequenceWindow = MaxProposals
+	sentPlaces     = 8192
 	// headerRoomBytes is room for a session's header in front of a command.
 	headerRoomBytes = 32
 )
@@ -28,9 +29,10 @@ const (
 // What is known of a proposal. The loop says that it is sent before it sends it, and the caller that it has given up: whoever is
 // first decides, so that nobody is told "surely not applied" of what is sent a moment later.
 const (
-	fateUnsent  = iota // surely in no log
-	fateSent           // it may be in a log
-	fateGivenUp        // nobody waits for it, nothing more is sent
+	fateUnsent   = iota // surely in no log
+	fateSent            // it may be in a log
+	fateGivenUp         // nobody waits for it, nothing more is sent
+	fateAnswered        // its caller has the answer, or will in a moment
 )
 
 // proposal is one command on its way. A proposal may be sent more than once: the state machine applies it once, by
@@ -40,7 +42,8 @@ type proposal struct {
 	fate    atomic.Uint32
 	result  any
 	err     error
-	done    chan struct{}
+	// done has room for one word, that result and err are there.
+	done chan struct{}
 
 	// Guarded by proposals.mu, and changed by the loop alone, which reads them without it.
 	session  uint64
@@ -67,31 +70,43 @@ func (p *proposal) unclaim() { p.fate.CompareAndSwap(fateSent, fateUnsent) }
 func (p *proposal) giveUp() (maybe bool) { return p.fate.Swap(fateGivenUp) == fateSent }
 
 // settled tells whether nothing is to be sent for the proposal any more.
-func (p *proposal) settled() bool {
-	select {
-	case <-p.done:
-		return true
-	default:
-		return p.fate.Load() == fateGivenUp
+func (p *proposal) settled() bool { return p.fate.Load() >= fateGivenUp }
+
+// answer tells the caller, unless it was told before. The caller of answer holds proposals.mu.
+func (p *proposal) answer(result any, err error) {
+	if p.fate.Load() == fateAnswered {
+		return
 	}
+	p.result, p.err = result, err
+	p.fate.Store(fateAnswered)
+	p.done <- struct{}{}
 }
+
+// doneChannels are those from which the one word was taken.
+var doneChannels = sync.Pool{New: func() any { return make(chan struct{}, 1) }}
 
 // proposals are shared between callers, loop and applier.
 type proposals struct {
 	queue *queue[*proposal]
 	count atomic.Int64
 	bytes atomic.Int64
+	// stopping refuses what comes; left is told when nothing waits for an answer any more.
+	stopping atomic.Bool
+	left     chan struct{}
 
 	mu      sync.Mutex
 	session uint64
 	next    uint64
 	low     uint64
-	sent    map[uint64]*proposal // numbered in the present session and not answered
+	// sent are those that were numbered in the present session and not answered, each at its sequence modulo sentPlaces.
+	sent [sentPlaces]*proposal
+	// outstanding is the number of those in sent.
+	outstanding int
 }
 
-func (p *proposals) init() {
-	p.queue = newQueue[*proposal]()
-	p.sent = map[uint64]*proposal{}
+func (p *proposals) init(wake chan struct{}) {
+	p.queue = newQueue[*proposal](wake)
+	p.left = newWake()
 	p.next, p.low = 1, 1
 }
 
@@ -104,51 +119,129 @@ func (n *Node) Propose(ctx context.Context, command []byte) (any, error) {
 		n.cfg.Observer.Refused("too-large")
 		return nil, ErrTooLarge
 	}
-	defer func() { ps.count.Add(-1); ps.bytes.Add(-size) }()
-	if count, bytes := ps.count.Add(1), ps.bytes.Add(size); count > MaxProposals || (bytes > MaxProposalBytes && count > 1) {
+	count, bytes := ps.count.Add(1), ps.bytes.Add(size)
+	defer ps.leave(size)
+	if count > MaxProposals || (bytes > MaxProposalBytes && count > 1) {
 		n.cfg.Observer.Refused("busy")
 		return nil, ErrBusy
 	}
-	if n.ctx.Err() != nil {
+	if ps.stopping.Load() {
 		n.cfg.Observer.Refused("unavailable")
 		return nil, ErrStopped
 	}
-	p := &proposal{command: command, done: make(chan struct{})}
-	ps.queue.put(p, 0, 0, 0)
-	reason := ErrUnavailable
+	p := &proposal{command: command, done: doneChannels.Get().(chan struct{})}
+	if !ps.queue.add(p, 0, 0, 0) {
+		n.cfg.Observer.Refused("unavailable")
+		return nil, ErrStopped
+	}
+	if count == 1 {
+		n.hasten(true)
+	} else {
+		poke(n.wake)
+	}
+	n.await(ctx, p)
+	switch {
+	case p.err == nil:
+	case errors.Is(p.err, ErrUnknown):
+		n.cfg.Observer.Refused("unknown")
+	default:
+		n.cfg.Observer.Refused("unavailable")
+	}
+	return p.result, p.err
+}
+
+// await returns when the proposal was answered, or its caller has given up and that is the answer.
+func (n *Node) await(ctx context.Context, p *proposal) {
 	select {
 	case <-p.done:
-		return p.result, p.err
+		doneChannels.Put(p.done)
+		return
 	case <-ctx.Done():
-	case <-n.ctx.Done():
-		reason = ErrStopped
 	}
 	maybe := p.giveUp()
-	ps.forget(p)
+	n.proposals.forget(p)
 	select {
 	case <-p.done: // it was answered meanwhile
-		return p.result, p.err
+		return
 	default:
 	}
-	if maybe {
-		n.cfg.Observer.Refused("unknown")
-		return nil, ErrUnknown
+	if p.err = ErrUnavailable; maybe {
+		p.err = ErrUnknown
 	}
-	n.cfg.Observer.Refused("unavailable")
-	return nil, reason
+}
+
+// leave is the end of a Propose.
+func (p *proposals) leave(size int64) {
+	p.bytes.Add(-size)
+	if p.count.Add(-1) == 0 && p.stopping.Load() {
+		poke(p.left)
+	}
+}
+
+// drained is told, once stopping is set, when nothing waits for an answer.
+func (p *proposals) drained() <-chan struct{} {
+	if p.count.Load() == 0 {
+		poke(p.left)
+	}
+	return p.left
+}
+
+// end answers everyone who waits: nothing more is sent.
+func (n *Node) end() {
+	n.ended = true
+	ps := &n.proposals
+	rest := ps.queue.close()
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	rest = slices.AppendSeq(append(rest, n.waiting...), ps.unanswered())
+	for _, x := range rest {
+		switch x.fate.Load() {
+		case fateUnsent:
+			x.answer(nil, ErrStopped)
+		case fateSent:
+			x.answer(nil, ErrUnknown)
+		}
+	}
 }
 
 func (p *proposals) forget(x *proposal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.sent[x.sequence] == x {
-		delete(p.sent, x.sequence)
+	if at := p.place(x.sequence); *at == x {
+		*at = nil
+		p.outstanding--
+	}
+}
+
+// place is where the proposal of a sequence is kept.
+func (p *proposals) place(sequence uint64) **proposal { return &p.sent[sequence%sentPlaces] }
+
+// take removes and returns the proposal of a sequence of the present session; nil when it was answered. The caller holds mu.
+func (p *proposals) take(sequence uint64) *proposal {
+	at := p.place(sequence)
+	x := *at
+	if x == nil || x.sequence != sequence {
+		return nil
+	}
+	*at = nil
+	p.outstanding--
+	return x
+}
+
+// unanswered are the proposals in sent, by their sequence. The caller holds mu.
+func (p *proposals) unanswered() iter.Seq[*proposal] {
+	return func(yield func(*proposal) bool) {
+		for sequence := p.low; sequence < p.next; sequence++ {
+			if x := *p.place(sequence); x != nil && !yield(x) {
+				return
+			}
+		}
 	}
 }
 
 // number gives a proposal its sequence, and tells whether the window has room for it. The caller holds mu.
 func (p *proposals) number(x *proposal) bool {
-	for p.low < p.next && p.sent[p.low] == nil {
+	for p.low < p.next && *p.place(p.low) == nil {
 		p.low++
 	}
 	if p.session == 0 || p.next-p.low >= sequenceWindow {
@@ -156,7 +249,8 @@ func (p *proposals) number(x *proposal) bool {
 	}
 	x.session, x.sequence = p.session, p.next
 	p.next++
-	p.sent[x.sequence] = x
+	*p.place(x.sequence) = x
+	p.outstanding++
 	h := session.Header{Session: x.session, Sequence: x.sequence, Low: p.low}
 	x.data, _ = h.AppendBinary(make([]byte, 0, len(x.command)+headerRoomBytes))
 	x.data = append(x.data, x.command...)
@@ -200,37 +294,45 @@ func (n *Node) sendWaiting() {
 		n.openSession(leader)
 		return
 	}
-	for len(n.waiting) > 0 && (leader == n.cfg.ID || n.forwards < MaxForwards) {
-		batch, data, places := n.nextBatch()
+	sent := 0
+	for sent < len(n.waiting) && (leader == n.cfg.ID || n.forwards < MaxForwards) {
+		places := n.sendSome(leader, n.waiting[sent:])
 		if places == 0 {
-			return
+			break
 		}
-		if len(batch) > 0 && !n.sendBatch(leader, batch, data) {
-			for _, p := range batch {
-				if p.sends == 0 {
-					p.unclaim()
-				}
-			}
-			return
-		}
-		for _, p := range n.waiting[:places] {
-			p.waiting = false
-		}
-		clear(n.waiting[:places])
-		if n.waiting = n.waiting[places:]; len(n.waiting) == 0 {
-			n.waiting = nil
-		}
+		sent += places
 	}
+	for _, p := range n.waiting[:sent] {
+		p.waiting = false
+	}
+	n.waiting = slices.Delete(n.waiting, 0, sent)
+}
+
+// sendSome sends a batch of what waits, and returns how many of them need not wait any more.
+func (n *Node) sendSome(leader raft.NodeID, waiting []*proposal) (places int) {
+	places = n.nextBatch(waiting)
+	if len(n.batch) > 0 && !n.sendBatch(leader) {
+		for _, p := range n.batch {
+			if p.sends == 0 {
+				p.unclaim()
+			}
+		}
+		places = 0
+	}
+	clear(n.batch)
+	clear(n.batchData)
+	return places
 }
 
 // nextBatch numbers and claims proposals at the front of those that wait, and tells how many places it has looked at.
-func (n *Node) nextBatch() (batch []*proposal, data [][]byte, places int) {
+func (n *Node) nextBatch(waiting []*proposal) (places int) {
 	ps := &n.proposals
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
+	n.batch, n.batchData = n.batch[:0], n.batchData[:0]
 	size := 0
-	for _, p := range n.waiting {
-		if len(batch) >= maxBatchProposals || (len(batch) > 0 && size+len(p.command) > maxBatchBytes) {
+	for _, p := range waiting {
+		if len(n.batch) >= maxBatchProposals || (len(n.batch) > 0 && size+len(p.command) > maxBatchBytes) {
 			break
 		}
 		if !p.settled() {
@@ -239,25 +341,25 @@ func (n *Node) nextBatch() (batch []*proposal, data [][]byte, places int) {
 			}
 			if p.claim() {
 				size += len(p.command)
-				batch, data = append(batch, p), append(data, p.data)
+				n.batch, n.batchData = append(n.batch, p), append(n.batchData, p.data)
 			}
 		}
 		places++
 	}
-	return batch, data, places
+	return places
 }
 
 // sendBatch appends the batch here or forwards it, and returns false when it has to wait.
-func (n *Node) sendBatch(leader raft.NodeID, batch []*proposal, data [][]byte) bool {
+func (n *Node) sendBatch(leader raft.NodeID) bool {
 	if leader != n.cfg.ID {
-		n.forward(leader, batch, data)
+		n.forward(leader, slices.Clone(n.batch), slices.Clone(n.batchData))
 		return true
 	}
-	if err := n.propose(data); err != nil {
+	if err := n.propose(n.batchData); err != nil {
 		n.held = true
 		return false
 	}
-	for _, p := range batch {
+	for _, p := range n.batch {
 		p.sends++
 		p.last = nil
 	}
@@ -286,23 +388,22 @@ func (n *Node) waitAgain(p *proposal) {
 func (n *Node) resendProposals() {
 	ps := &n.proposals
 	ps.mu.Lock()
-	again := make([]*proposal, 0, len(ps.sent))
-	for _, p := range ps.sent {
-		again = append(again, p)
-	}
+	again := slices.Collect(ps.unanswered())
 	ps.mu.Unlock()
-	slices.SortFunc(again, func(a, b *proposal) int { return cmp.Compare(a.sequence, b.sequence) })
 	for _, p := range again {
 		n.waitAgain(p)
 	}
 	n.opening, n.held = false, false
-	n.proposals.queue.poke()
+	poke(n.wake)
 }
 
 // resolve answers the proposals of this process among the applied entries. It runs in the applier.
 func (p *proposals) resolve(n *Node, entries []raft.Entry, results []any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.session != 0 && p.outstanding == 0 {
+		return // nobody waits, and no session is being opened
+	}
 	for i := range entries {
 		if entries[i].Type != raft.EntryNormal {
 			continue
@@ -325,10 +426,8 @@ func (p *proposals) resolve(n *Node, entries []raft.Entry, results []any) {
 			p.expire(n)
 			continue
 		}
-		if x := p.sent[h.Sequence]; x != nil {
-			delete(p.sent, h.Sequence)
-			x.result = results[i]
-			close(x.done)
+		if x := p.take(h.Sequence); x != nil {
+			x.answer(results[i], nil)
 		}
 	}
 }
@@ -337,7 +436,7 @@ func (p *proposals) resolve(n *Node, entries []raft.Entry, results []any) {
 func (p *proposals) jump() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, x := range p.sent {
+	for x := range p.unanswered() {
 		x.jumped = true
 	}
 }

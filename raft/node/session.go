@@ -1,9 +1,7 @@
 package node
 
 import (
-	"cmp"
 	"context"
-	"slices"
 
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/session"
@@ -59,18 +57,16 @@ func (n *Node) openSession(leader raft.NodeID) {
 // answered, so its proposals were not applied and may go under a new session. Only where a snapshot took the place of entries
 // nobody knows. The caller holds mu.
 func (p *proposals) expire(n *Node) {
-	orphans := make([]*proposal, 0, len(p.sent))
-	for _, x := range p.sent {
+	var orphans []*proposal
+	for x := range p.unanswered() {
 		if x.jumped {
-			x.err = ErrUnknown
-			close(x.done)
+			x.answer(nil, ErrUnknown)
 			continue
 		}
 		orphans = append(orphans, x)
 	}
-	slices.SortFunc(orphans, func(a, b *proposal) int { return cmp.Compare(a.sequence, b.sequence) })
-	p.session = 0
-	clear(p.sent)
+	p.session, p.outstanding = 0, 0
+	clear(p.sent[:])
 	n.requests.put(func() {
 		n.log.Warn("the node's session has expired, opening another", "proposals", len(orphans))
 		n.opening = false

@@ -53,8 +53,7 @@ func (n *Node) Applied() raft.Index { return raft.Index(n.applied.Load()) }
 // it runs after every turn of the loop.
 func (n *Node) publish(force bool) {
 	c, old := n.core, &n.published
-	ready := c.Leader() != 0 && n.readyTerm == c.Term()
-	view := c.View()
+	ready, view := n.ready(), c.View()
 	if !force && view == n.view && ready == old.Ready && !n.membershipMoved {
 		return
 	}

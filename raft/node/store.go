@@ -64,14 +64,12 @@ func (n *Node) storeBatch(batch []*raft.StoreRequest) bool {
 	}
 	n.cfg.Observer.Synced(n.cfg.Clock.Now().Sub(began), entries)
 	last := batch[len(batch)-1]
-	done := func() {
-		n.requests.put(func() { n.core.Stored(last.Done()) }, 0, 0, 0)
-	}
 	if last.Snapshot != nil {
 		// The log says that it starts behind the snapshot; now the state machine takes it over (§7).
-		n.applies.put(applyWork{install: last.Snapshot, then: done}, 0, 0, 0)
+		n.applies.put(applyWork{install: last.Snapshot, stored: last.Done()}, 0, 0, 0)
 		return true
 	}
-	done()
+	n.progress.store(last.Done())
+	n.hasten(false)
 	return true
 }

@@ -93,9 +93,7 @@ func startRaftkv(p place) (engine, error) {
 
 func (r *raftkv) receive(messages []raft.Message) {
 	<-r.ready
-	for i := range messages {
-		r.node.Deliver(messages[i])
-	}
+	r.node.Deliver(messages...)
 }
 
 func (r *raftkv) Leads() bool {
