@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-modules=(. hack/images test/localkube)
+modules=(. hack/images test/localkube test/powerloss)
 # Few enough for a detector that makes everything some ten times slower.
 race_seeds=50
 

@@ -1,0 +1,5 @@
+//go:build linux && !race
+
+package powerloss
+
+const slowness = 1
