@@ -21,6 +21,18 @@ func HTTP1(prefix []byte) Verdict {
 	return More
 }
 
+// HTTP2 matches a client that speaks HTTP/2 with prior knowledge (RFC 9113 §3.3), as gRPC's do.
+func HTTP2(prefix []byte) Verdict {
+	n := min(len(prefix), len(http2Preface))
+	switch {
+	case !bytes.Equal(prefix[:n], http2Preface[:n]):
+		return No
+	case n < len(http2Preface):
+		return More
+	}
+	return Yes
+}
+
 func notHTTP2(prefix []byte) Verdict {
 	n := min(len(prefix), len(http2Preface))
 	switch {

@@ -27,6 +27,19 @@ func TestHTTP1IsToldByItsFirstBytes(t *testing.T) {
 	}
 }
 
+func TestHTTP2IsToldByItsPreface(t *testing.T) {
+	for _, x := range []struct {
+		prefix string
+		want   Verdict
+	}{
+		{"P", More}, {"PRI * HTTP/2", More}, {"PRI * HTTP/2.0\r\n\r\nSM", Yes}, {"PRI /x HTTP/1.1", No}, {"GET /", No}, {"RKV1", No},
+	} {
+		if got := HTTP2([]byte(x.prefix)); got != x.want {
+			t.Errorf("%q: got %d, want %d", x.prefix, got, x.want)
+		}
+	}
+}
+
 func start(t *testing.T) (*Mux, net.Listener, net.Listener) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -1,0 +1,130 @@
+package etcd
+
+import (
+	"context"
+	"strings"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/server/backend"
+)
+
+// urlScheme is put before a member's addresses, which etcd's messages have as URLs.
+const urlScheme = "http://"
+
+type clusterService struct {
+	pb.UnimplementedClusterServer
+	*Server
+}
+
+func (s *clusterService) joined() (backend.Store, Cluster, error) {
+	store, cluster := s.store(), s.cluster()
+	if store == nil || cluster == nil {
+		return nil, nil, rpctypes.ErrGRPCStopped
+	}
+	return store, cluster, nil
+}
+
+func (s *clusterService) MemberList(ctx context.Context, r *pb.MemberListRequest) (*pb.MemberListResponse, error) {
+	store, cluster, err := s.joined()
+	if err != nil {
+		return nil, err
+	}
+	members, err := cluster.Members(ctx, r.Linearizable)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.MemberListResponse{Header: header(store, 0), Members: memberList(members)}, nil
+}
+
+// MemberAdd is refused, and says what to do instead.
+func (s *clusterService) MemberAdd(context.Context, *pb.MemberAddRequest) (*pb.MemberAddResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "etcdserver: a member of raftkv is bound to its data directory, so that it cannot be added by "+
+		"its URL: start the new node with --initial-cluster-state=existing and the others in --initial-cluster, or raise the replicas of the RaftCluster")
+}
+
+func (s *clusterService) MemberRemove(ctx context.Context, r *pb.MemberRemoveRequest) (*pb.MemberRemoveResponse, error) {
+	store, members, err := s.change(ctx, r.ID, raft.Change{Kind: raft.ChangeRemove, ID: raft.NodeID(r.ID)})
+	if err != nil {
+		return nil, err
+	}
+	return &pb.MemberRemoveResponse{Header: header(store, 0), Members: memberList(members)}, nil
+}
+
+func (s *clusterService) MemberPromote(ctx context.Context, r *pb.MemberPromoteRequest) (*pb.MemberPromoteResponse, error) {
+	_, cluster, err := s.joined()
+	if err != nil {
+		return nil, err
+	}
+	now, err := cluster.Members(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	if m, ok := now.Find(raft.NodeID(r.ID)); ok && !m.Learner {
+		return nil, rpctypes.ErrGRPCMemberNotLearner
+	}
+	store, members, err := s.change(ctx, r.ID, raft.Change{Kind: raft.ChangePromote, ID: raft.NodeID(r.ID)})
+	if err != nil {
+		return nil, err
+	}
+	return &pb.MemberPromoteResponse{Header: header(store, 0), Members: memberList(members)}, nil
+}
+
+func (s *clusterService) MemberUpdate(ctx context.Context, r *pb.MemberUpdateRequest) (*pb.MemberUpdateResponse, error) {
+	_, cluster, err := s.joined()
+	if err != nil {
+		return nil, err
+	}
+	now, err := cluster.Members(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	m, ok := now.Find(raft.NodeID(r.ID))
+	if !ok {
+		return nil, rpctypes.ErrGRPCMemberNotFound
+	}
+	if len(r.PeerURLs) != 1 || !strings.HasPrefix(r.PeerURLs[0], urlScheme) {
+		return nil, rpctypes.ErrGRPCMemberBadURLs
+	}
+	m.PeerAddress = strings.TrimPrefix(r.PeerURLs[0], urlScheme)
+	store, members, err := s.change(ctx, r.ID, raft.Change{Kind: raft.ChangeUpdate, ID: m.ID, Member: m})
+	if err != nil {
+		return nil, err
+	}
+	return &pb.MemberUpdateResponse{Header: header(store, 0), Members: memberList(members)}, nil
+}
+
+// change carries out a change of a member that exists.
+func (s *clusterService) change(ctx context.Context, id uint64, change raft.Change) (backend.Store, raft.Membership, error) {
+	store, cluster, err := s.joined()
+	if err != nil {
+		return nil, raft.Membership{}, err
+	}
+	now, err := cluster.Members(ctx, true)
+	if err != nil {
+		return nil, raft.Membership{}, err
+	}
+	if _, ok := now.Find(raft.NodeID(id)); !ok {
+		return nil, raft.Membership{}, rpctypes.ErrGRPCMemberNotFound
+	}
+	if err := cluster.Change(ctx, change); err != nil {
+		return nil, raft.Membership{}, err
+	}
+	now, err = cluster.Members(ctx, false)
+	return store, now, err
+}
+
+func memberList(m raft.Membership) []*pb.Member {
+	out := make([]*pb.Member, len(m.Members))
+	for i, x := range m.Members {
+		out[i] = &pb.Member{ID: uint64(x.ID), Name: x.Name, PeerURLs: []string{urlScheme + x.PeerAddress}, IsLearner: x.Learner}
+		if x.ClientAddress != "" {
+			out[i].ClientURLs = []string{urlScheme + x.ClientAddress}
+		}
+	}
+	return out
+}

@@ -1,0 +1,10 @@
+// Package etcd serves the etcd v3 API over gRPC: KV, Watch, Lease, Cluster, Maintenance, and of Auth only the answer that it is
+// off. A program that speaks to etcd speaks to a node by changing an address.
+//
+// Messages, codes and texts of refusals are those that etcd's clients act on; they come from etcd's own api module. Each service
+// translates between them and backend.Store, and decides nothing itself.
+//
+// What differs from etcd: MemberAdd is refused, since a member's ID is bound to the incarnation of its data directory, which a caller
+// cannot know: start the new node with --initial-cluster-state=existing, or raise the replicas of a RaftCluster. A snapshot is in
+// raftkv's own checked format. Downgrade is not implemented.
+package etcd

@@ -1,0 +1,160 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+)
+
+// unary bounds a call's time and refuses it at once if it requires a leader and none is known.
+func (s *Server) unary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	if requiresLeader(ctx) && s.leaders.lost() {
+		return nil, rpctypes.ErrGRPCNoLeader
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	response, err := handle(ctx, request)
+	if err != nil {
+		return nil, refusal(ctx, err)
+	}
+	return response, nil
+}
+
+// stream ends a stream that requires a leader when none is known for too long, and all streams when the server stops.
+func (s *Server) stream(server any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	if requiresLeader(ctx) && s.leaders.lost() {
+		return rpctypes.ErrGRPCNoLeader
+	}
+	leave, ok := s.leaders.enter(cancel, requiresLeader(ctx))
+	if !ok {
+		return rpctypes.ErrGRPCStopped
+	}
+	defer leave()
+	err := handle(server, &boundStream{stream, ctx})
+	if cause := context.Cause(ctx); errors.Is(cause, rpctypes.ErrGRPCNoLeader) || errors.Is(cause, rpctypes.ErrGRPCStopped) {
+		return cause
+	}
+	if err != nil {
+		return refusal(ctx, err)
+	}
+	return nil
+}
+
+// boundStream is a stream that also ends with a context of ours.
+type boundStream struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (s *boundStream) Context() context.Context { return s.ctx }
+
+func requiresLeader(ctx context.Context) bool {
+	values := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataRequireLeaderKey)
+	return len(values) > 0 && values[0] == rpctypes.MetadataHasLeader
+}
+
+// patience is for how many election timeouts a leader may be unknown before who requires one is turned away.
+const patience = 3
+
+// leaderWatch ends streams that require a leader when none is known for a while. It looks once each election timeout, for all
+// of them together.
+type leaderWatch struct {
+	known  func() bool
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu      sync.Mutex
+	missed  int // looks in a row that found no leader
+	closed  bool
+	next    uint64
+	streams map[uint64]entered
+}
+
+type entered struct {
+	end      context.CancelCauseFunc
+	requires bool
+}
+
+func newLeaderWatch(known func() bool, period time.Duration) *leaderWatch {
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &leaderWatch{known: known, cancel: cancel, done: make(chan struct{}), streams: map[uint64]entered{}}
+	go func() {
+		defer close(w.done)
+		w.run(ctx, period)
+	}()
+	return w
+}
+
+func (w *leaderWatch) run(ctx context.Context, period time.Duration) {
+	ticker := time.NewTicker(period)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			w.note(w.known())
+		}
+	}
+}
+
+// note takes one look into account.
+func (w *leaderWatch) note(known bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if known {
+		w.missed = 0
+		return
+	}
+	if w.missed++; w.missed < patience {
+		return
+	}
+	w.missed = patience
+	for _, s := range w.streams {
+		if s.requires {
+			s.end(rpctypes.ErrGRPCNoLeader)
+		}
+	}
+}
+
+func (w *leaderWatch) lost() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.missed >= patience
+}
+
+// enter notes a stream; ok is false if the server is stopping.
+func (w *leaderWatch) enter(end context.CancelCauseFunc, requires bool) (leave func(), ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return nil, false
+	}
+	id := w.next
+	w.next++
+	w.streams[id] = entered{end, requires}
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.streams, id)
+	}, true
+}
+
+// close ends all streams.
+func (w *leaderWatch) close() {
+	w.cancel()
+	<-w.done
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	for _, s := range w.streams {
+		s.end(rpctypes.ErrGRPCStopped)
+	}
+}

@@ -1,0 +1,139 @@
+package etcd
+
+import (
+	"context"
+	"log/slog"
+	"math"
+	"net"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/server/backend"
+)
+
+// Version is the version of etcd whose API is spoken. Clients such as kube-apiserver choose by it what they ask for.
+const Version = "3.6.0"
+
+const (
+	// requestTimeout bounds a request whose caller gave it no deadline, or a later one.
+	requestTimeout = 7 * time.Second
+	// messageOverheadBytes is what a request may have beside keys and values.
+	messageOverheadBytes = 512 << 10
+	// maxStreamsPerConnection bounds the calls on one connection; further ones wait in the client.
+	maxStreamsPerConnection = 1 << 16
+	// leastPing and the others are etcd's: a client that pings more often is cut off, a silent one is asked whether it lives.
+	leastPing     = 5 * time.Second
+	silence       = 2 * time.Hour
+	silenceAnswer = 20 * time.Second
+	// bufferBytes is what a connection reads or writes with one system call.
+	bufferBytes = 64 << 10
+)
+
+// Cluster is what the front end asks about and of the cluster's membership.
+type Cluster interface {
+	// Members returns the membership in force. linearizable waits until it is surely the latest.
+	Members(ctx context.Context, linearizable bool) (raft.Membership, error)
+	// Change carries one change through; asking twice does no harm. Errors are those of package raft and raft/node.
+	Change(ctx context.Context, change raft.Change) error
+	// Transfer hands leadership to a member. Errors are those of package raft and raft/node.
+	Transfer(ctx context.Context, to raft.NodeID) error
+}
+
+// Options tune a Server.
+type Options struct {
+	// MaxRequestBytes is the limit past which a request is refused as too large.
+	MaxRequestBytes int
+	// ElectionTimeout is the cluster's: streams that require a leader end when none is known for three of them.
+	ElectionTimeout time.Duration
+	Logger          *slog.Logger
+}
+
+// Server is the front end. Its store may change while it runs.
+type Server struct {
+	store   func() backend.Store
+	cluster func() Cluster
+	options Options
+	grpc    *grpc.Server
+	leaders *leaderWatch
+}
+
+// New serves what store and cluster return at the time of each request; nil means that this node is no member yet.
+func New(store func() backend.Store, cluster func() Cluster, options Options) *Server {
+	s := &Server{store: store, cluster: cluster, options: options}
+	s.leaders = newLeaderWatch(s.knowsLeader, max(options.ElectionTimeout, time.Millisecond))
+	s.grpc = grpc.NewServer(
+		grpc.MaxRecvMsgSize(options.MaxRequestBytes+messageOverheadBytes),
+		grpc.MaxSendMsgSize(math.MaxInt32),
+		grpc.MaxConcurrentStreams(maxStreamsPerConnection),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: leastPing}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: silence, Timeout: silenceAnswer}),
+		grpc.ReadBufferSize(bufferBytes), grpc.WriteBufferSize(bufferBytes), grpc.SharedWriteBuffer(true),
+		grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream),
+	)
+	pb.RegisterKVServer(s.grpc, &kvService{Server: s})
+	pb.RegisterWatchServer(s.grpc, &watchService{Server: s})
+	pb.RegisterLeaseServer(s.grpc, &leaseService{Server: s})
+	pb.RegisterClusterServer(s.grpc, &clusterService{Server: s})
+	pb.RegisterMaintenanceServer(s.grpc, &maintenanceService{Server: s})
+	pb.RegisterAuthServer(s.grpc, &authService{Server: s})
+	// etcd's clients may ask for the health of the whole server; a node that cannot serve says so in each answer.
+	h := health.NewServer()
+	h.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
+	healthpb.RegisterHealthServer(s.grpc, h)
+	return s
+}
+
+// Serve serves a listener's connections until Stop or Close.
+func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(l) }
+
+// Stop takes no new calls and returns when those under way are finished, or ctx ends. Streams that have no end of their own,
+// as watches, are ended.
+func (s *Server) Stop(ctx context.Context) {
+	s.leaders.close()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.grpc.GracefulStop()
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		s.grpc.Stop()
+		<-done
+	}
+}
+
+// opened returns the store, or the refusal of a node that has none.
+func (s *Server) opened() (backend.Store, error) {
+	if store := s.store(); store != nil {
+		return store, nil
+	}
+	return nil, rpctypes.ErrGRPCStopped
+}
+
+// header is that of a response of a revision.
+func header(store backend.Store, revision uint64) *pb.ResponseHeader {
+	h := store.Header()
+	return &pb.ResponseHeader{
+		ClusterId: uint64(h.ClusterID), MemberId: uint64(h.MemberID), RaftTerm: uint64(h.Term), Revision: signed(revision),
+	}
+}
+
+// knowsLeader tells whether this node knows a leader.
+func (s *Server) knowsLeader() bool {
+	store := s.store()
+	if store == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), requestTimeout)
+	defer cancel()
+	status, err := store.Status(ctx)
+	return err == nil && status.Leader != 0
+}

@@ -1,0 +1,188 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
+
+	"github.com/raftkv/raftkv/kv"
+	"github.com/raftkv/raftkv/kv/watch"
+	"github.com/raftkv/raftkv/server/backend"
+)
+
+// maxRefusedWatches bounds the refusals of watches that wait to be told; who asks for more does not read the answers.
+const maxRefusedWatches = 64
+
+type watchService struct {
+	pb.UnimplementedWatchServer
+	*Server
+}
+
+// Watch serves one stream of watches: one goroutine takes requests, another sends what the store has to tell.
+func (s *watchService) Watch(stream grpc.BidiStreamingServer[pb.WatchRequest, pb.WatchResponse]) error {
+	store, err := s.opened()
+	if err != nil {
+		return err
+	}
+	watches, err := store.Watch()
+	if err != nil {
+		return err
+	}
+	defer watches.Close()
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	w := &watcher{stream: stream, store: store, watches: watches, refused: make(chan *pb.WatchResponse, maxRefusedWatches)}
+	// Recv returns when the call has ended, and the call ends when this method returns.
+	go func() { cancel(w.receive(ctx)) }()
+	err = w.send(ctx)
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
+		if errors.Is(cause, io.EOF) {
+			return nil
+		}
+		return cause
+	}
+	return err
+}
+
+type watcher struct {
+	stream  grpc.BidiStreamingServer[pb.WatchRequest, pb.WatchResponse]
+	store   backend.Store
+	watches watch.Stream
+	refused chan *pb.WatchResponse
+}
+
+// receive takes requests until the client has ended its side.
+func (w *watcher) receive(ctx context.Context) error {
+	for {
+		r, err := w.stream.Recv()
+		if err != nil {
+			return err
+		}
+		switch x := r.RequestUnion.(type) {
+		case *pb.WatchRequest_CreateRequest:
+			if err := w.create(ctx, x.CreateRequest); err != nil {
+				return err
+			}
+		case *pb.WatchRequest_CancelRequest:
+			w.watches.Cancel(x.CancelRequest.WatchId)
+		case *pb.WatchRequest_ProgressRequest:
+			w.watches.RequestProgress()
+		}
+	}
+}
+
+func (w *watcher) create(ctx context.Context, r *pb.WatchCreateRequest) error {
+	request := watch.Request{
+		ID: r.WatchId, Keys: watched(r.Key, r.RangeEnd), StartRevision: unsigned(r.StartRevision), PrevKV: r.PrevKv,
+		Fragment: r.Fragment, ProgressNotify: r.ProgressNotify,
+	}
+	if r.WatchId == 0 {
+		request.ID = watch.AutoID // zero is "choose" in etcd's messages
+	}
+	for _, f := range r.Filters {
+		switch f {
+		case pb.WatchCreateRequest_NOPUT:
+			request.NoPut = true
+		case pb.WatchCreateRequest_NODELETE:
+			request.NoDelete = true
+		}
+	}
+	_, err := w.watches.Watch(request)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, watch.ErrClosed):
+		return rpctypes.ErrGRPCStopped
+	}
+	revision := uint64(0)
+	if status, err := w.store.Status(ctx); err == nil {
+		revision = status.Revision
+	}
+	refusal := &pb.WatchResponse{
+		Header: header(w.store, revision), WatchId: watch.NoID, Created: true, Canceled: true, CancelReason: "etcdserver: " + err.Error(),
+	}
+	select {
+	case w.refused <- refusal:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// watched is the range of a watch, in which an empty key without an end is the least key.
+func watched(key, end []byte) kv.KeyRange {
+	if len(key) == 0 {
+		key = []byte{0}
+	}
+	return keyRange(key, end)
+}
+
+// send sends what the store tells, and refusals, until ctx ends.
+func (w *watcher) send(ctx context.Context) error {
+	responses := make(chan *pb.WatchResponse)
+	failed := make(chan error, 1)
+	go func() {
+		for {
+			r, err := w.watches.Next(ctx)
+			if err != nil {
+				failed <- err
+				return
+			}
+			select {
+			case responses <- w.response(&r):
+			case <-ctx.Done():
+				failed <- ctx.Err()
+				return
+			}
+		}
+	}()
+	for {
+		var r *pb.WatchResponse
+		select {
+		case r = <-responses:
+		case r = <-w.refused:
+		case err := <-failed:
+			return err
+		}
+		if err := w.stream.Send(r); err != nil {
+			return err
+		}
+	}
+}
+
+func (w *watcher) response(r *watch.Response) *pb.WatchResponse {
+	out := &pb.WatchResponse{
+		Header: header(w.store, r.Revision), WatchId: r.ID, Created: r.Created, Canceled: r.Canceled,
+		CompactRevision: signed(r.CompactRevision), Fragment: r.Fragment, Events: events(r.Events),
+	}
+	switch {
+	case r.CompactRevision != 0:
+		out.CancelReason = rpctypes.ErrorDesc(rpctypes.ErrGRPCCompacted)
+	case r.Err != nil:
+		out.CancelReason = "etcdserver: " + r.Err.Error()
+	}
+	return out
+}
+
+func events(in []kv.Event) []*mvccpb.Event {
+	if len(in) == 0 {
+		return nil
+	}
+	out := make([]*mvccpb.Event, len(in))
+	for i := range in {
+		e := &mvccpb.Event{Kv: keyValue(&in[i].KV)}
+		if in[i].Type == kv.EventDelete {
+			e.Type = mvccpb.Event_DELETE
+		}
+		if in[i].Prev != nil {
+			e.PrevKv = keyValue(in[i].Prev)
+		}
+		out[i] = e
+	}
+	return out
+}
