@@ -13,8 +13,6 @@ import (
 	"github.com/raftkv/raftkv/rpc"
 )
 
-const patience = 20 * time.Second
-
 func openDoor(t *testing.T, id identity.Identity, adoptable bool) (*door, string) {
 	t.Helper()
 	server := rpc.NewServer(rpc.ServerOptions{})

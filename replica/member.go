@@ -64,11 +64,11 @@ func startMember(dir string, id identity.Identity, cfg Config, door *door) (_ *m
 
 // open reads what the member had on its disk.
 func (m *member) open(dir string, cfg Config) (raft.Initial, error) {
-	var err error
-	m.machine, err = cfg.OpenMachine(Place{Dir: dir, Cluster: m.id.ClusterID, Logger: m.logger})
+	machine, err := cfg.OpenMachine(Place{Dir: dir, Cluster: m.id.ClusterID, Logger: m.logger})
 	if err != nil {
 		return raft.Initial{}, fmt.Errorf("open the state in %s: %w", dir, err)
 	}
+	m.machine = machine // not before: what comes with an error may be a nil pointer that is no nil interface
 	log, found, err := wal.Open(vfs.OS{}, filepath.Join(dir, logDir), wal.Options{Identity: logIdentity(m.id), MustExist: true})
 	if err != nil {
 		return raft.Initial{}, err
