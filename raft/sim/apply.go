@@ -26,34 +26,49 @@ type waitingRead struct {
 	index raft.Index
 }
 
-// applySome applies the entries that wait as one batch, after a while.
+// applyWork is one thing to do with the state machine, in the order in which it came: to apply entries, or to put a snapshot
+// in force and then to go on.
+type applyWork struct {
+	entries []raft.Entry
+	install *raft.SnapshotMeta
+	then    func()
+}
+
+// applySome does all that waits for the state machine, after a while.
 func (p *process) applySome() {
-	if p.applying || len(p.toApply) == 0 {
+	if p.applying || len(p.applies) == 0 {
 		return
 	}
 	p.applying = true
 	p.w.after(p.random.between(0, p.w.plan.applyHigh), func() {
 		p.whenRunning(func() {
-			batch := p.toApply
-			p.toApply = nil
+			works := p.applies
+			p.applies = nil
 			p.applying = false
-			fresh := batch
-			for len(fresh) > 0 && fresh[0].Index <= p.machine.meta.Index {
-				fresh = fresh[1:] // a snapshot that was installed meanwhile has it
-			}
-			results := p.applyReal(fresh)
-			for i, e := range fresh {
-				var real any
-				if results != nil {
-					real = results[i]
+			for _, x := range works {
+				if x.install != nil {
+					p.install(*x.install)
+					x.then()
+				} else {
+					p.applyBatch(x.entries)
 				}
-				p.apply(e, real)
 			}
-			p.core.Applied(batch[len(batch)-1].Index)
 			p.answerReads()
 			p.stepped()
 		})
 	})
+}
+
+func (p *process) applyBatch(batch []raft.Entry) {
+	results := p.applyReal(batch)
+	for i, e := range batch {
+		var real any
+		if results != nil {
+			real = results[i]
+		}
+		p.apply(e, real)
+	}
+	p.core.Applied(batch[len(batch)-1].Index)
 }
 
 // apply applies an entry to the model; real is what the real machine answered, if there is one.

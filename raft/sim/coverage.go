@@ -20,6 +20,8 @@ type Coverage struct {
 	MessagesLost, MessagesDoubled, MessagesDelayed, MessagesCut      uint64
 	Partitions, Crashes, PowerLosses, WritesDropped, Pauses          uint64
 	ClockJumps, DiskStalls, DiskErrors, Wipes, LeadersGone           uint64
+	LogBitsFlipped, StateBitsFlipped, DamageFound                    uint64
+	FullDisks, StoppedFull                                           uint64
 }
 
 // Add adds another run's counts.

@@ -92,7 +92,7 @@ func (c *Cluster) do(f func()) (err error) {
 			c.broken, err = v, v
 		}
 	}()
-	f()
+	c.w.happen(f)
 	return nil
 }
 

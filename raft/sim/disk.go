@@ -13,6 +13,8 @@ type image struct {
 	hard    raft.HardState
 	start   raft.Position
 	entries []raft.Entry
+	// snapshot is the last one behind which the log began anew.
+	snapshot *raft.SnapshotMeta
 }
 
 func (m *image) last() raft.Position {
@@ -50,7 +52,9 @@ func (m *image) write(entries []raft.Entry) {
 }
 
 // restart begins the log anew behind a snapshot, unless it has its last entry: then what follows is kept.
-func (m *image) restart(at raft.Position) {
+func (m *image) restart(snapshot *raft.SnapshotMeta) {
+	m.snapshot = snapshot
+	at := raft.Position{Index: snapshot.Index, Term: snapshot.Term}
 	if m.has(at) {
 		m.cut(at.Index)
 		return
@@ -74,7 +78,7 @@ func (m *image) cut(index raft.Index) {
 // record is the least that a power loss keeps or drops as a whole.
 type record struct {
 	hard    *raft.HardState
-	restart *raft.Position
+	restart *raft.SnapshotMeta
 	entries []raft.Entry
 }
 
@@ -83,14 +87,14 @@ func (m *image) apply(r record) {
 		m.hard = *r.hard
 	}
 	if r.restart != nil {
-		m.restart(*r.restart)
+		m.restart(r.restart)
 	}
 	m.write(r.entries)
 }
 
 // clone returns a copy that shares only the entries' data.
 func (m *image) clone() image {
-	return image{hard: m.hard, start: m.start, entries: slices.Clone(m.entries)}
+	return image{hard: m.hard, start: m.start, entries: slices.Clone(m.entries), snapshot: m.snapshot}
 }
 
 // disk is the log of one data directory: what survives a power loss, and the batch that was written and not synced
@@ -109,8 +113,7 @@ func records(batch []*raft.StoreRequest) []record {
 			out = append(out, record{hard: r.HardState})
 		}
 		if r.Snapshot != nil {
-			at := raft.Position{Index: r.Snapshot.Index, Term: r.Snapshot.Term}
-			out = append(out, record{restart: &at})
+			out = append(out, record{restart: r.Snapshot})
 		}
 		if len(r.Entries) > 0 {
 			out = append(out, record{entries: r.Entries})
@@ -131,6 +134,14 @@ func (d *disk) sync() error {
 	}
 	d.settle()
 	return nil
+}
+
+// failSync is a sync that fails: what was written can be read until the power is lost.
+func (d *disk) failSync() error {
+	if d.real != nil {
+		return d.real.failSync(d.unsynced)
+	}
+	return errSync
 }
 
 func (d *disk) settle() {
@@ -178,13 +189,29 @@ func (d *disk) losePower(chance *random) (dropped bool) {
 	return dropped
 }
 
+// prepare makes the log of a new member, behind the state that it begins with.
+func (d *disk) prepare(m *member, state *raft.SnapshotMeta) {
+	var batch []*raft.StoreRequest
+	if state.Index > 0 {
+		batch = append(batch, &raft.StoreRequest{HardState: &raft.HardState{Term: state.Term}, Snapshot: state})
+	}
+	d.write(batch)
+	if d.real != nil {
+		d.real.prepare(m, batch)
+	}
+	d.settle()
+}
+
 // open reads the log. What is read was made durable, since it must not vanish later.
-func (d *disk) open(m *member) {
+func (d *disk) open(m *member) error {
 	if d.real == nil {
 		d.settle()
-		return
+		return nil
 	}
-	found := d.real.open(m)
+	found, err := d.real.open(m)
+	if err != nil {
+		return err
+	}
 	after := d.durable.clone()
 	for _, r := range records(d.unsynced) {
 		after.apply(r)
@@ -196,6 +223,7 @@ func (d *disk) open(m *member) {
 		}
 	}
 	d.durable = found
+	return nil
 }
 
 // differs says in what the image, which may begin earlier, is not the other.
@@ -209,6 +237,8 @@ func (m *image) differs(o *image) string {
 		return fmt.Sprintf("the log ends at %v instead of %v", m.last(), o.last())
 	case !m.has(o.start):
 		return fmt.Sprintf("the entry %v is missing", o.start)
+	case (m.snapshot == nil) != (o.snapshot == nil) || (m.snapshot != nil && m.snapshot.Index != o.snapshot.Index):
+		return "another snapshot is to be in force"
 	}
 	for i, e := range m.entries[o.start.Index-m.start.Index:] {
 		if want := o.entries[i]; e.Index != want.Index || e.Term != want.Term || e.Type != want.Type || !bytes.Equal(e.Data, want.Data) {

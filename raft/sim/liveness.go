@@ -25,9 +25,13 @@ func (w *world) startLiveness() {
 	w.healing = true
 	w.net.heal()
 	for _, h := range w.hosts {
+		if m := h.member; m != nil {
+			m.fill(false)
+		}
 		if p := h.proc; p != nil {
 			p.pausedUntil = min(p.pausedUntil, w.now)
 			p.tickEvery = w.plan.tick
+			p.scrub()
 		}
 		w.after(0, func() { h.boot(w) })
 	}
@@ -51,7 +55,8 @@ func (w *world) startLiveness() {
 
 // poll waits for a condition, which returns what it still lacks.
 func (w *world) poll(deadline time.Duration, what string, lacks func() string, then func()) {
-	missing := lacks()
+	missing := "a program has ended itself"
+	w.happen(func() { missing = lacks() })
 	switch {
 	case missing == "":
 		then()
@@ -83,7 +88,7 @@ func (w *world) recovered() string {
 		}
 	}
 	for _, x := range w.oracle.membership.Members {
-		if !w.alive(x) {
+		if m := w.members[x.ID]; !w.alive(x) || (m != nil && m.damaged) {
 			return fmt.Sprintf("member %s has lost its disk and is still in the membership", x.ID)
 		}
 		if x.Learner && w.opts.Without&MembershipChange == 0 && len(w.oracle.membership.Voters()) < raft.MaxVoters {

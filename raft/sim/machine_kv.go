@@ -8,7 +8,6 @@ import (
 	"log/slog"
 
 	"github.com/raftkv/raftkv/kv"
-	"github.com/raftkv/raftkv/kv/store"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/session"
 	"github.com/raftkv/raftkv/replica/bootstrap"
@@ -87,7 +86,7 @@ func (w *world) decodeCommand(e raft.Entry) command {
 
 // foundMachine makes the first state of one of the first members.
 func (m *member) foundMachine(first raft.Membership) {
-	m.store = store.NewMemory()
+	m.store = newStateDisk()
 	if len(first.Members) == 0 {
 		return
 	}
@@ -95,7 +94,10 @@ func (m *member) foundMachine(first raft.Membership) {
 	if err != nil {
 		fail("bootstrap", "%v", err)
 	}
-	real := m.openMachine()
+	real, err := m.openMachine()
+	if err != nil {
+		fail("bootstrap", "%v", err)
+	}
 	if _, err := real.Apply(entries); err != nil {
 		fail("bootstrap", "%v", err)
 	}
@@ -105,21 +107,22 @@ func (m *member) foundMachine(first raft.Membership) {
 	m.store.Crash()
 }
 
-func (m *member) openMachine() *kv.Machine {
-	real, err := kv.Open(kv.Options{Disk: m.store, ClusterID: clusterID, Synchronous: true, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		fail("the state machine opens after any crash", "member %s: %v", m.id, err)
-	}
-	return real
+func (m *member) openMachine() (*kv.Machine, error) {
+	return kv.Open(kv.Options{Disk: m.store, ClusterID: clusterID, Synchronous: true, Logger: slog.New(slog.DiscardHandler)})
 }
 
 // bootMachine opens the real state machine, which must hold what the model says is durable.
-func (p *process) bootMachine() {
+func (p *process) bootMachine() error {
 	if !p.w.plan.realMachine {
-		return
+		return nil
 	}
-	p.real = p.m.openMachine()
+	p.m.fill(p.m.full) // the end of the last process has made room
+	var err error
+	if p.real, err = p.m.openMachine(); err != nil {
+		return err
+	}
 	p.sameMeta("restart")
+	return nil
 }
 
 func (p *process) sameMeta(when string) {
@@ -136,7 +139,7 @@ func (p *process) applyReal(batch []raft.Entry) []any {
 	}
 	results, err := p.real.Apply(batch)
 	if err != nil {
-		fail("apply", "member %s: %v", p.m.id, err)
+		p.diskFails("apply", err)
 	}
 	return results
 }
@@ -169,7 +172,7 @@ func (p *process) value(key int) uint64 {
 	}
 	got, err := p.real.Get(context.Background(), registerName(key), 0)
 	if err != nil {
-		fail("reads", "member %s: %v", p.m.id, err)
+		p.diskFails("reads", err)
 	}
 	var value uint64
 	if got.Found {
@@ -184,7 +187,7 @@ func (p *process) value(key int) uint64 {
 // flushReal makes the real machine durable. It takes all that was applied.
 func (p *process) flushReal() {
 	if err := p.real.FlushNow(); err != nil {
-		fail("apply", "member %s: %v", p.m.id, err)
+		p.diskFails("the state becomes durable", err)
 	}
 	if got := p.real.Durable(); got != p.machine.meta.Index {
 		fail("apply", "member %s has flushed %d of %d", p.m.id, got, p.machine.meta.Index)
@@ -195,11 +198,11 @@ func (p *process) flushReal() {
 func (p *process) snapshotReal() []byte {
 	s, err := p.real.Snapshot(context.Background())
 	if err != nil {
-		fail("snapshots", "member %s: %v", p.m.id, err)
+		p.diskFails("snapshots", err)
 	}
 	var b bytes.Buffer
 	if _, err := s.WriteTo(&b); err != nil {
-		fail("snapshots", "member %s: %v", p.m.id, err)
+		p.diskFails("snapshots", err)
 	}
 	if err := s.Close(); err != nil {
 		fail("snapshots", "member %s: %v", p.m.id, err)
@@ -207,8 +210,9 @@ func (p *process) snapshotReal() []byte {
 	return b.Bytes()
 }
 
-// stageReal takes a snapshot's stream, or a part of it that a broken connection leaves.
-func (p *process) stageReal(meta raft.SnapshotMeta, stream []byte, whole bool) {
+// stageReal takes a snapshot's stream, or a part of it that a broken connection leaves. It tells whether the snapshot is
+// staged.
+func (p *process) stageReal(meta raft.SnapshotMeta, stream []byte, whole bool) bool {
 	stage, err := p.real.Stage(meta)
 	if err != nil {
 		fail("snapshots", "member %s: %v", p.m.id, err)
@@ -223,19 +227,24 @@ func (p *process) stageReal(meta raft.SnapshotMeta, stream []byte, whole bool) {
 		stream = stream[n:]
 	}
 	if err == nil && whole {
-		err = stage.Commit()
-	} else if err == nil {
+		if err = stage.Commit(); err != nil && p.m.full {
+			p.w.trace(p, "has no room for a snapshot: %v", err)
+			whole = false
+		}
+	}
+	if err == nil && !whole || err != nil && p.m.full {
 		err = stage.Abort()
 	}
 	if err != nil {
 		fail("snapshots", "member %s: %v", p.m.id, err)
 	}
+	return whole
 }
 
 // installReal puts the staged snapshot in force.
 func (p *process) installReal(meta raft.SnapshotMeta) {
 	if err := p.real.Install(meta); err != nil {
-		fail("snapshots", "member %s: %v", p.m.id, err)
+		p.diskFails("snapshots", err)
 	}
 	p.sameMeta("the installation of a snapshot")
 }
@@ -247,7 +256,7 @@ func (p *process) stateHash() uint64 {
 	}
 	h, err := p.real.Hash(context.Background())
 	if err != nil {
-		fail("state machine safety", "member %s: %v", p.m.id, err)
+		p.diskFails("state machine safety", err)
 	}
 	return h.Hash
 }

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/raft"
-	"github.com/raftkv/raftkv/raft/vfs"
 )
 
 // startNemesis sets off the faults. Each kind comes at times of its own, from chance of its own.
@@ -30,6 +29,8 @@ func (w *world) startNemesis() {
 	fault(ClockDrift, w.plan.jump, w.strikeJump)
 	fault(Wipe, w.plan.wipe, w.strikeWipe)
 	fault(Transfer, w.plan.transfer, w.strikeTransfer)
+	fault(BitRot, w.plan.rot, w.strikeRot)
+	fault(FullDisk, w.plan.full, w.strikeFull)
 }
 
 // victim picks a host: often that of the leader, who has most to lose.
@@ -205,27 +206,14 @@ func (w *world) strikeWipe(r *random) {
 	if m == nil || m.removed || w.operator.acting > 0 || w.opts.Without&MembershipChange != 0 {
 		return
 	}
-	voters := w.oracle.membership.Voters()
-	if len(voters) < 3 || w.lostVoter() != 0 {
+	if !w.mayLose(m) {
 		return
-	}
-	for _, o := range w.ordered {
-		if o.host != nil && o.shadow.membership().index > w.oracle.committedIndex() {
-			return
-		}
 	}
 	w.coverage.Wipes++
 	w.trace(h.proc, "its disk is lost")
 	h.kill()
 	if w.opts.mutant == wipedKeepsID {
-		m.disk = disk{}
-		if w.plan.realLog {
-			m.disk.real = &walDisk{fs: vfs.NewMem(r.next())}
-		}
-		m.durable = newMachine(raft.SnapshotMeta{}, w.plan.registers)
-		if w.plan.realMachine {
-			m.foundMachine(raft.Membership{})
-		}
+		w.prepare(m, newMachine(raft.SnapshotMeta{}, w.plan.registers), r)
 		m.shadow = shadow{}
 		w.restartLater(r, h)
 		return

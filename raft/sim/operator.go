@@ -113,7 +113,7 @@ func (w *world) alive(x raft.Member) bool {
 
 func (o *operator) act(p *process, configIndex raft.Index, change raft.Change) {
 	w := o.w
-	if change.Kind == raft.ChangeRemove && w.lostVoter() != 0 && w.lostVoter() != change.ID {
+	if change.Kind == raft.ChangeRemove && w.doubtfulMember() != 0 && w.doubtfulMember() != change.ID {
 		return // a disk was lost meanwhile: that comes first
 	}
 	inForce := p.core.ConfigIndex()
@@ -139,11 +139,11 @@ func (o *operator) act(p *process, configIndex raft.Index, change raft.Change) {
 	p.stepped()
 }
 
-// lostVoter returns a voter of the committed membership whose disk is gone, or zero.
-func (w *world) lostVoter() raft.NodeID {
-	for _, id := range w.oracle.membership.Voters() {
-		if m := w.members[id]; m != nil && m.lost {
-			return id
+// doubtfulMember returns a member of the committed membership whose disk is gone, or not to be relied on, or zero.
+func (w *world) doubtfulMember() raft.NodeID {
+	for _, x := range w.oracle.membership.Members {
+		if m := w.members[x.ID]; m != nil && m.doubtful() {
+			return x.ID
 		}
 	}
 	return 0

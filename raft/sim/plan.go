@@ -29,6 +29,8 @@ const (
 	Compaction
 	SnapshotFailure
 	GiveUp
+	BitRot
+	FullDisk
 	faultsEnd
 
 	// AllFaults are all of them.
@@ -38,6 +40,7 @@ const (
 var faultNames = [...]string{
 	"loss", "duplication", "reordering", "partition", "crash", "power-loss", "pause", "clock-drift",
 	"slow-disk", "disk-error", "wipe", "membership-change", "transfer", "compaction", "snapshot-failure", "give-up",
+	"bit-rot", "full-disk",
 }
 
 // String lists the kinds, separated by commas.
@@ -100,7 +103,7 @@ type plan struct {
 	keepEntries             int           // behind a compaction
 
 	// mean times between two faults of a kind
-	partition, leaky, crash, powerLoss, pause, jump, wipe, change, transfer time.Duration
+	partition, leaky, crash, powerLoss, pause, jump, wipe, change, transfer, rot, full time.Duration
 }
 
 func drawPlan(r *random) plan {
@@ -137,6 +140,7 @@ func drawPlan(r *random) plan {
 		pause: r.between(2*time.Second, 15*time.Second), jump: r.between(4*time.Second, 20*time.Second),
 		wipe: r.between(8*time.Second, 40*time.Second), change: r.between(300*time.Millisecond, 3*time.Second),
 		transfer: r.between(2*time.Second, 12*time.Second),
+		rot:      r.between(5*time.Second, 30*time.Second), full: r.between(5*time.Second, 40*time.Second),
 	}
 	p.registers = p.keys
 	if p.realMachine {

@@ -26,10 +26,9 @@ type process struct {
 
 	machine  *machine
 	real     *kv.Machine // nil: the model alone
-	toApply  []raft.Entry
+	applies  []applyWork
 	applying bool
 	flushing bool
-	staged   []*machine
 
 	proposals map[raft.Index]waitingProposal
 	asked     map[uint64]*waitingRead // reads that the core was asked for
@@ -44,7 +43,7 @@ type process struct {
 func (h *host) boot(w *world) {
 	h.down = false
 	m := h.member
-	if m == nil || h.proc != nil {
+	if m == nil || h.proc != nil || m.damaged {
 		return
 	}
 	p := &process{
@@ -55,23 +54,25 @@ func (h *host) boot(w *world) {
 	if w.allows(ClockDrift) {
 		p.tickEvery += time.Duration(float64(w.plan.tick) * w.plan.drift * float64(p.random.span(-100, 100)) / 100)
 	}
-	m.disk.open(m)
-	log, state := &m.disk.durable, m.durable
-	if !log.has(state.position()) {
-		// The program ended between the installation of a snapshot and the restart of the log behind it.
-		if state.position() != m.installed {
-			fail("the machine is never ahead of the log", "member %s has applied %v durably, its log is %v..%v", m.id, state.position(), log.start, log.last())
-		}
-		m.disk.write([]*raft.StoreRequest{{Snapshot: &state.meta}})
-		if err := m.disk.sync(); err != nil {
-			fail("a healthy disk stores", "member %s: %v", m.id, err)
-		}
-		if state.meta.Index > w.oracle.base {
-			w.coverage.HalfInstalls++
-		}
+	p.machine = m.durable.clone()
+	if err := p.bootMachine(); err != nil {
+		h.refusesToStart(w, "the state machine opens after any crash", err)
+		return
 	}
-	p.machine = state.clone()
-	p.bootMachine()
+	if err := m.disk.open(m); err != nil {
+		h.refusesToStart(w, "the write-ahead log opens after any crash", err)
+		return
+	}
+	log := &m.disk.durable
+	if s := log.snapshot; s != nil && s.Index > p.machine.meta.Index {
+		// The program ended between the restart of the log behind a snapshot and its installation.
+		w.coverage.HalfInstalls++
+		p.install(*s)
+	}
+	state := m.durable
+	if !log.has(state.position()) {
+		fail("the machine is never ahead of the log", "member %s has applied %v durably, its log is %v..%v", m.id, state.position(), log.start, log.last())
+	}
 	core, err := raft.New(p.config(), raft.Initial{
 		HardState: log.hard, Applied: state.meta, LogStart: log.start, Entries: slices.Clone(log.entries),
 	})
@@ -86,6 +87,9 @@ func (h *host) boot(w *world) {
 	w.after(p.random.between(0, p.tickEvery), p.tick)
 	w.every(p.random, w.plan.flush, p.flush)
 	w.every(p.random, w.plan.compact, p.compact)
+	if w.healing {
+		p.scrub()
+	}
 	p.stepped()
 }
 
@@ -220,7 +224,7 @@ func (p *process) pump() {
 	}
 	if len(eff.Committed) > 0 {
 		p.w.oracle.handedOut(p, eff.Committed)
-		p.toApply = append(p.toApply, eff.Committed...)
+		p.applies = append(p.applies, applyWork{entries: eff.Committed})
 	}
 	for _, r := range eff.Reads {
 		p.readConfirmed(r)

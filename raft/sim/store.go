@@ -7,82 +7,85 @@ import (
 	"github.com/raftkv/raftkv/raft"
 )
 
-// store writes and syncs all requests that wait, as one batch, and reports the last of them some time after it is
+// store writes and syncs the requests that wait, as one batch, and reports the last of them some time after it is
 // durable. Meanwhile the core makes new requests, and may cut off what the batch holds.
 func (p *process) store() {
 	if p.storing || len(p.stores) == 0 {
 		return
 	}
 	p.storing = true
-	batch := p.stores
-	p.stores = nil
+	batch := p.takeStores()
 	m, w := p.m, p.w
 	took := p.random.between(w.plan.syncLow, w.plan.syncHigh)
 	if w.allows(SlowDisk) && p.random.chance(w.plan.stall) {
 		took += p.random.between(50*time.Millisecond, 2*time.Second)
 		w.coverage.DiskStalls++
 	}
-	done := batch[len(batch)-1].Done()
+	last := batch[len(batch)-1]
+	done := last.Done()
 	if w.opts.mutant == ackBeforeSync {
 		w.after(0, func() { p.stored(done) })
 	}
-	sync := func() {
-		if w.opts.mutant == forgetHardState {
-			for i := range batch {
-				without := *batch[i]
-				without.HardState = nil
-				batch[i] = &without
-			}
+	if w.opts.mutant == forgetHardState {
+		for i := range batch {
+			without := *batch[i]
+			without.HardState = nil
+			batch[i] = &without
 		}
-		m.disk.write(batch)
-		w.after(took, func() {
-			// Not even a paused program stops a disk that is at work.
-			if p.dead {
-				return
-			}
-			if w.allows(DiskError) && p.random.chance(0.002) {
-				// A sync that fails is never tried again: it ends the program, and nobody knows what is stored.
-				w.coverage.DiskErrors++
-				p.host.kill()
-				w.restartLater(p.random, p.host)
-				return
-			}
-			if err := m.disk.sync(); err != nil {
-				fail("a healthy disk stores", "member %s: %v", m.id, err)
-			}
-			w.oracle.synced(m)
-			w.after(p.random.between(0, time.Millisecond), func() {
-				p.whenRunning(func() {
-					p.storing = false
-					if w.opts.mutant != ackBeforeSync {
-						p.stored(done)
-					}
-					p.store()
-				})
-			})
-		})
 	}
-	if !slices.ContainsFunc(batch, func(r *raft.StoreRequest) bool { return r.Snapshot != nil }) {
-		sync()
-		return
-	}
-	// A snapshot is durable before the log restarts behind it: in between lies a crash state that a start must handle.
-	w.after(p.random.between(w.plan.syncLow, w.plan.syncHigh), func() {
+	m.disk.write(batch)
+	w.after(took, func() {
+		// Not even a paused program stops a disk that is at work.
 		if p.dead {
 			return
 		}
-		for _, r := range batch {
-			if r.Snapshot != nil {
-				p.install(*r.Snapshot)
-			}
-		}
-		if w.allows(Crash) && p.random.chance(0.03) {
-			p.host.kill()
-			w.restartLater(p.random, p.host)
-			return
-		}
-		sync()
+		p.sync()
+		w.after(p.random.between(0, time.Millisecond), func() {
+			p.whenRunning(func() {
+				p.storing = false
+				switch {
+				case last.Snapshot != nil:
+					// The log says that it starts behind the snapshot; now the state machine takes it over (§7).
+					p.applies = append(p.applies, applyWork{install: last.Snapshot, then: func() { p.stored(done) }})
+					p.applySome()
+				case w.opts.mutant != ackBeforeSync:
+					p.stored(done)
+				}
+				p.store()
+			})
+		})
 	})
+}
+
+// takeStores takes all requests up to the first that installs a snapshot: nothing is stored with it that comes behind it.
+func (p *process) takeStores() []*raft.StoreRequest {
+	n := slices.IndexFunc(p.stores, func(r *raft.StoreRequest) bool { return r.Snapshot != nil }) + 1
+	if n == 0 {
+		n = len(p.stores)
+	}
+	batch := slices.Clone(p.stores[:n])
+	p.stores = p.stores[n:]
+	return batch
+}
+
+// sync makes durable what was written. A sync that fails is never tried again: it ends the program, and nobody knows what is
+// stored.
+func (p *process) sync() {
+	m, w := p.m, p.w
+	if w.allows(DiskError) && p.random.chance(0.002) {
+		w.coverage.DiskErrors++
+		if err := m.disk.failSync(); err != nil {
+			panic(&exit{p, err})
+		}
+	}
+	if err := m.disk.sync(); err != nil {
+		p.diskFails("a healthy disk stores", err)
+	}
+	w.oracle.synced(m)
+	if w.allows(Crash) && m.disk.durable.snapshot != nil && m.disk.durable.snapshot.Index > p.machine.meta.Index && p.random.chance(0.1) {
+		w.coverage.Crashes++
+		panic(&exit{p, errKilled})
+	}
 }
 
 func (p *process) stored(done raft.Stored) {
@@ -97,34 +100,41 @@ func (p *process) stored(done raft.Stored) {
 	p.stepped()
 }
 
-// install puts a staged snapshot in force, durably and at once, as the log's restart behind it is still to come.
+// install puts a staged snapshot in force, durably and at once. It may be repeated.
 func (p *process) install(meta raft.SnapshotMeta) {
-	for _, s := range p.staged {
-		if s.meta.Index != meta.Index || s.meta.Term != meta.Term {
-			continue
+	m := p.m
+	if meta.Index > p.machine.meta.Index {
+		i := slices.IndexFunc(m.staged, func(s *machine) bool { return s.meta.Index == meta.Index && s.meta.Term == meta.Term })
+		if i < 0 {
+			fail("snapshots", "member %s is to install the snapshot at %d, which was never staged", m.id, meta.Index)
 		}
-		if meta.Index > p.machine.meta.Index {
-			p.machine = s.clone()
-			if p.w.opts.mutant == forgetMembership {
-				p.machine.meta.Membership = p.m.durable.meta.Membership
-			}
-			p.m.durable = p.machine.clone()
-			p.m.installed = p.machine.position()
-			if p.real != nil {
-				p.installReal(meta)
-			}
+		p.machine = m.staged[i].clone()
+		if p.w.opts.mutant == forgetMembership {
+			p.machine.meta.Membership = m.durable.meta.Membership
 		}
-		p.w.oracle.appliedTo(p.m, p.machine)
-		p.w.coverage.SnapshotsInstalled++
-		p.w.trace(p, "snapshot at %d installed", meta.Index)
-		p.dropProposals(meta.Index)
-		p.w.hash.mix(uint64(p.w.now), uint64(p.m.id), uint64(meta.Index))
-		p.answerReads()
-		return
+		m.durable = p.machine.clone()
+		m.staged = slices.DeleteFunc(m.staged, func(s *machine) bool { return s.meta.Index <= meta.Index })
+		if p.real != nil {
+			p.installReal(meta)
+		}
 	}
-	if p.m.durable.meta.Index < meta.Index {
-		fail("snapshots", "member %s is to install the snapshot at %d, which was never staged", p.m.id, meta.Index)
+	p.w.oracle.appliedTo(m, p.machine)
+	p.w.coverage.SnapshotsInstalled++
+	p.w.trace(p, "snapshot at %d installed", meta.Index)
+	p.dropProposals(meta.Index)
+	p.w.hash.mix(uint64(p.w.now), uint64(m.id), uint64(meta.Index))
+}
+
+// mostStaged bounds the snapshots that wait to be put in force.
+const mostStaged = 4
+
+// stage keeps a snapshot that came as a whole, durably.
+func (p *process) stage(state *machine, stream []byte) bool {
+	if p.real != nil && !p.stageReal(state.meta, stream, true) {
+		return false
 	}
+	p.m.staged = append(p.m.staged[max(0, len(p.m.staged)-mostStaged+1):], state)
+	return true
 }
 
 // flush makes the machine's state of now durable a little later.
@@ -171,7 +181,7 @@ func (p *process) compact() bool {
 	p.w.trace(p, "compacts the log to %d", index)
 	p.core.Compact(index)
 	if err := p.m.disk.cut(at); err != nil {
-		fail("a healthy disk stores", "member %s: %v", p.m.id, err)
+		p.diskFails("a healthy disk stores", err)
 	}
 	p.w.coverage.Compactions++
 	p.stepped()
@@ -235,16 +245,27 @@ func (p *process) streamSnapshot(to raft.NodeID) {
 			late, told = p.random.between(0, 3*time.Second), p.random.chance(0.3)
 		}
 		take := func() {
-			if receiver.real != nil {
-				receiver.stageReal(state.meta, stream, true)
+			staged := receiver.stage(state, stream)
+			if told {
+				w.after(w.net.latency(), func() { finish(staged) })
 			}
-			receiver.staged = append(receiver.staged[max(0, len(receiver.staged)-3):], state)
-			receiver.receive(m)
+			if staged {
+				receiver.receive(m)
+			}
 		}
-		w.after(late, func() { receiver.whenRunning(take) })
-		if told {
-			w.after(late+w.net.latency(), func() { finish(true) })
-		} else {
+		var arrive func()
+		arrive = func() {
+			switch {
+			case !receiver.dead && w.now < receiver.pausedUntil:
+				w.queue.push(receiver.pausedUntil, arrive)
+			case !receiver.dead:
+				take()
+			case told:
+				finish(false)
+			}
+		}
+		w.after(late, arrive)
+		if !told {
 			w.after(w.net.latency(), func() { finish(false) })
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/raftkv/raftkv/kv/store"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/vfs"
 	"github.com/raftkv/raftkv/replica/bootstrap"
@@ -100,13 +99,15 @@ type member struct {
 	incarnation raft.Incarnation
 	host        *host // nil when the directory was wiped or set aside
 	disk        disk
-	durable     *machine      // the state machine that survives a power loss
-	store       *store.Memory // of the real state machine, if there is one
-	// installed is where the durable machine comes from if that was a snapshot whose log may not have followed yet.
-	installed raft.Position
-	shadow    shadow
-	lost      bool // wiped while it was a member
-	removed   bool
+	durable     *machine   // the state machine that survives a power loss
+	staged      []*machine // snapshots that came and are not in force yet; they survive too
+	store       *stateDisk // of the real state machine, if there is one
+	shadow      shadow
+	lost        bool // wiped, or set aside, while it was a member
+	removed     bool
+	rotten      bool // bits of it have flipped
+	damaged     bool // that was found
+	full        bool // its disk has no room
 }
 
 // Run runs one seed to its end, or to the first broken promise.
@@ -147,7 +148,10 @@ func (w *world) next() {
 	if len(w.queue.heap) > mostQueued {
 		fail("work is bounded", "%d things are about to happen", len(w.queue.heap))
 	}
-	e.run()
+	if w.now > w.opts.Duration+longestEnd && w.opts.Duration > 0 {
+		fail("simulation", "the run does not end")
+	}
+	w.happen(e.run)
 }
 
 func (w *world) violation(cause any) *Violation {
@@ -157,6 +161,8 @@ func (w *world) violation(cause any) *Violation {
 	case *Violation:
 		x.At = w.now
 		return x
+	case *exit:
+		return w.violation(fmt.Sprintf("the program of member %s ends outside of what happens: %v", x.p.m.id, x.why))
 	default:
 		v := &Violation{Property: "an invariant of the core", Detail: fmt.Sprint(x), At: w.now}
 		if w.opts.Trace != nil || !strings.HasPrefix(v.Detail, "raft: ") {
@@ -165,6 +171,9 @@ func (w *world) violation(cause any) *Violation {
 		return v
 	}
 }
+
+// longestEnd bounds how long a run goes on after its last fault.
+const longestEnd = convergenceLimit + quiescenceLimit + time.Minute
 
 // mostQueued bounds the events that wait. A cluster that answers every message with two never gets there by itself.
 const mostQueued = 100_000
@@ -208,17 +217,25 @@ func (w *world) build() {
 
 // found puts a new member on a host's empty directory.
 func (w *world) found(id raft.NodeID, h *host, state *machine) *member {
-	m := &member{id: id, incarnation: h.incarnation, host: h, durable: state, installed: state.position()}
-	if w.plan.realLog {
-		m.disk.real = &walDisk{fs: vfs.NewMem(h.random.next())}
-	}
-	if w.plan.realMachine {
-		m.foundMachine(state.meta.Membership)
-	}
+	m := &member{id: id, incarnation: h.incarnation, host: h}
+	w.prepare(m, state, h.random)
 	h.member = m
 	w.members[id] = m
 	w.ordered = append(w.ordered, m)
 	return m
+}
+
+// prepare fills a member's directory with its first state and a log behind it.
+func (w *world) prepare(m *member, state *machine, chance *random) {
+	m.durable = state
+	m.disk = disk{}
+	if w.plan.realLog {
+		m.disk.real = &walDisk{fs: vfs.NewMem(chance.next())}
+	}
+	if w.plan.realMachine {
+		m.foundMachine(state.meta.Membership)
+	}
+	m.disk.prepare(m, &state.meta)
 }
 
 // freshDirectory empties a host's disk: it draws a new incarnation and waits to be added.
@@ -249,7 +266,7 @@ func (w *world) trace(p *process, format string, args ...any) {
 		return
 	}
 	who := "[world]"
-	if p != nil {
+	if p != nil && p.core != nil {
 		who = fmt.Sprintf("[node %s | term %d | %s]", p.m.id, p.core.Term(), strings.ToUpper(p.core.Role().String()))
 	}
 	_, _ = fmt.Fprintf(w.opts.Trace, "%12s %s %s\n", w.clock(), who, fmt.Sprintf(format, args...))
