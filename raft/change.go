@@ -2,58 +2,95 @@ package raft
 
 import (
 	"encoding/binary"
+	"fmt"
 	"slices"
 
 	"github.com/raftkv/raftkv/raft/tracker"
 )
 
-// A membership is in force from the moment it is in the log, committed or not (§6). At most one is
-// uncommitted, and each moves at most one vote, so that any two quorums of neighbours overlap (thesis §4.1).
+// A membership is in force from the moment it is in the log, committed or not (§6). At most one is uncommitted. It differs
+// from the one before it by at most one vote, so that any two quorums of neighbours overlap (thesis §4.1), or one of
+// the two is joint and needs the quorums of both (thesis §4.3).
 
-func (c *Core) membership() Membership { return c.memberships[len(c.memberships)-1].membership }
+func (c *Core) membership() Membership { return c.memberships.last().value }
 
 // configIndex returns the log index of the membership in force.
-func (c *Core) configIndex() Index { return c.memberships[len(c.memberships)-1].index }
+func (c *Core) configIndex() Index { return c.memberships.last().index }
 
-// ProposeChange appends the membership that the change leads to. It was decided on the membership at
-// configIndex and is refused when that is not the one in force. It returns the ID of the member concerned and the
-// index of the new membership; for a change that is in force already, the index of that.
+// ProposeChange is ProposeChanges of one change.
 func (c *Core) ProposeChange(configIndex Index, change Change) (NodeID, Index, error) {
-	if err := c.mayPropose(); err != nil {
+	ids, index, err := c.ProposeChanges(configIndex, []Change{change})
+	if err != nil {
 		return 0, 0, err
+	}
+	return ids[0], index, nil
+}
+
+// ProposeChanges appends the membership that the changes lead to, all of them or none. They were decided on the membership
+// at configIndex and are refused when that is not the one in force. It returns the IDs of the members concerned and
+// the index of the new membership; for changes that are in force already, the index of that.
+//
+// When more than one vote moves, the new membership is joint, and the leader ends the joint phase by an entry of its own as
+// soon as the first is committed: the changes are complete when a membership that is not joint is committed.
+func (c *Core) ProposeChanges(configIndex Index, changes []Change) ([]NodeID, Index, error) {
+	if err := c.mayPropose(); err != nil {
+		return nil, 0, err
 	}
 	if configIndex != c.configIndex() {
-		return 0, 0, ErrConfigMoved
+		return nil, 0, ErrConfigMoved
 	}
-	if c.configIndex() > c.commit || !c.committedInTerm() {
-		return 0, 0, ErrChangePending
+	if c.configIndex() > c.commit || !c.committedInTerm() || c.isJoint() {
+		return nil, 0, ErrChangePending
 	}
-	next, id, err := c.membership().Apply(change)
+	next, ids, err := c.membership().ApplyAll(changes)
 	if err != nil {
-		return 0, 0, err
+		return nil, 0, err
 	}
 	if next.Equal(c.membership()) {
-		return id, c.configIndex(), nil
+		return ids, c.configIndex(), nil
 	}
-	if change.Kind == ChangePromote && !c.caughtUp(id) {
-		return 0, 0, ErrNotCaughtUp
+	for i, change := range changes {
+		if change.Kind == ChangePromote && !c.electorate.has(ids[i]) && !c.caughtUp(ids[i]) {
+			return nil, 0, ErrNotCaughtUp
+		}
 	}
-	if !c.quorumActive(next.Voters()) {
-		return 0, 0, ErrUnsafeChange
+	if next.Joint() && c.versions.at(c.commit) < JointVersion {
+		return nil, 0, ErrJointVersion
 	}
-	index := c.log.last().Index + 1
-	next.Index = index
+	if !next.HasQuorum(c.active) {
+		return nil, 0, ErrUnsafeChange
+	}
+	index, err := c.appendMembership(next)
+	return ids, index, err
+}
+
+func (c *Core) isJoint() bool { return len(c.electorate.outgoing) > 0 }
+
+// appendMembership appends the entry of a membership, which is in force from there on.
+func (c *Core) appendMembership(next Membership) (Index, error) {
+	next.Index = c.log.last().Index + 1
 	data, err := next.AppendBinary(nil)
 	if err != nil {
-		return 0, 0, err
+		return 0, err
 	}
 	c.appendOwn(Entry{Type: EntryMembership, Data: data})
-	c.memberships = append(c.memberships, membershipAt{index, next})
+	c.memberships.push(next.Index, next)
 	c.membershipChanged()
 	// With fewer voters what was not enough before may be enough now, and nobody may be left to answer.
 	c.advanceCommit()
 	c.releaseReads()
-	return id, index, nil
+	return next.Index, nil
+}
+
+// leaveJoint ends a joint phase whose beginning is committed (§6). It is the leader's own doing, so that a change is completed
+// whoever proposed it and whatever became of them. While leadership is handed over it is left to the successor.
+func (c *Core) leaveJoint() {
+	if !c.isJoint() || c.configIndex() > c.commit || !c.committedInTerm() || c.transferTo != 0 {
+		return
+	}
+	if _, err := c.appendMembership(c.membership().Leave()); err != nil {
+		broken("the end of a joint membership: %v", err)
+	}
 }
 
 // ProposeClusterVersion appends the feature level that every member can read.
@@ -62,8 +99,11 @@ func (c *Core) ProposeClusterVersion(version uint32) (Index, error) {
 		return 0, err
 	}
 	c.appendOwn(Entry{Type: EntryClusterVersion, Data: binary.BigEndian.AppendUint32(nil, version)})
+	c.versions.push(c.log.last().Index, version)
 	return c.log.last().Index, nil
 }
+
+const clusterVersionBytes = 4
 
 func (c *Core) committedInTerm() bool {
 	t, ok := c.log.term(c.commit)
@@ -75,28 +115,30 @@ func (c *Core) caughtUp(id NodeID) bool {
 	return p != nil && c.active(id) && p.State == tracker.Replicate && Index(p.Match)+PromoteLagEntries >= c.log.last().Index
 }
 
-func (c *Core) noteMembership(e Entry) error {
-	if e.Type != EntryMembership {
-		return nil
+// noteConfiguration takes note of an entry that says something to the core itself.
+func (c *Core) noteConfiguration(e Entry) error {
+	switch e.Type {
+	case EntryMembership:
+		var m Membership
+		if err := m.UnmarshalBinary(e.Data); err != nil {
+			return err
+		}
+		if m.Index != e.Index {
+			broken("the membership of entry %d says that it is entry %d", e.Index, m.Index)
+		}
+		c.memberships.push(e.Index, m)
+	case EntryClusterVersion:
+		if len(e.Data) != clusterVersionBytes {
+			return fmt.Errorf("entry %d: a cluster version of %d bytes, want %d", e.Index, len(e.Data), clusterVersionBytes)
+		}
+		c.versions.push(e.Index, binary.BigEndian.Uint32(e.Data))
 	}
-	var m Membership
-	if err := m.UnmarshalBinary(e.Data); err != nil {
-		return err
-	}
-	if m.Index != e.Index {
-		broken("the membership of entry %d says that it is entry %d", e.Index, m.Index)
-	}
-	c.memberships = append(c.memberships, membershipAt{e.Index, m})
 	return nil
 }
 
-func (c *Core) dropMembershipsFrom(index Index) {
-	n := len(c.memberships)
-	for n > 1 && c.memberships[n-1].index >= index {
-		n--
-	}
-	if n < len(c.memberships) {
-		c.memberships = c.memberships[:n:n]
+func (c *Core) dropConfigurationsFrom(index Index) {
+	c.versions.truncate(index)
+	if c.memberships.truncate(index) {
 		c.membershipChanged()
 	}
 }
@@ -104,8 +146,8 @@ func (c *Core) dropMembershipsFrom(index Index) {
 // membershipChanged brings what is derived from the membership up to date.
 func (c *Core) membershipChanged() {
 	m := c.membership()
-	c.voters = m.Voters()
-	c.isVoter = slices.Contains(c.voters, c.id)
+	c.electorate = electorateOf(m)
+	c.isVoter = c.electorate.has(c.id)
 	if c.role != RoleLeader {
 		return
 	}
@@ -125,7 +167,7 @@ func (c *Core) membershipChanged() {
 			delete(c.progress, id)
 		}
 	}
-	if c.transferTo != 0 && !slices.Contains(c.voters, c.transferTo) {
+	if c.transferTo != 0 && !slices.Contains(c.electorate.voters, c.transferTo) {
 		c.transferTo = 0
 	}
 }
@@ -136,12 +178,12 @@ func (c *Core) mayCampaign() bool {
 	if c.isVoter {
 		return true
 	}
-	n := len(c.memberships)
-	if n < 2 || c.configIndex() <= c.commit {
+	before, ok := c.memberships.before()
+	if !ok || c.configIndex() <= c.commit {
 		return false
 	}
-	m, ok := c.memberships[n-2].membership.Find(c.id)
-	return ok && !m.Learner
+	m, ok := before.Find(c.id)
+	return ok && m.Votes()
 }
 
 // leaveIfRemoved ends the leadership of a member that is no voter any more, once that is committed: until

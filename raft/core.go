@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/raftkv/raftkv/raft/quorum"
 	"github.com/raftkv/raftkv/raft/tracker"
 )
 
@@ -27,10 +26,10 @@ type Core struct {
 	applying      []applyBatch
 	applyingBytes int
 
-	// memberships in force, by the index from which on; the last one counts, the others are for truncation.
-	memberships []membershipAt
-	voters      []NodeID
-	isVoter     bool
+	memberships history[Membership]
+	versions    history[uint32] // feature levels of the cluster
+	electorate  electorate      // of the membership in force
+	isVoter     bool            // in either configuration
 
 	// seq numbers store requests; storedSeq is the last one reported. A message of the present term
 	// waits in gated until request hardSeq, which carries term and vote, is stored (Figure 2).
@@ -57,7 +56,6 @@ type Core struct {
 	transferTo       NodeID
 	transferDeadline uint64
 	reads            leaderReads
-	matchScratch     []uint64
 
 	asked []askedRead // reads that this follower asked its leader
 
@@ -67,11 +65,6 @@ type Core struct {
 type applyBatch struct {
 	last  Index
 	bytes int
-}
-
-type membershipAt struct {
-	index      Index
-	membership Membership
 }
 
 type gatedMessage struct {
@@ -207,6 +200,9 @@ var (
 	ErrNotCaughtUp = errors.New("the learner has not caught up yet")
 	// ErrTransferRefused is wrapped by every reason for which leadership is not handed over.
 	ErrTransferRefused = errors.New("leadership stays here")
+	// ErrJointVersion says that a change moves more than one vote before all members are known to read what that takes.
+	ErrJointVersion = fmt.Errorf("a change of more than one vote needs cluster version %d, which is reached when every member runs a build that has it: "+
+		"move one vote at a time until then", JointVersion)
 	// ErrUnsafeChange says that the active voters would fall below a quorum.
 	ErrUnsafeChange = errors.New("the active voters would fall below a quorum")
 )
@@ -243,9 +239,10 @@ func New(cfg Config, init Initial) (*Core, error) {
 		c.hardDirty = true
 	}
 	c.commit, c.handed, c.applied = at.Index, at.Index, at.Index
-	c.memberships = []membershipAt{{at.Membership.Index, at.Membership}}
+	c.memberships = historyOf(at.Membership.Index, at.Membership)
+	c.versions = historyOf(at.Index, at.ClusterVersion)
 	for _, e := range c.log.slice(at.Index+1, last.Index) {
-		if err := c.noteMembership(e); err != nil {
+		if err := c.noteConfiguration(e); err != nil {
 			return nil, err
 		}
 	}
@@ -297,7 +294,7 @@ func (c *Core) Tick() {
 	c.expireReads()
 	c.electionElapsed++
 	switch {
-	case c.isVoter && len(c.voters) == 1 && c.role == RoleFollower:
+	case c.electorate.isSole(c.id) && c.role == RoleFollower:
 		c.campaign("no other member votes") // there is nobody to wait for
 	case c.electionElapsed < c.electionTimeout:
 	case c.mayCampaign():
@@ -432,14 +429,14 @@ func (c *Core) Compact(index Index) {
 		broken("compact at %d, applied is %d", index, c.applied)
 	}
 	c.log.compact(index)
-	for len(c.memberships) > 1 && c.memberships[1].index <= index {
-		c.memberships = c.memberships[1:]
-	}
+	c.memberships.compact(index)
+	c.versions.compact(index)
 }
 
 // TakeEffects returns what is to be done since the last call. The effects belong to the caller.
 func (c *Core) TakeEffects() Effects {
 	if c.role == RoleLeader {
+		c.leaveJoint()
 		c.startReadRound()
 		c.sendAppends()
 		c.leaveIfRemoved()
@@ -542,18 +539,10 @@ func (c *Core) commitTo(index Index) {
 	c.commit = index
 }
 
-// committedBy returns the highest index that a quorum of the voters has on stable storage.
-func (c *Core) committedBy() Index {
-	c.matchScratch = c.matchScratch[:0]
-	for _, id := range c.voters {
-		c.matchScratch = append(c.matchScratch, uint64(c.matchOf(id)))
-	}
-	return Index(quorum.Committed(c.matchScratch))
-}
-
-func (c *Core) matchOf(id NodeID) Index {
+// matchOf returns up to where the member's stable storage is known to equal the leader's log.
+func (c *Core) matchOf(id NodeID) uint64 {
 	if id == c.id {
-		return c.log.stored
+		return uint64(c.log.stored)
 	}
-	return Index(c.progress[id].Match)
+	return c.progress[id].Match
 }

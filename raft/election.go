@@ -16,7 +16,7 @@ func (c *Core) campaign(trigger string) {
 	c.resetElectionTimer()
 	clear(c.votes)
 	c.votes[c.id] = true
-	if c.tally() == quorum.Won {
+	if c.electorate.tally(c.votes) == quorum.Won {
 		c.becomeCandidate(trigger, false)
 		return
 	}
@@ -37,7 +37,7 @@ func (c *Core) becomeCandidate(trigger string, transfer bool) {
 
 func (c *Core) requestVotes(kind MessageType, term Term, transfer bool) {
 	last := c.log.last()
-	for _, id := range c.voters {
+	for _, id := range c.electorate.all {
 		if id != c.id {
 			c.send(Message{Type: kind, To: id, Term: term, Index: last.Index, LogTerm: last.Term, Transfer: transfer})
 		}
@@ -86,7 +86,7 @@ func (c *Core) stepVoteResponse(m Message) {
 	if _, counted := c.votes[m.From]; !counted {
 		c.votes[m.From] = !m.Reject
 	}
-	switch c.tally() {
+	switch c.electorate.tally(c.votes) {
 	case quorum.Won:
 		if c.role == RolePreCandidate {
 			c.becomeCandidate("the pre-vote was won", false)
@@ -96,18 +96,6 @@ func (c *Core) stepVoteResponse(m Message) {
 	case quorum.Lost:
 		c.becomeFollower(c.term, 0, "the election was lost")
 	}
-}
-
-func (c *Core) tally() quorum.Outcome {
-	granted, refused := 0, 0
-	for _, id := range c.voters {
-		if yes, ok := c.votes[id]; ok && yes {
-			granted++
-		} else if ok {
-			refused++
-		}
-	}
-	return quorum.Vote(len(c.voters), granted, refused)
 }
 
 func (c *Core) becomeFollower(term Term, leader NodeID, trigger string) {
@@ -163,7 +151,7 @@ func (c *Core) tickLeader() {
 	}
 	c.heartbeatElapsed = 0
 	// A leader that a quorum does not answer makes room for another (thesis §6.2).
-	if !c.quorumActive(c.voters) {
+	if !c.electorate.hasQuorum(c.active) {
 		c.becomeFollower(c.term, 0, "no quorum answered within an election timeout")
 		return
 	}
@@ -177,16 +165,6 @@ func (c *Core) active(id NodeID) bool {
 	}
 	p := c.progress[id]
 	return p != nil && c.now-p.HeardTick <= uint64(c.cfg.ElectionTicks)
-}
-
-func (c *Core) quorumActive(voters []NodeID) bool {
-	n := 0
-	for _, id := range voters {
-		if c.active(id) {
-			n++
-		}
-	}
-	return n >= quorum.Size(len(voters))
 }
 
 func (c *Core) transition(to Role, trigger string) {
@@ -214,7 +192,7 @@ func (c *Core) Transfer(to NodeID) error {
 	}
 	p := c.progress[to]
 	if m, ok := c.membership().Find(to); !ok || m.Learner || p == nil {
-		return fmt.Errorf("%w: member %s has no vote and cannot lead", ErrTransferRefused, to)
+		return fmt.Errorf("%w: member %s has no vote, or is about to lose it, and cannot lead", ErrTransferRefused, to)
 	}
 	c.transferTo = to
 	c.transferDeadline = c.now + uint64(c.cfg.ElectionTicks)
@@ -222,9 +200,10 @@ func (c *Core) Transfer(to NodeID) error {
 	return nil
 }
 
+// bestSuccessor returns the active voter that is most caught up, of the incoming configuration while the membership is joint.
 func (c *Core) bestSuccessor() NodeID {
 	var best NodeID
-	for _, id := range c.voters {
+	for _, id := range c.electorate.voters {
 		if id != c.id && c.active(id) && (best == 0 || c.progress[id].Match > c.progress[best].Match) {
 			best = id
 		}

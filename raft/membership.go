@@ -1,9 +1,9 @@
 package raft
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 )
 
@@ -17,8 +17,13 @@ const MaxVoters = 7
 type Member struct {
 	ID          NodeID      `json:"id"`
 	Incarnation Incarnation `json:"incarnation"`
-	// Learner members receive the log but have no vote.
+	// Learner members receive the log but have no vote. While the membership is joint, this is said of the
+	// incoming configuration.
 	Learner bool `json:"learner,omitempty"`
+	// OutgoingVoter members vote in the outgoing configuration of a joint membership.
+	OutgoingVoter bool `json:"outgoingVoter,omitempty"`
+	// Leaving members of a joint membership vote in the outgoing configuration and are no members of the incoming one.
+	Leaving bool `json:"leaving,omitempty"`
 	// Name is the human's name for it, such as the pod's name.
 	Name string `json:"name"`
 	// PeerAddress is the host:port of its peer listener. The host is looked up at each dial.
@@ -27,8 +32,14 @@ type Member struct {
 	ClientAddress string `json:"clientAddress,omitempty"`
 }
 
+// Votes tells whether the member has a vote at present, in either configuration of a joint membership.
+func (m Member) Votes() bool { return !m.Learner || m.OutgoingVoter }
+
 // Membership is the set of members in force from some log index on. It is a value: whoever changes one
 // clones it first.
+//
+// A change that moves more than one vote goes through a joint membership (§6): it holds the members of the outgoing and of
+// the incoming configuration, and every decision needs a majority of each.
 type Membership struct {
 	// Index is the log index of the entry that brought it; at bootstrap it is that of the initial state.
 	Index Index `json:"index,string"`
@@ -68,133 +79,44 @@ func (m Membership) Removed(id NodeID) bool {
 	return !ok
 }
 
-// Voters returns the IDs of the members that vote, sorted.
-func (m Membership) Voters() []NodeID {
+// Voters returns the IDs of the members that vote, sorted; while the membership is joint, those of the incoming configuration.
+func (m Membership) Voters() []NodeID { return m.which(func(x Member) bool { return !x.Learner }) }
+
+// OutgoingVoters returns the IDs of the members that vote in the outgoing configuration, sorted; none unless the membership
+// is joint.
+func (m Membership) OutgoingVoters() []NodeID {
+	return m.which(func(x Member) bool { return x.OutgoingVoter })
+}
+
+// Electors returns the IDs of the members that vote in either configuration, sorted.
+func (m Membership) Electors() []NodeID { return m.which(Member.Votes) }
+
+func (m Membership) which(is func(Member) bool) []NodeID {
 	var out []NodeID
 	for _, x := range m.Members {
-		if !x.Learner {
+		if is(x) {
 			out = append(out, x.ID)
 		}
 	}
 	return out
 }
 
+// Joint tells whether two configurations are in force at once: an outgoing one always has a voter.
+func (m Membership) Joint() bool {
+	return slices.ContainsFunc(m.Members, func(x Member) bool { return x.OutgoingVoter })
+}
+
+// HasQuorum tells whether those for whom has is true make a quorum: a majority of the voters and, while the membership is
+// joint, one of the outgoing voters too.
+func (m Membership) HasQuorum(has func(NodeID) bool) bool {
+	e := electorateOf(m)
+	return e.hasQuorum(has)
+}
+
 // Clone returns a deep copy.
 func (m Membership) Clone() Membership {
 	m.Members = append([]Member(nil), m.Members...)
 	return m
-}
-
-// ChangeKind is what a Change does.
-type ChangeKind uint8
-
-const (
-	// ChangeAddLearner adds Member as a learner under a new ID.
-	ChangeAddLearner ChangeKind = iota + 1
-	// ChangePromote gives the learner ID a vote.
-	ChangePromote
-	// ChangeRemove takes the member ID out.
-	ChangeRemove
-	// ChangeUpdate replaces the addresses and name of the member ID by those of Member.
-	ChangeUpdate
-)
-
-func (k ChangeKind) String() string {
-	switch k {
-	case ChangeAddLearner:
-		return "add-learner"
-	case ChangePromote:
-		return "promote"
-	case ChangeRemove:
-		return "remove"
-	case ChangeUpdate:
-		return "update"
-	}
-	return fmt.Sprintf("change-kind-%d", uint8(k))
-}
-
-// Change is one single-step change of the membership (thesis §4.1): it moves at most one vote.
-type Change struct {
-	Kind   ChangeKind
-	ID     NodeID // of ChangePromote, ChangeRemove and ChangeUpdate
-	Member Member // of ChangeAddLearner and ChangeUpdate; its ID is ignored
-}
-
-// ErrChangeRefused is wrapped by every reason for which Apply refuses a change.
-var ErrChangeRefused = errors.New("membership change refused")
-
-func refuse(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", ErrChangeRefused, fmt.Sprintf(format, args...))
-}
-
-// Apply returns the membership after the change, and the ID of the member that it concerns. It does
-// not alter m. A change that is already in force is not an error: it returns m as it is, so that every
-// change may be asked for twice.
-func (m Membership) Apply(c Change) (Membership, NodeID, error) {
-	next := m.Clone()
-	switch c.Kind {
-	case ChangeAddLearner:
-		if c.Member.Incarnation == 0 {
-			return m, 0, refuse("a new member needs the incarnation of its data directory")
-		}
-		if x, ok := m.FindIncarnation(c.Member.Incarnation); ok {
-			return m, x.ID, nil
-		}
-		if len(m.Members) >= MaxMembers {
-			return m, 0, refuse("the cluster has %d members, the limit: remove one first", MaxMembers)
-		}
-		if m.LastID == ^NodeID(0) {
-			return m, 0, refuse("no member IDs are left")
-		}
-		add := c.Member
-		add.ID = m.LastID + 1
-		add.Learner = true
-		next.LastID = add.ID
-		next.Members = append(next.Members, add)
-		return next, add.ID, nil
-	case ChangePromote:
-		for i := range next.Members {
-			if next.Members[i].ID != c.ID {
-				continue
-			}
-			if next.Members[i].Learner && len(m.Voters()) >= MaxVoters {
-				return m, 0, refuse("the cluster has %d voters, the limit: remove one first", MaxVoters)
-			}
-			next.Members[i].Learner = false
-			return next, c.ID, nil
-		}
-		return m, 0, refuse("member %s is not in the cluster", c.ID)
-	case ChangeRemove:
-		x, ok := m.Find(c.ID)
-		if !ok {
-			if m.Removed(c.ID) {
-				return m, c.ID, nil
-			}
-			return m, 0, refuse("member %s was never in the cluster", c.ID)
-		}
-		if !x.Learner && len(m.Voters()) == 1 {
-			return m, 0, refuse("member %s is the last voter: removing it would end the cluster", c.ID)
-		}
-		kept := next.Members[:0]
-		for _, y := range next.Members {
-			if y.ID != c.ID {
-				kept = append(kept, y)
-			}
-		}
-		next.Members = kept
-		return next, c.ID, nil
-	case ChangeUpdate:
-		for i := range next.Members {
-			if next.Members[i].ID == c.ID {
-				next.Members[i].Name = c.Member.Name
-				next.Members[i].PeerAddress = c.Member.PeerAddress
-				next.Members[i].ClientAddress = c.Member.ClientAddress
-				return next, c.ID, nil
-			}
-		}
-		return m, 0, refuse("member %s is not in the cluster", c.ID)
-	}
-	return m, 0, refuse("unknown kind of change %d", uint8(c.Kind))
 }
 
 // Equal tells whether both hold the same members, from whatever index on.
@@ -215,8 +137,8 @@ func (m Membership) Validate() error {
 	switch voters := len(m.Voters()); {
 	case len(m.Members) > MaxMembers:
 		return fmt.Errorf("membership has %d members, the limit is %d", len(m.Members), MaxMembers)
-	case voters > MaxVoters:
-		return fmt.Errorf("membership has %d voters, the limit is %d", voters, MaxVoters)
+	case max(voters, len(m.OutgoingVoters())) > MaxVoters:
+		return fmt.Errorf("membership has %d voters, the limit is %d", max(voters, len(m.OutgoingVoters())), MaxVoters)
 	case voters == 0:
 		return errors.New("membership has no voter")
 	}
@@ -224,6 +146,9 @@ func (m Membership) Validate() error {
 	for i, x := range m.Members {
 		if x.ID == 0 || x.Incarnation == 0 {
 			return fmt.Errorf("member %q has no ID or no incarnation", x.Name)
+		}
+		if x.Leaving && (!x.Learner || !x.OutgoingVoter) {
+			return fmt.Errorf("member %s leaves, and either stays a voter or never was one", x.ID)
 		}
 		if x.ID > m.LastID {
 			return fmt.Errorf("member %s is above the last ID given out, %s", x.ID, m.LastID)
@@ -247,59 +172,4 @@ func NewMembership(members ...Member) Membership {
 		m.LastID = max(m.LastID, x.ID)
 	}
 	return m
-}
-
-const membershipFormat = 1
-
-// AppendBinary appends the encoding: format u8, index, last ID, member count, then for each member its
-// ID, incarnation, flags u8 and three length-prefixed strings; integers are uvarints.
-func (m Membership) AppendBinary(b []byte) ([]byte, error) {
-	b = append(b, membershipFormat)
-	b = binary.AppendUvarint(b, uint64(m.Index))
-	b = binary.AppendUvarint(b, uint64(m.LastID))
-	b = binary.AppendUvarint(b, uint64(len(m.Members)))
-	for _, x := range m.Members {
-		b = binary.AppendUvarint(b, uint64(x.ID))
-		b = binary.AppendUvarint(b, uint64(x.Incarnation))
-		var flags byte
-		if x.Learner {
-			flags = 1
-		}
-		b = append(b, flags)
-		for _, s := range []string{x.Name, x.PeerAddress, x.ClientAddress} {
-			b = binary.AppendUvarint(b, uint64(len(s)))
-			b = append(b, s...)
-		}
-	}
-	return b, nil
-}
-
-// UnmarshalBinary reads the encoding; it needs all of data.
-func (m *Membership) UnmarshalBinary(data []byte) error {
-	d := decoder{data: data}
-	if f := d.byte(); d.err == nil && f != membershipFormat {
-		return fmt.Errorf("membership format %d: this build reads format %d", f, membershipFormat)
-	}
-	var out Membership
-	out.Index = Index(d.uvarint())
-	out.LastID = NodeID(d.uvarint())
-	n := d.uvarint()
-	if n > MaxMembers {
-		return fmt.Errorf("membership of %d members, the limit is %d", n, MaxMembers)
-	}
-	for i := uint64(0); i < n && d.err == nil; i++ {
-		var x Member
-		x.ID = NodeID(d.uvarint())
-		x.Incarnation = Incarnation(d.uvarint())
-		x.Learner = d.byte()&1 != 0
-		x.Name = string(d.bytes())
-		x.PeerAddress = string(d.bytes())
-		x.ClientAddress = string(d.bytes())
-		out.Members = append(out.Members, x)
-	}
-	if err := d.finish("membership"); err != nil {
-		return err
-	}
-	*m = out
-	return nil
 }

@@ -1,7 +1,5 @@
 package raft
 
-import "github.com/raftkv/raftkv/raft/quorum"
-
 // Linearizable reads (thesis §6.4): the leader notes its commit index, makes sure by one round of heartbeats that
 // no newer leader existed when the round began, and then the read may see any state at or after that index. All
 // reads that wait when a round begins share it. A read joins the next round, never one that was sent already:
@@ -65,7 +63,7 @@ func (c *Core) startReadRound() {
 	r.round++
 	r.index = c.commit
 	r.inFlight, r.waiting = r.waiting, nil
-	if len(c.voters) == 1 && c.isVoter {
+	if c.electorate.isSole(c.id) {
 		c.releaseReads()
 		return
 	}
@@ -78,13 +76,7 @@ func (c *Core) releaseReads() {
 	if len(r.inFlight) == 0 {
 		return
 	}
-	acks := 0
-	for _, id := range c.voters {
-		if id == c.id || c.progress[id].ReadRound >= r.round {
-			acks++
-		}
-	}
-	if acks < quorum.Size(len(c.voters)) {
+	if !c.electorate.hasQuorum(c.acknowledgedRound) {
 		return
 	}
 	for _, x := range r.inFlight {
@@ -95,6 +87,11 @@ func (c *Core) releaseReads() {
 		}
 	}
 	r.inFlight = nil
+}
+
+// acknowledgedRound tells whether the member answered the read round under way.
+func (c *Core) acknowledgedRound(id NodeID) bool {
+	return id == c.id || c.progress[id].ReadRound >= c.reads.round
 }
 
 func (c *Core) stepReadIndexResponse(m Message) {

@@ -43,7 +43,7 @@ func (c *Core) appendOwn(e Entry) {
 
 // advanceCommit commits what a quorum has stored, if its last entry is of the leader's own term (§5.4.2).
 func (c *Core) advanceCommit() {
-	index := c.committedBy()
+	index := Index(c.electorate.reached(c.matchOf))
 	if index <= c.commit {
 		return
 	}
@@ -209,15 +209,14 @@ func (c *Core) replaceFrom(entries []Entry) {
 			broken("entry %d is committed and would be replaced", at)
 		}
 		c.log.truncate(at)
-		c.dropMembershipsFrom(at)
+		c.dropConfigurationsFrom(at)
 	}
 	c.log.append(entries...)
 	for _, e := range entries {
+		if err := c.noteConfiguration(e); err != nil {
+			broken("%v", err)
+		}
 		if e.Type == EntryMembership {
-			err := c.noteMembership(e)
-			if err != nil {
-				broken("%v", err)
-			}
 			c.membershipChanged()
 		}
 	}

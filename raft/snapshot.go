@@ -18,7 +18,8 @@ func (c *Core) stepSnapshot(m Message) {
 		return
 	}
 	c.log.restart(at)
-	c.memberships = []membershipAt{{s.Membership.Index, s.Membership.Clone()}}
+	c.memberships = historyOf(s.Membership.Index, s.Membership.Clone())
+	c.versions = historyOf(s.Index, s.ClusterVersion)
 	c.membershipChanged()
 	c.commit, c.handed, c.applied = s.Index, s.Index, s.Index
 	c.applying, c.applyingBytes = nil, 0

@@ -116,6 +116,8 @@ type View struct {
 	ConfigCommitted bool
 	CommittedInTerm bool
 	TransferPending bool
+	// Joint says that a membership change of more than one vote is under way.
+	Joint bool
 	// ActiveMask has bit i set when a leader heard from member i of the membership within an election timeout.
 	ActiveMask uint64
 }
@@ -126,9 +128,10 @@ func (c *Core) View() View {
 		Role: c.Role(), Term: c.term, Leader: c.leader,
 		ConfigIndex: c.configIndex(), ConfigCommitted: c.configIndex() <= c.commit,
 		CommittedInTerm: c.role == RoleLeader && c.committedInTerm(), TransferPending: c.transferTo != 0,
+		Joint: c.isJoint(),
 	}
 	if c.role == RoleLeader {
-		for i, m := range c.memberships[len(c.memberships)-1].membership.Members {
+		for i, m := range c.membership().Members {
 			if c.active(m.ID) {
 				v.ActiveMask |= 1 << i
 			}
