@@ -65,6 +65,9 @@ func Run(ctx context.Context, cfg config.Config, options Options) (err error) {
 	}
 	n := &node{cfg: cfg, options: options, board: admin.NewBoard(), metrics: status.NewMetrics(options.Version)}
 	n.logger = newLogger(options.Log, cfg, n.standing)
+	for _, w := range cfg.Warnings {
+		n.logger.Warn(w)
+	}
 	if cfg.AdminTokenFile != "" {
 		if _, err := admin.ReadToken(cfg.AdminTokenFile); err != nil {
 			return err
@@ -197,7 +200,7 @@ func (n *node) openFronts() (*fronts, error) {
 	f.metrics.WriteTimeout = metricsTimeout
 	for _, l := range clients {
 		m := mux.New(l, n.logger)
-		web := m.Listen(mux.HTTP1)
+		web := rest.Problems(m.Listen(mux.HTTP1))
 		f.muxes = append(f.muxes, m)
 		f.running.Go(func() { serve("client", n.logger, m.Serve) })
 		f.running.Go(func() { serve("client", n.logger, func() error { return f.client.Serve(web) }) })

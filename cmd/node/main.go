@@ -48,6 +48,7 @@ func command() *cobra.Command {
 			return server.Run(ctx, cfg, server.Options{Version: version})
 		},
 	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return config.FlagError(err) })
 	root.Flags().AddFlagSet(flags)
 	root.Flags().SortFlags = false
 	root.SetUsageFunc(func(cmd *cobra.Command) error {

@@ -59,6 +59,9 @@ type Config struct {
 
 	LogLevel  slog.Level
 	LogFormat LogFormat
+
+	// Warnings are what was given and means nothing, for the log.
+	Warnings []string
 }
 
 // StaticMember is one NAME=URL of --initial-cluster.

@@ -170,3 +170,36 @@ func TestEveryFlagIsInTheHelpOnce(t *testing.T) {
 		t.Errorf("%d flags are declared, %d are in the help's groups", declared, count)
 	}
 }
+
+func TestValuesOfTheWrongTypeAreExplained(t *testing.T) {
+	f := Flags()
+	err := FlagError(f.Parse([]string{"--heartbeat-interval=soon"}))
+	if err == nil || err.Error() != `--heartbeat-interval: "soon" is no value of --heartbeat-interval: write a whole number, in milliseconds` {
+		t.Errorf("flag: %v", err)
+	}
+	_, err = load(t, []string{"RAFTKV_SNAPSHOT_COUNT=-1"}, "--name=a", peerFlag)
+	if err == nil || !strings.Contains(err.Error(), "write a whole number that is not negative, in entries") || strings.Contains(err.Error(), "strconv") {
+		t.Errorf("environment: %v", err)
+	}
+	if err := FlagError(Flags().Parse([]string{"--nonsense"})); err == nil || !strings.Contains(err.Error(), "nonsense") {
+		t.Errorf("an unknown flag: %v", err)
+	}
+}
+
+func TestVariablesThatAreNoSettings(t *testing.T) {
+	_, err := load(t, []string{"RAFTKV_HEARTBET_INTERVAL=5", "RAFTKV_NAMES=x"}, "--name=a", peerFlag)
+	if err == nil || !strings.Contains(err.Error(), "did you mean RAFTKV_HEARTBEAT_INTERVAL?") || !strings.Contains(err.Error(), "did you mean RAFTKV_NAME?") {
+		t.Errorf("slips of the pen: %v", err)
+	}
+	c, err := load(t, []string{"RAFTKV_SNAPSHOT_COUNTER_X=5", "OTHER=1", "RAFTKV_NAME=a"}, peerFlag)
+	if err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "RAFTKV_SNAPSHOT_COUNTER_X") || !strings.Contains(c.Warnings[0], "RAFTKV_SNAPSHOT_COUNT") {
+		t.Errorf("another variable: %q, %v", c.Warnings, err)
+	}
+	services := []string{
+		"RAFTKV_SERVICE_HOST=x", "RAFTKV_SERVICE_PORT=1", "RAFTKV_SERVICE_PORT_CLIENT=1", "RAFTKV_PORT=x", "RAFTKV_PORT_2379_TCP=x",
+		"RAFTKV_PORT_2379_TCP_ADDR=x", "RAFTKV_DEMO_PEERS_PORT_2380_TCP_PROTO=tcp", "RAFTKV_NAME_SERVICE_HOST=x",
+	}
+	if c, err := load(t, services, "--name=a", peerFlag); err != nil || len(c.Warnings) != 0 {
+		t.Errorf("what Kubernetes says of Services: %q, %v", c.Warnings, err)
+	}
+}

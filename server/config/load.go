@@ -17,7 +17,7 @@ import (
 // Load completes the parsed flags from the environment and the configuration file, and validates the whole. environ is in the
 // form of os.Environ. All that is wrong is reported at once.
 func Load(f *pflag.FlagSet, environ []string) (Config, error) {
-	fromEnvironment, err := loadEnvironment(f, environ)
+	fromEnvironment, warnings, err := loadEnvironment(f, environ)
 	if err != nil {
 		return Config{}, err
 	}
@@ -33,27 +33,32 @@ func Load(f *pflag.FlagSet, environ []string) (Config, error) {
 			return Config{}, err
 		}
 	}
-	return validate(f)
+	c, err := validate(f)
+	c.Warnings = warnings
+	return c, err
 }
 
 // delimiter is a character that no setting's name has: the settings are flat.
 const delimiter = "."
 
-// loadEnvironment takes only the variables that name a setting: Kubernetes puts others with the same prefix into the
-// environment of every pod beside a Service called "raftkv".
-func loadEnvironment(f *pflag.FlagSet, environ []string) (*koanf.Koanf, error) {
+// loadEnvironment takes the variables that name a setting.
+func loadEnvironment(f *pflag.FlagSet, environ []string) (*koanf.Koanf, []string, error) {
 	byVariable := map[string]string{}
 	f.VisitAll(func(x *pflag.Flag) { byVariable[EnvironmentName(x.Name)] = x.Name })
+	warnings, err := strangers(byVariable, environ)
+	if err != nil {
+		return nil, nil, err
+	}
 	k := koanf.New(delimiter)
-	err := k.Load(env.Provider(delimiter, env.Opt{
+	err = k.Load(env.Provider(delimiter, env.Opt{
 		Prefix:        environmentPrefix,
 		TransformFunc: func(name, value string) (string, any) { return byVariable[name], value },
 		EnvironFunc:   func() []string { return environ },
 	}), nil)
 	if err != nil {
-		return nil, fmt.Errorf("read the environment: %w", err)
+		return nil, nil, fmt.Errorf("read the environment: %w", err)
 	}
-	return k, nil
+	return k, warnings, nil
 }
 
 func loadFile(f *pflag.FlagSet, path string) (*koanf.Koanf, error) {
@@ -98,7 +103,7 @@ func apply(f *pflag.FlagSet, layer *koanf.Koanf, source func(key string) string)
 			text = fmt.Sprint(v)
 		}
 		if err := f.Set(key, text); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %q is not a value of --%s: %w", source(key), text, key, err))
+			errs = append(errs, badValue(source(key), text, f.Lookup(key)))
 		}
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })

@@ -272,3 +272,11 @@ func (c *conn) Read(b []byte) (int, error) {
 	c.unread = c.unread[n:]
 	return n, nil
 }
+
+// CloseWrite ends one direction, where the connection can: a client that is still sending can then read the answer.
+func (c *conn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}

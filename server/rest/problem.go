@@ -24,6 +24,7 @@ const (
 	codePrecondition  = "precondition_failed"
 	codeKeyTooLarge   = "key_too_large"
 	codeValueTooLarge = "value_too_large"
+	codeHeadTooLarge  = "head_too_large"
 	codeTooLarge      = "too_large"
 	codeInternal      = "internal"
 	codeUnavailable   = "unavailable"
@@ -31,6 +32,9 @@ const (
 	codeUnknown       = "outcome_unknown"
 	codeNoSpace       = "no_space"
 )
+
+// problemType is the content type of a problem document (RFC 9457 §3).
+const problemType = "application/problem+json"
 
 // retryAfterSeconds is what a client should wait before it sends a request again: about an election.
 const retryAfterSeconds = 1
@@ -86,7 +90,7 @@ func problemOf(err error, write bool) *problem {
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	p := problemOf(err, r.Method == http.MethodPut || r.Method == http.MethodDelete)
 	header := w.Header()
-	header.Set("Content-Type", "application/problem+json")
+	header.Set("Content-Type", problemType)
 	header.Set("Cache-Control", "no-store")
 	switch p.Status {
 	case http.StatusServiceUnavailable:
