@@ -326,11 +326,7 @@ func (a *applier) write(key []byte, v version, from LeaseID) {
 	if !a.observed {
 		return
 	}
-	e := Event{KV: v.keyValue(key)}
-	if v.deleted {
-		e = Event{Type: EventDelete, KV: KeyValue{Key: key, ModRevision: v.mod}}
-	}
-	a.events = append(a.events, e)
+	a.events = append(a.events, v.event(key))
 }
 
 func (a *applier) remove(op *Op, out *OpResult) error {

@@ -47,7 +47,8 @@ func (m *Machine) compactStep(records int) (more bool, err error) {
 }
 
 // compactInto adds the next step of the removal to a batch: below the compacted revision, every key keeps
-// only its newest version, and not even that if it is a tombstone. It looks at the records in the order of their
+// only its newest version, and not even that if it is a tombstone that is older: one of the compacted revision itself is an event
+// that can still be watched. It looks at the records in the order of their
 // revisions and at each removes the version of the same key before it; the ones before that were removed when it was
 // looked at. So the work follows the number of writes, not the number of keys. It goes by what is in the store, which the
 // overlay is no part of. The caller holds maintenance.
@@ -107,7 +108,8 @@ func (c *compaction) step(records int) error {
 		k, data = c.records.Next()
 	}
 	if k == nil || bytes.Compare(k, appendRecordKey(nil, c.target+1, 0)) >= 0 {
-		c.next = scrub{done: c.target, mod: c.target + 1}
+		// The next time begins with the tombstones that were left.
+		c.next = scrub{done: c.target, mod: c.target}
 	}
 	return nil
 }
@@ -120,7 +122,7 @@ func (c *compaction) record(key []byte, v *version) error {
 	if !bytes.Equal(k, own) {
 		return &CorruptError{What: "index record", Key: bytes.Clone(key), Revision: v.mod, Reason: "it is missing"}
 	}
-	if v.deleted {
+	if v.deleted && v.mod < c.target {
 		c.remove(k, v)
 	}
 	prefix := own[:len(own)-revisionBytes]

@@ -62,7 +62,7 @@ func hashView(ctx context.Context, v *view) (uint64, error) {
 			if err != nil {
 				return err
 			}
-			if kept.mod != at.mod || kept.deleted {
+			if kept.mod != at.mod || kept.deleted && at.mod < s.compacted {
 				return nil
 			}
 		}

@@ -210,6 +210,7 @@ func loadSessions(v store.View) (*session.Table, error) {
 // publish makes the current state the one that reads see. The caller holds mu or is alone.
 func (m *Machine) publish() {
 	s := m.current
+	s.activeOrder = s.active.order
 	m.published.Store(&s)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sort"
 	"testing"
 
 	"github.com/raftkv/raftkv/kv/store"
@@ -260,6 +261,7 @@ func againstModel(t *testing.T, seed uint64, steps int, o Options, disk *store.M
 		case n < 34:
 			compareReads(t, h.machine, g)
 			compareLeases(t, h.machine, g.model)
+			compareEvents(t, h.machine, g)
 		case n < 37:
 			if err := h.machine.FlushNow(); err != nil {
 				t.Fatal(err)
@@ -369,7 +371,7 @@ func onlyWhatIsKept(t *testing.T, m *Machine, want *model) {
 	for _, versions := range want.history {
 		for i, v := range versions {
 			newest := i == len(versions)-1 || versions[i+1].mod > want.compacted
-			if v.mod > want.compacted || newest && !v.deleted {
+			if v.mod > want.compacted || newest && (!v.deleted || v.mod == want.compacted) {
 				kept++
 			}
 		}
@@ -388,5 +390,58 @@ func onlyWhatIsKept(t *testing.T, m *Machine, want *model) {
 		if n != kept {
 			t.Errorf("bucket %d holds %d records, want %d", bucket, n, kept)
 		}
+	}
+}
+
+// events are the writes from a revision on, in the model.
+func (m *model) events(from uint64, match func([]byte) bool) []Event {
+	var out []Event
+	for key, versions := range m.history {
+		for _, v := range versions {
+			if v.mod >= from && match([]byte(key)) {
+				out = append(out, v.event([]byte(key)))
+			}
+		}
+	}
+	sort.Slice(out, func(i, j int) bool {
+		a, b := out[i].KV, out[j].KV
+		return a.ModRevision < b.ModRevision || a.ModRevision == b.ModRevision && string(a.Key) < string(b.Key)
+	})
+	return out
+}
+
+func compareEvents(t *testing.T, m *Machine, g *generator) {
+	t.Helper()
+	r := EventsRequest{From: max(g.pastRevision(), 1), Match: g.keys().contains, MostEvents: 1 + g.IntN(20), MostBytes: 1 + g.IntN(2000)}
+	want := g.model.events(r.From, r.Match)
+	refused := r.From < g.model.compacted
+	var got []Event
+	for {
+		events, next, err := m.Events(context.Background(), r)
+		if refused || err != nil {
+			if !refused || !errors.Is(err, ErrCompacted) {
+				t.Fatalf("events from %d: %v", r.From, err)
+			}
+			return
+		}
+		if n := len(events); n > 0 && (events[0].KV.ModRevision < r.From || events[n-1].KV.ModRevision >= next) {
+			t.Fatalf("events from %d are of other revisions: next is %d", r.From, next)
+		}
+		got = append(got, events...)
+		if next > g.model.revision {
+			break
+		}
+		if next <= r.From {
+			t.Fatalf("events from %d go on from %d", r.From, next)
+		}
+		r.From = next
+	}
+	// The order of the writes of one revision is that of the operations; the model does not keep it.
+	sort.SliceStable(got, func(i, j int) bool {
+		a, b := got[i].KV, got[j].KV
+		return a.ModRevision == b.ModRevision && string(a.Key) < string(b.Key)
+	})
+	if !slices.EqualFunc(got, want, func(a, b Event) bool { return a.Type == b.Type && equalKV(a.KV, b.KV) }) {
+		t.Fatalf("events:\ngot  %+v\nwant %+v", got, want)
 	}
 }
