@@ -36,7 +36,8 @@ type Node struct {
 	readers         readersInLoop
 	changes         []*pendingChange
 	streams         map[raft.NodeID]*stream
-	cutTried        raft.Index // up to where a cut of the log was tried last
+	streaming       chan struct{} // holds a word for each snapshot that is being streamed
+	cutTried        raft.Index    // up to where a cut of the log was tried last
 
 	wake      chan struct{} // of the loop
 	proposals proposals
@@ -76,8 +77,8 @@ func Start(cfg Config) (*Node, error) {
 	wake := newWake()
 	n := &Node{
 		cfg: cfg, core: core,
-		log:      cfg.Logger.With("node", cfg.Name, "member", cfg.ID.String()),
-		streams:  map[raft.NodeID]*stream{},
+		log:     cfg.Logger.With("node", cfg.Name, "member", cfg.ID.String()),
+		streams: map[raft.NodeID]*stream{}, streaming: make(chan struct{}, MaxSnapshotStreams),
 		wake:     wake,
 		inbound:  newQueue[raft.Message](wake),
 		requests: newQueue[func()](wake),

@@ -6,6 +6,10 @@ import (
 	"github.com/raftkv/raftkv/raft"
 )
 
+// MaxSnapshotStreams bounds the snapshots that are streamed at the same time. Further followers wait for their turn, before a view of
+// the state is opened for them: an open one keeps the state machine from using the space of what is overwritten.
+const MaxSnapshotStreams = 2
+
 // stream is a snapshot on its way to a follower. The log behind its index is kept meanwhile.
 type stream struct {
 	index  raft.Index
@@ -40,6 +44,12 @@ func (n *Node) sendSnapshot(to raft.NodeID) {
 }
 
 func (n *Node) streamTo(ctx context.Context, to raft.NodeID, term raft.Term, s *stream) (raft.SnapshotMeta, error) {
+	select {
+	case n.streaming <- struct{}{}:
+	case <-ctx.Done():
+		return raft.SnapshotMeta{}, ctx.Err()
+	}
+	defer func() { <-n.streaming }()
 	snapshot, err := n.cfg.StateMachine.Snapshot(ctx)
 	if err != nil {
 		return raft.SnapshotMeta{}, err

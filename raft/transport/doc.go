@@ -14,10 +14,13 @@
 //     Gate decides; Decide is the rule. A refusal has a Reason and says what to do. The dialing side hears of it by Events.Refused.
 //   - A message is delivered only if its From and To are those that the connection was accepted for.
 //   - A snapshot arrives whole or not at all: chunks and the whole stream have checksums and lengths, and a stream that stands still is given up.
+//     When its connection breaks it goes on over another from what the receiver has staged; both sides wait for that for a bounded time
+//     (SnapshotResumeTimeout, SnapshotKeepTimeout). What is staged does not outlive the receiver's process. Snapshots that are sent share one
+//     bound of bytes per second, and Stats shows how far each is.
 //   - The address of a member is resolved at each dial; redials are at most DefaultMaxBackoff of package rpc apart, and happen at once when
 //     that member itself connects to this one.
 //
 // # What it does not
 //
-// It does not repeat messages or snapshots, and does not decide who is a member.
+// It does not repeat messages, nor snapshots from their beginning, and does not decide who is a member.
 package transport

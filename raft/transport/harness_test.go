@@ -226,6 +226,7 @@ type memorySink struct {
 	maxOpen   int
 	partial   int // bytes of the one that arrives
 	failAfter int // bytes after which Write fails; 0: never
+	onCommit  func()
 }
 
 type memoryWriter struct {
@@ -256,6 +257,9 @@ func (w *memoryWriter) Write(p []byte) (int, error) {
 func (w *memoryWriter) Commit() error {
 	w.sink.mu.Lock()
 	defer w.sink.mu.Unlock()
+	if w.sink.onCommit != nil {
+		w.sink.onCommit()
+	}
 	w.sink.open--
 	w.sink.committed = append(w.sink.committed, w.data)
 	w.sink.messages = append(w.sink.messages, w.m)

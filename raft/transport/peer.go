@@ -31,10 +31,9 @@ type peer struct {
 	control, bulk *lane
 	counters      counters
 
-	mu        sync.Mutex
-	address   string
-	services  *rpc.Peer // nil until Caller is first used
-	streaming bool      // a snapshot is being sent
+	mu       sync.Mutex
+	address  string
+	services *rpc.Peer // nil until Caller is first used
 }
 
 func newPeer(t *Transport, m raft.Member, identity Identity) (*peer, error) {

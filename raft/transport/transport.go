@@ -3,12 +3,15 @@ package transport
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/rpc"
@@ -32,6 +35,9 @@ type Config struct {
 	Dial    rpc.DialFunc // nil means TCP; the place for TLS and for resolvers
 	// MaxFrameBytes bounds a frame; 0 means rpc.DefaultMaxFrameBytes. An append message must fit.
 	MaxFrameBytes int
+	// SnapshotBytesPerSecond bounds what all snapshots that are sent take together; 0 means no bound, else it is at least
+	// MinSnapshotBytesPerSecond.
+	SnapshotBytesPerSecond int
 	// MinBackoff and MaxBackoff bound the pause between dials; 0 means package rpc's defaults.
 	MinBackoff, MaxBackoff time.Duration
 	// PingInterval and IdleTimeout watch the connections that this side opens; 0 means package rpc's defaults.
@@ -62,9 +68,13 @@ type Transport struct {
 	received atomic.Uint64
 	rejected atomic.Uint64
 
+	snapshotRate                            *rate.Limiter // nil: no bound
+	resumeTimeout, resumeTotal, keepTimeout time.Duration
+
 	mu       sync.RWMutex
 	identity Identity
 	peers    map[raft.NodeID]*peer
+	outbound map[raft.NodeID]*outbound // snapshots that are being sent, by receiver
 	closed   bool
 	closing  sync.WaitGroup // peers that are being closed
 }
@@ -83,7 +93,16 @@ func New(server *rpc.Server, cfg Config) (*Transport, error) {
 	if cfg.Dial == nil {
 		cfg.Dial = new(net.Dialer).DialContext
 	}
-	t := &Transport{cfg: cfg, server: server, identity: cfg.Identity, peers: map[raft.NodeID]*peer{}}
+	t := &Transport{
+		cfg: cfg, server: server, identity: cfg.Identity, peers: map[raft.NodeID]*peer{}, outbound: map[raft.NodeID]*outbound{},
+		resumeTimeout: SnapshotResumeTimeout, resumeTotal: SnapshotResumeTotal, keepTimeout: SnapshotKeepTimeout,
+	}
+	switch n := cfg.SnapshotBytesPerSecond; {
+	case n >= MinSnapshotBytesPerSecond:
+		t.snapshotRate = rate.NewLimiter(rate.Limit(n), SnapshotChunkBytes)
+	case n != 0:
+		return nil, fmt.Errorf("transport: a rate of %d bytes per second for snapshots is too low: 0 (no bound) or at least %d", n, MinSnapshotBytesPerSecond)
+	}
 	t.receiver.transport = t
 	if err := rpc.Register(server, serviceRaft, raftService{Step: t.step}, rpc.Inline(), rpc.Authorize(MembersOnly)); err != nil {
 		return nil, err

@@ -55,13 +55,13 @@ func TestDamagedBatchesAndChunksAreRefused(t *testing.T) {
 	if new(batch).UnmarshalBinary(append(encoded, 0)) == nil {
 		t.Fatal("a byte too many was not noticed")
 	}
-	c, err := (&chunk{stream: 1, offset: 2, data: []byte("data")}).AppendBinary([]byte("prefix"))
+	c, err := (&chunk{handle: 1, offset: 2, data: []byte("data")}).AppendBinary([]byte("prefix"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	c = c[len("prefix"):]
 	var back chunk
-	if err := back.UnmarshalBinary(c); err != nil || back.stream != 1 || back.offset != 2 || string(back.data) != "data" {
+	if err := back.UnmarshalBinary(c); err != nil || back.handle != 1 || back.offset != 2 || string(back.data) != "data" {
 		t.Fatalf("%+v, %v", back, err)
 	}
 	for bit := range len(c) * 8 {
