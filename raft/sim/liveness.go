@@ -87,6 +87,9 @@ func (w *world) recovered() string {
 			return fmt.Sprintf("client %d has got through %d operations", c.id, c.finished)
 		}
 	}
+	if w.oracle.membership.Joint() {
+		return fmt.Sprintf("the membership %d is still joint", w.oracle.membership.Index)
+	}
 	for _, x := range w.oracle.membership.Members {
 		if m := w.members[x.ID]; !w.alive(x) || (m != nil && m.damaged) {
 			return fmt.Sprintf("member %s has lost its disk and is still in the membership", x.ID)

@@ -98,6 +98,13 @@ func (m *machine) digest() uint64 {
 	if m.meta.Membership.Index > 0 { // a member that joins replays without the one that the log began with
 		for _, x := range m.meta.Membership.Members {
 			h.mix(uint64(x.ID), uint64(x.Incarnation))
+			for _, flag := range []bool{x.Learner, x.OutgoingVoter, x.Leaving} {
+				if flag {
+					h.mix(1)
+				} else {
+					h.mix(0)
+				}
+			}
 		}
 	}
 	h.mix(m.registers...)

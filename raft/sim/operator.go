@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/replica/bootstrap"
 )
 
 // operator changes the membership as a person or a controller does: it looks at a member that says it leads, and
@@ -21,7 +22,7 @@ type operator struct {
 }
 
 func (o *operator) start(w *world) {
-	o.w, o.random, o.desired = w, w.root.child(labelOperator), w.plan.voters
+	o.w, o.random, o.desired, o.version = w, w.root.child(labelOperator), w.plan.voters, bootstrap.FirstClusterVersion
 	w.every(o.random, w.plan.change, o.turn)
 }
 
@@ -39,8 +40,8 @@ func (o *operator) turn() bool {
 		return true
 	}
 	seen := leader.core.Status()
-	change, ok := o.decide(seen)
-	if !ok {
+	changes := o.decide(seen)
+	if len(changes) == 0 {
 		return true
 	}
 	o.acting++
@@ -54,7 +55,7 @@ func (o *operator) turn() bool {
 		if h.proc == nil {
 			return
 		}
-		h.proc.whenRunning(func() { o.act(h.proc, seen.Membership.Index, change) })
+		h.proc.whenRunning(func() { o.act(h.proc, seen.Membership.Index, changes) })
 	})
 	return true
 }
@@ -70,32 +71,65 @@ func (o *operator) findLeader() *process {
 	return nil
 }
 
-// decide picks the most urgent change: to take out members whose disk is gone, to promote, to grow or shrink.
-func (o *operator) decide(s raft.Status) (raft.Change, bool) {
+// decide picks the most urgent changes: to take out members whose disk is gone, to promote, to grow or shrink. What
+// is to be done together is often asked for in one call, which then moves more than one vote at once.
+func (o *operator) decide(s raft.Status) []raft.Change {
 	w := o.w
-	voters := len(s.Membership.Voters())
-	for _, x := range s.Membership.Members {
+	members := s.Membership.Members
+	together := o.random.chance(w.plan.together)
+	var remove, promote []raft.Change
+	for _, x := range members {
 		if !w.alive(x) {
-			return raft.Change{Kind: raft.ChangeRemove, ID: x.ID}, true
+			remove = append(remove, raft.Change{Kind: raft.ChangeRemove, ID: x.ID})
 		}
 	}
-	for _, x := range s.Membership.Members {
-		if x.Learner && (s.Progress[x.ID].CaughtUp || o.random.chance(0.1)) && voters < raft.MaxVoters {
-			return raft.Change{Kind: raft.ChangePromote, ID: x.ID}, true
+	for _, x := range members {
+		if x.Learner && w.alive(x) && (s.Progress[x.ID].CaughtUp || o.random.chance(0.1)) {
+			promote = append(promote, raft.Change{Kind: raft.ChangePromote, ID: x.ID})
 		}
 	}
+	voters := len(s.Membership.Voters())
+	promote = promote[:min(len(promote), max(0, raft.MaxVoters-voters+len(remove)))]
 	switch {
-	case len(s.Membership.Members) < o.desired:
-		for _, h := range w.hosts {
-			if h.member == nil && !h.down {
-				return raft.Change{Kind: raft.ChangeAddLearner, Member: raft.Member{Incarnation: h.incarnation, Name: "added"}}, true
-			}
+	case len(members)-len(remove) < o.desired && !together || len(members) < o.desired:
+		if add, ok := o.add(); ok && (len(remove) == 0 || o.random.chance(0.5)) {
+			return []raft.Change{add}
 		}
-	case voters > o.desired:
-		x := s.Membership.Members[o.random.n(len(s.Membership.Members))]
-		return raft.Change{Kind: raft.ChangeRemove, ID: x.ID}, true
+	case voters > o.desired && len(remove)+len(promote) == 0 || (together && !w.healing && o.random.chance(0.2)):
+		remove = append(remove, o.removals(members, together)...)
+	}
+	if together {
+		// The order within a call does not matter.
+		if all := append(promote, remove...); o.random.chance(0.5) {
+			return all
+		}
+		return append(remove, promote...)
+	}
+	return append(remove, promote...)[:min(1, len(remove)+len(promote))]
+}
+
+// add asks for a host that has an empty directory.
+func (o *operator) add() (raft.Change, bool) {
+	for _, h := range o.w.hosts {
+		if h.member == nil && !h.down {
+			return raft.Change{Kind: raft.ChangeAddLearner, Member: raft.Member{Incarnation: h.incarnation, Name: "added"}}, true
+		}
 	}
 	return raft.Change{}, false
+}
+
+// removals picks members to go, one or some.
+func (o *operator) removals(members []raft.Member, some bool) []raft.Change {
+	n := 1
+	if some {
+		n = o.random.span(1, max(1, len(members)/2))
+	}
+	from := o.random.n(len(members))
+	var out []raft.Change
+	for i := range n {
+		out = append(out, raft.Change{Kind: raft.ChangeRemove, ID: members[(from+i)%len(members)].ID})
+	}
+	return out
 }
 
 // alive tells whether the member's directory is still there, or still to be used for the first time.
@@ -111,17 +145,20 @@ func (w *world) alive(x raft.Member) bool {
 	return false
 }
 
-func (o *operator) act(p *process, configIndex raft.Index, change raft.Change) {
+func (o *operator) act(p *process, configIndex raft.Index, changes []raft.Change) {
 	w := o.w
-	if change.Kind == raft.ChangeRemove && w.doubtfulMember() != 0 && w.doubtfulMember() != change.ID {
-		return // a disk was lost meanwhile: that comes first
+	doubtful := w.doubtfulMember()
+	for _, c := range changes {
+		if c.Kind == raft.ChangeRemove && doubtful != 0 && doubtful != c.ID {
+			return // a disk was lost meanwhile: that comes first
+		}
 	}
 	inForce := p.core.ConfigIndex()
-	id, index, err := p.core.ProposeChange(configIndex, change)
+	ids, index, err := p.core.ProposeChanges(configIndex, changes)
 	if err == nil && configIndex != inForce {
 		fail("a change is made on the membership that it was decided on", "leader %s takes a change of the membership %d, that of %d is in force", p.m.id, configIndex, inForce)
 	}
-	w.trace(p, "operator: %s %s on the membership %d: entry %d, %v", change.Kind, id, configIndex, index, err)
+	w.trace(p, "operator: %v of %v on the membership %d: entry %d, %v", changes, ids, configIndex, index, err)
 	switch {
 	case err == nil:
 		w.coverage.Changes++
@@ -131,8 +168,10 @@ func (o *operator) act(p *process, configIndex raft.Index, change raft.Change) {
 		w.coverage.UnsafeChanges++
 	case errors.Is(err, raft.ErrChangePending):
 		w.coverage.PendingChanges++
+	case errors.Is(err, raft.ErrJointVersion):
+		w.coverage.JointRefused++
 	}
-	if err == nil && o.random.chance(0.2) {
+	if errors.Is(err, raft.ErrJointVersion) || err == nil && o.random.chance(0.2) {
 		o.version++
 		_, _ = p.core.ProposeClusterVersion(o.version)
 	}
@@ -152,6 +191,10 @@ func (w *world) doubtfulMember() raft.NodeID {
 // membershipCommitted follows a membership: new members claim their IDs, removed ones set their directory aside.
 func (w *world) membershipCommitted(next raft.Membership) {
 	w.coverage.MembershipsCommitted++
+	if next.Joint() {
+		w.coverage.JointMemberships++
+		w.strikeJoint()
+	}
 	for _, x := range next.Members {
 		if w.members[x.ID] == nil {
 			w.claim(x)
@@ -163,6 +206,21 @@ func (w *world) membershipCommitted(next raft.Membership) {
 			w.retire(m)
 		}
 	}
+}
+
+// strikeJoint often ends the leader's program while two configurations are in force: another has to end the joint phase.
+func (w *world) strikeJoint() {
+	r := w.operator.random
+	if !w.allows(Crash) || !r.chance(0.3) {
+		return
+	}
+	w.after(r.between(0, 100*time.Millisecond), func() {
+		if p := w.operator.findLeader(); p != nil && !w.healing {
+			w.coverage.Crashes++
+			p.host.kill()
+			w.restartLater(r, p.host)
+		}
+	})
 }
 
 // claim starts a new member on the host that has its incarnation, if that still waits.

@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/raftkv/raftkv/raft"
@@ -162,29 +164,72 @@ func (o *oracle) newMembership(p *process, e raft.Entry) *raft.Membership {
 	if t, ok := s.term(p.core.Commit()); ok && t != e.Term && p.core.Term() == e.Term {
 		fail("no membership change before an entry of the term is committed", "leader %s of term %d appends the membership %d", p.m.id, e.Term, e.Index)
 	}
-	if moved := votesMoved(current.membership, next); moved > 1 {
-		fail("one membership change at a time", "the membership %d moves %d votes", e.Index, moved)
-	}
+	o.follows(current.membership, next)
 	return &next
 }
 
-func votesMoved(a, b raft.Membership) int {
-	moved := 0
-	votes := func(m raft.Membership, id raft.NodeID) bool {
-		x, ok := m.Find(id)
-		return ok && !x.Learner
+// follows checks that quorums of two memberships in a row overlap: they differ by one vote at most (thesis §4.1), or one of them is
+// joint and the other is one of its two halves (§6).
+func (o *oracle) follows(before, next raft.Membership) {
+	switch {
+	case before.Joint():
+		if next.Joint() || !slices.Equal(votes(next, incoming), votes(before, incoming)) {
+			fail("a joint membership ends in its incoming half", "the membership %d follows %+v: %+v", next.Index, before, next)
+		}
+	case next.Joint():
+		if !slices.Equal(votes(next, outgoing), votes(before, incoming)) {
+			fail("a joint membership begins with the voters of before", "the membership %d follows %+v: %+v", next.Index, before, next)
+		}
+	default:
+		if moved := votesMoved(votes(before, incoming), votes(next, incoming)); moved > 1 {
+			fail("one membership change at a time", "the membership %d moves %d votes without being joint", next.Index, moved)
+		}
 	}
-	for _, x := range a.Members {
-		if !x.Learner && !votes(b, x.ID) {
+}
+
+// incoming and outgoing tell who votes in either half of a membership; there is nobody in the second half of one that is not joint.
+// The simulation counts majorities by itself rather than by what it checks.
+func incoming(x raft.Member) bool { return !x.Learner }
+func outgoing(x raft.Member) bool { return x.OutgoingVoter }
+
+func votes(m raft.Membership, half func(raft.Member) bool) (ids []raft.NodeID) {
+	for _, x := range m.Members {
+		if half(x) {
+			ids = append(ids, x.ID)
+		}
+	}
+	return ids
+}
+
+func votesMoved(a, b []raft.NodeID) int {
+	moved := 0
+	for _, id := range a {
+		if !slices.Contains(b, id) {
 			moved++
 		}
 	}
-	for _, x := range b.Members {
-		if !x.Learner && !votes(a, x.ID) {
+	for _, id := range b {
+		if !slices.Contains(a, id) {
 			moved++
 		}
 	}
 	return moved
+}
+
+// majorities checks that more than half of the voters of each half of a membership do something.
+func (o *oracle) majorities(m raft.Membership, property string, what func() string, does func(raft.NodeID) bool) {
+	for i, half := range []func(raft.Member) bool{incoming, outgoing} {
+		voters := votes(m, half)
+		n := 0
+		for _, id := range voters {
+			if does(id) {
+				n++
+			}
+		}
+		if n <= len(voters)/2 && len(voters) > 0 {
+			fail(property, "%s by %d of the %d %s voters of the membership %d", what(), n, len(voters), [...]string{"incoming", "outgoing"}[i], m.Index)
+		}
+	}
 }
 
 // stepped looks at a leader after every input: its commit index counts under the membership of that moment.
@@ -206,13 +251,16 @@ func (o *oracle) tookEffects(p *process) {
 	if role == raft.RoleLeader && (p.seen.role != raft.RoleLeader || p.seen.term != term) {
 		o.elected(p, term)
 	}
+	if led := p.seen.role == raft.RoleLeader && p.seen.term == term; commit > o.committedIndex() && (led || role == raft.RoleLeader) {
+		o.extend(p, commit) // the end of a joint phase may commit what waited for the outgoing half
+	}
 	if commit > p.seen.commit {
 		o.commits(p, commit)
 	}
 	p.seen.role, p.seen.term, p.seen.commit = role, term, commit
 	if role == raft.RoleLeader {
 		m := p.m.shadow.membership()
-		if x, ok := m.membership.Find(p.m.id); (!ok || x.Learner) && m.index <= commit {
+		if x, ok := m.membership.Find(p.m.id); (!ok || !x.Votes()) && m.index <= commit {
 			fail("a removed leader stops", "member %s leads term %d though the membership %d without its vote is committed", p.m.id, term, m.index)
 		}
 	}
@@ -224,6 +272,9 @@ func (o *oracle) elected(p *process, term raft.Term) {
 		fail("election safety", "members %s and %s both lead term %d", other, p.m.id, term)
 	}
 	o.leaders[term] = p.m.id
+	o.majorities(p.m.shadow.membership().membership, "a leader is elected by a quorum",
+		func() string { return fmt.Sprintf("member %s leads term %d, elected", p.m.id, term) },
+		func(id raft.NodeID) bool { return id == p.m.id || o.votes[ballot{id, term}] == p.m.id })
 	// An old candidate may get late votes: it lacks what later leaders committed.
 	n := sort.Search(len(o.committed), func(i int) bool { return o.committed[i].by >= term })
 	if n == 0 {
@@ -280,19 +331,14 @@ func (o *oracle) quorumStored(p *process, commit raft.Index) {
 	if inForce.index != p.core.ConfigIndex() { // it was proposed after the last effects
 		inForce.membership = p.core.Status().Membership
 	}
-	voters, stored := 0, 0
-	for _, x := range inForce.membership.Members {
-		if x.Learner {
-			continue
-		}
-		voters++
-		if m := o.w.members[x.ID]; m != nil && m.holds(at) {
-			stored++
-		}
-	}
-	if stored <= voters/2 {
-		fail("a quorum has stored what is committed", "leader %s of term %d commits %v, stored by %d of %d voters", p.m.id, p.core.Term(), at, stored, voters)
-	}
+	o.majorities(inForce.membership, "a quorum has stored what is committed",
+		func() string {
+			return fmt.Sprintf("leader %s of term %d commits %v, stored", p.m.id, p.core.Term(), at)
+		},
+		func(id raft.NodeID) bool {
+			m := o.w.members[id]
+			return m != nil && m.holds(at)
+		})
 }
 
 // holds tells whether the member would still have the entry after a power loss.

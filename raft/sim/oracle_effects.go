@@ -109,7 +109,8 @@ func (o *oracle) tookEffect(h session.Header, index raft.Index) {
 
 // flushed checks that the machine is never durably ahead of the log.
 func (o *oracle) flushed(m *member) {
-	if log := &m.disk.durable; !log.has(m.durable.position()) {
+	// Behind the log's start it is while a snapshot waits to be put in force.
+	if log := &m.disk.durable; m.durable.meta.Index >= log.start.Index && !log.has(m.durable.position()) {
 		fail("the machine is never ahead of the log", "member %s has applied %v durably, its log ends at %v", m.id, m.durable.position(), log.last())
 	}
 }

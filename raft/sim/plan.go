@@ -95,6 +95,7 @@ type plan struct {
 	encode                  bool          // messages pass through their encoding
 	drift                   float64       // of clocks, as a fraction
 	stall                   float64       // how often a sync takes very long
+	together                float64       // how often the operator asks for several changes at once
 	repeat                  float64       // how often a command is proposed several times at once
 	think                   time.Duration // of a client between two operations
 	chunk                   time.Duration // of a snapshot's stream, the longest
@@ -130,6 +131,7 @@ func drawPlan(r *random) plan {
 		drift:       float64(r.n(20)) / 100,
 		stall:       float64(r.n(10)) / 100,
 		repeat:      float64(r.n(20)) / 100,
+		together:    float64(r.n(3)) / 3,
 		chunk:       r.between(10*time.Millisecond, 400*time.Millisecond),
 		think:       r.between(5*time.Millisecond, 150*time.Millisecond),
 		flush:       r.between(100*time.Millisecond, 3*time.Second),

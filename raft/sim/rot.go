@@ -52,7 +52,7 @@ func (w *world) strikeRot(r *random) {
 // mayLose tells whether the disk of a member may be lost: enough voters, all others with good disks, and no change of the
 // membership under way, since what was lost then might be one of two quorums.
 func (w *world) mayLose(m *member) bool {
-	if len(w.oracle.membership.Voters()) < 3 {
+	if now := w.oracle.membership; now.Joint() || len(now.Voters()) < 3 {
 		return false
 	}
 	for _, x := range w.oracle.membership.Members {
