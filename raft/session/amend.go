@@ -11,15 +11,16 @@ func (t *Table) Amend(h Header, result []byte) {
 	if !ok {
 		return
 	}
-	old, ok := s.results[h.Sequence]
-	if !ok {
+	if h.Sequence < s.Low || h.Sequence >= s.results.high {
 		return
 	}
-	s.results[h.Sequence] = result
-	t.digest += digestResult(s.ID, h.Sequence, result) - digestResult(s.ID, h.Sequence, old)
-	if p := (place{s.ID, h.Sequence}); !t.isDirty(p) {
-		t.dirty[p] = true
+	k := s.results.get(h.Sequence)
+	if k == nil {
+		return
 	}
+	t.digest += digestResult(s.ID, h.Sequence, result) - digestResult(s.ID, h.Sequence, k.result)
+	k.result, k.dirty = result, true
+	t.mark(s)
 }
 
 // Records returns all that the table holds, sorted by key, whatever Changes has returned: a whole image that Load reads.
@@ -27,7 +28,7 @@ func (t *Table) Records() []Record {
 	places := make([]place, 0, len(t.sessions)+t.results)
 	for id, s := range t.sessions {
 		places = append(places, place{id, 0})
-		for sequence := range s.results {
+		for sequence := range s.results.from(s.Low) {
 			places = append(places, place{id, sequence})
 		}
 	}

@@ -1,9 +1,11 @@
 package session
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/raftkv/raftkv/raft"
@@ -24,21 +26,31 @@ const recordFormat = 1
 // Changes returns what has changed since the last call, sorted by key, and forgets that it has. Written in the
 // order of the calls, they make the table that Load reads.
 func (t *Table) Changes() []Record {
-	places := make([]place, 0, len(t.dirty))
-	for p := range t.dirty {
-		places = append(places, p)
+	places := t.dropped
+	for _, s := range t.touched {
+		s.touched = false
+		if s.closed {
+			continue
+		}
+		s.stored = true
+		places = append(places, place{s.ID, 0})
+		for sequence, k := range s.results.from(s.Low) {
+			if k.dirty {
+				places = append(places, place{s.ID, sequence})
+				k.stored, k.dirty = true, false
+			}
+		}
 	}
-	clear(t.dirty)
+	t.dropped = nil
+	clear(t.touched)
+	t.touched = t.touched[:0]
 	return t.records(places)
 }
 
-// records returns what the table holds at these places, sorted by key; what it does not hold is to be deleted.
+// records are those of the places, sorted by key; of a place where nothing is any more, the deletion.
 func (t *Table) records(places []place) []Record {
-	sort.Slice(places, func(i, j int) bool {
-		if places[i].session != places[j].session {
-			return places[i].session < places[j].session
-		}
-		return places[i].sequence < places[j].sequence
+	slices.SortFunc(places, func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.session, b.session), cmp.Compare(a.sequence, b.sequence))
 	})
 	out := make([]Record, 0, len(places))
 	for _, p := range places {
@@ -46,8 +58,8 @@ func (t *Table) records(places []place) []Record {
 		if s, ok := t.sessions[p.session]; ok {
 			if p.sequence == 0 {
 				r.Value = encodeSession(s.Session)
-			} else if result, ok := s.results[p.sequence]; ok {
-				r.Value = append([]byte{recordFormat}, result...)
+			} else if k := s.results.get(p.sequence); k != nil && p.sequence >= s.Low {
+				r.Value = append([]byte{recordFormat}, k.result...)
 			}
 		}
 		out = append(out, r)
@@ -89,14 +101,17 @@ func Load(next func() (Record, error)) (*Table, error) {
 	// Every entry uses at most one session, so Used orders them as the running table did.
 	sort.Slice(open, func(i, j int) bool { return open[i].Used < open[j].Used })
 	for _, s := range open {
-		t.insert(&state{Session: s, results: map[uint64][]byte{}})
+		t.insert(&state{Session: s, results: newWindow(t.bounds.window), stored: true})
 	}
 	for p, result := range results {
 		s, ok := t.sessions[p.session]
 		if !ok {
 			return nil, fmt.Errorf("%w: a result of session %d, which is not open", errRecord, p.session)
 		}
-		s.results[p.sequence] = result
+		if p.sequence < s.Low || p.sequence-s.Low >= uint64(t.bounds.window) {
+			return nil, fmt.Errorf("%w: a result of sequence %d in session %d, whose low mark is %d", errRecord, p.sequence, p.session, s.Low)
+		}
+		s.results.put(p.sequence, kept{result: result, stored: true})
 		t.results++
 		t.digest += digestResult(p.session, p.sequence, result)
 	}

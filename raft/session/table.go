@@ -59,9 +59,10 @@ type Table struct {
 	used    *list.List
 	results int
 	digest  uint64
-	// dirty holds what changed since Changes was called, and whether the store has a record of it, so that
-	// what came and went between two calls leaves no trace.
-	dirty map[place]bool
+	// touched are the sessions that have changed since Changes was called; dropped is what the store has a record of and the
+	// table does not hold any more. What came and went between two calls leaves no trace.
+	touched []*state
+	dropped []place
 }
 
 type origin struct {
@@ -71,8 +72,11 @@ type origin struct {
 
 type state struct {
 	Session
-	results map[uint64][]byte
+	results window
 	element *list.Element
+	// stored says that the store has a record of the session, touched that its record or one of a result is not what it should be,
+	// closed that it is not in the table any more.
+	stored, touched, closed bool
 }
 
 // place is where a record is kept: a session (sequence zero) or one of its results.
@@ -91,7 +95,6 @@ func newTable(b bounds) *Table {
 		sessions: map[uint64]*state{},
 		origins:  map[origin]uint64{},
 		used:     list.New(),
-		dirty:    map[place]bool{},
 	}
 }
 
@@ -100,18 +103,16 @@ func newTable(b bounds) *Table {
 func (t *Table) Open(index uint64, incarnation raft.Incarnation, nonce uint64) uint64 {
 	from := origin{incarnation, nonce}
 	if id, ok := t.origins[from]; ok && nonce != 0 {
-		t.touch(t.sessions[id], index)
+		s := t.sessions[id]
+		t.touch(s, index, s.Low)
 		return id
 	}
 	if len(t.sessions) >= t.bounds.sessions {
 		t.evict(t.used.Front().Value.(*state))
 	}
-	s := &state{
-		Session: Session{ID: index, Incarnation: incarnation, Nonce: nonce, Low: 1, Used: index},
-		results: map[uint64][]byte{},
-	}
+	s := &state{Session: Session{ID: index, Incarnation: incarnation, Nonce: nonce, Low: 1, Used: index}, results: newWindow(t.bounds.window)}
 	t.insert(s)
-	t.dirty[place{s.ID, 0}] = false
+	t.mark(s)
 	return index
 }
 
@@ -126,19 +127,19 @@ func (t *Table) Begin(index uint64, h Header) (fresh bool, result []byte, err er
 	if !ok {
 		return false, nil, ErrExpired
 	}
-	t.touch(s, index)
 	if h.Sequence == 0 || h.Sequence < h.Low {
+		t.touch(s, index, s.Low)
 		return false, nil, ErrSequence
 	}
-	t.raiseLow(s, h.Low)
+	t.touch(s, index, h.Low)
 	if h.Sequence < s.Low {
 		return false, nil, ErrForgotten
 	}
 	if h.Sequence-s.Low >= uint64(t.bounds.window) {
 		return false, nil, ErrSequence
 	}
-	if r, ok := s.results[h.Sequence]; ok {
-		return false, r, nil
+	if r := s.results.get(h.Sequence); r != nil {
+		return false, r.result, nil
 	}
 	return true, nil, nil
 }
@@ -159,10 +160,10 @@ func (t *Table) Finish(h Header, result []byte) {
 	for t.results >= t.bounds.results {
 		t.evict(t.used.Front().Value.(*state))
 	}
-	s.results[h.Sequence] = result
+	s.results.put(h.Sequence, kept{result: result, dirty: true})
 	t.results++
 	t.digest += digestResult(s.ID, h.Sequence, result)
-	t.dirty[place{s.ID, h.Sequence}] = false
+	t.mark(s)
 }
 
 // Len returns the number of open sessions and of results kept.
@@ -181,59 +182,51 @@ func (t *Table) Sessions() []Session {
 	return out
 }
 
-func (t *Table) touch(s *state, index uint64) {
+// touch notes that the session was used, and raises its Low, if it is lower.
+func (t *Table) touch(s *state, index, low uint64) {
 	t.digest -= digestSession(s.Session)
-	s.Used = index
+	t.forgetBelow(s, low)
+	s.Used, s.Low = index, max(s.Low, low)
 	t.digest += digestSession(s.Session)
 	t.used.MoveToBack(s.element)
-	if p := (place{s.ID, 0}); !t.isDirty(p) {
-		t.dirty[p] = true
+	t.mark(s)
+}
+
+// mark notes that the store lacks something of the session.
+func (t *Table) mark(s *state) {
+	if !s.touched {
+		s.touched = true
+		t.touched = append(t.touched, s)
 	}
 }
 
-// raiseLow forgets the results below low. It walks the sequences or the results, whichever are fewer.
-func (t *Table) raiseLow(s *state, low uint64) {
-	if low <= s.Low {
-		return
-	}
-	if low-s.Low <= uint64(len(s.results)) {
-		for seq := s.Low; seq < low; seq++ {
-			t.forget(s, seq)
+// forgetBelow forgets the results below low.
+func (t *Table) forgetBelow(s *state, low uint64) {
+	for sequence, r := range s.results.from(s.Low) {
+		if sequence >= low {
+			return
 		}
-	} else {
-		for seq := range s.results {
-			if seq < low {
-				t.forget(s, seq)
-			}
+		t.results--
+		t.digest -= digestResult(s.ID, sequence, r.result)
+		if r.stored {
+			t.dropped = append(t.dropped, place{s.ID, sequence})
 		}
+		s.results.remove(sequence)
 	}
-	t.digest -= digestSession(s.Session)
-	s.Low = low
-	t.digest += digestSession(s.Session)
-}
-
-func (t *Table) forget(s *state, seq uint64) {
-	r, ok := s.results[seq]
-	if !ok {
-		return
-	}
-	delete(s.results, seq)
-	t.results--
-	t.digest -= digestResult(s.ID, seq, r)
-	t.drop(place{s.ID, seq})
 }
 
 func (t *Table) evict(s *state) {
-	for seq := range s.results {
-		t.forget(s, seq)
-	}
+	t.forgetBelow(s, s.results.high)
 	t.digest -= digestSession(s.Session)
 	t.used.Remove(s.element)
 	delete(t.sessions, s.ID)
 	if from := (origin{s.Incarnation, s.Nonce}); t.origins[from] == s.ID {
 		delete(t.origins, from)
 	}
-	t.drop(place{s.ID, 0})
+	s.closed = true
+	if s.stored {
+		t.dropped = append(t.dropped, place{s.ID, 0})
+	}
 }
 
 func (t *Table) insert(s *state) {
@@ -241,18 +234,4 @@ func (t *Table) insert(s *state) {
 	t.sessions[s.ID] = s
 	t.origins[origin{s.Incarnation, s.Nonce}] = s.ID
 	t.digest += digestSession(s.Session)
-}
-
-func (t *Table) isDirty(p place) bool {
-	_, ok := t.dirty[p]
-	return ok
-}
-
-// drop notes that what was at p is gone.
-func (t *Table) drop(p place) {
-	if stored, ok := t.dirty[p]; ok && !stored {
-		delete(t.dirty, p)
-		return
-	}
-	t.dirty[p] = true
 }
