@@ -146,7 +146,8 @@ func (r *Reconciler) restart(ctx context.Context, s *snapshot, t plan.Restart) e
 		return nil
 	}
 	if !t.Evict {
-		return r.remove(ctx, s, t.Pod, uidPrecondition(t.UID))
+		// It is deleted because its container does not run: if that has changed since, its status has, and so its version.
+		return r.remove(ctx, s, t.Pod, client.Preconditions{UID: &p.UID, ResourceVersion: &p.ResourceVersion})
 	}
 	return r.Client.SubResource("eviction").Create(ctx, p, &policyv1.Eviction{
 		ObjectMeta:    metav1.ObjectMeta{Name: p.Name, Namespace: p.Namespace},

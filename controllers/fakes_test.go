@@ -157,7 +157,7 @@ func (g *group) status(n *groupNode) *admin.Status {
 		for _, x := range g.nodes {
 			up = up || (x.incarnation == m.Incarnation && !x.down)
 		}
-		s.Members = append(s.Members, admin.MemberStatus{Member: m, Active: up, CaughtUp: up})
+		s.Members = append(s.Members, admin.MemberStatus{Member: m, Match: 1, Active: up, CaughtUp: up})
 	}
 	return s
 }

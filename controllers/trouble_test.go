@@ -52,7 +52,9 @@ func TestWhatKeepsPodsFromRunningIsInTheStatus(t *testing.T) {
 	s.apply("spec: {replicas: 3, storage: {size: 1Gi, storageClassName: nowhere}}")
 	s.reconcile()
 	s.reconcile()
-	told := func(c *v1.RaftCluster) string { return meta.FindStatusCondition(c.Status.Conditions, v1.ConditionReady).Message }
+	told := func(c *v1.RaftCluster) string {
+		return meta.FindStatusCondition(c.Status.Conditions, v1.ConditionReady).Message
+	}
 
 	set := s.workload()
 	s.warn("StatefulSet", set.Name, &set.ObjectMeta, "FailedCreate", "pods demo-0 is forbidden: exceeded quota")

@@ -159,6 +159,8 @@ func TestMembers(t *testing.T) {
 		{"grow: from one", grown(1, 3), "add-learner demo-1 0"},
 		{"grow: a vote that would cost the quorum waits", grown(3, 5).learner(3, 4, true).silent(1).silent(2), "wait QuorumAtRisk"},
 		{"grow: with one voter away the learner still gets its vote", grown(3, 5).learner(3, 4, true).silent(2), "promote demo-3 4"},
+		{"grow: no vote for a learner whose pod is gone, though the leader heard it a moment ago", grown(3, 5).learner(3, 4, true).without(3), "wait ChangingMembers"},
+		{"grow: no vote for a learner that follows nobody", grown(3, 5).learner(3, 4, true).do(func(o *Observation) { o.pod(3).Node.Leader = 0 }), "wait ChangingMembers"},
 		{"grow: the pod does not answer", grown(3, 5).do(func(o *Observation) { o.pod(3).Node = nil; o.pod(4).Node = nil }), "wait ChangingMembers"},
 		{"grow: the pod is ending", grown(3, 4).do(func(o *Observation) { o.pod(3).Terminating = true }), "wait ChangingMembers"},
 		{"grow: the directory of a removed member is not added", grown(3, 4).do(func(o *Observation) {
@@ -253,6 +255,9 @@ func TestUpdate(t *testing.T) {
 		{"the unhealthy first", healthy(5).old(0, 1, 2, 3, 4).silent(1), "delete demo-1"},
 		{"unhealthy but running is evicted", healthy(3).old(0, 1, 2).silent(1).do(func(o *Observation) { o.pod(1).Running = true }), "evict demo-1"},
 		{"unhealthy and not enough others: it stays", healthy(3).old(0, 1).silent(2).do(unready(1)), "wait MemberNotReady"},
+		{"unhealthy, and another is about to end: it stays", healthy(3).old(1).do(unready(1)).do(func(o *Observation) { o.pod(2).Terminating = true }), "wait MemberNotReady"},
+		{"unhealthy, and another has just ended: it stays", healthy(3).old(1).do(unready(1)).do(func(o *Observation) { o.pod(2).Running, o.pod(2).Node = false, nil }), "wait MemberNotReady"},
+		{"unhealthy, and a leader that has just been elected has not heard the other: it stays", healthy(3).old(1).do(unready(1)).member(2, func(m *admin.MemberStatus) { m.Match = 0 }), "wait MemberNotReady"},
 		{"a bad template stops after the first pod", healthy(3).old(0, 1).silent(2), "wait MemberNotReady"},
 		{"the way out of a bad template is the next one", healthy(3).old(0, 1, 2).silent(2), "delete demo-2"},
 		{"a pod that the leader hears is not deleted for what the kubelet said", healthy(3).old(1).do(func(o *Observation) { o.pod(1).Running = false; o.pod(1).Ready = false }).silent(2), "wait MemberNotReady"},

@@ -38,7 +38,7 @@ func healthy(n int) *scene {
 	var members []admin.MemberStatus
 	for i := range n {
 		members = append(members, admin.MemberStatus{
-			Member: raft.Member{ID: raft.NodeID(i + 1), Incarnation: incarnation(i), Name: podName(i)}, Active: true, CaughtUp: true})
+			Member: raft.Member{ID: raft.NodeID(i + 1), Incarnation: incarnation(i), Name: podName(i)}, Match: 100, Active: true, CaughtUp: true})
 	}
 	for i := range n {
 		p := s.pod(i)
@@ -107,14 +107,14 @@ func (s *scene) learner(i int, id raft.NodeID, caughtUp bool) *scene {
 	p := s.pod(i)
 	for k := range s.o.Pods {
 		if n := s.o.Pods[k].Node; n != nil && n.State == admin.StateMember {
-			p.Node.Members, p.Node.ConfigIndex, p.Node.ConfigCommitted = n.Members, n.ConfigIndex, true
+			p.Node.Members, p.Node.ConfigIndex, p.Node.ConfigCommitted, p.Node.Leader = n.Members, n.ConfigIndex, true, n.Leader
 			break
 		}
 	}
 	p.Node.State, p.Node.ClusterID, p.Node.MemberID, p.Node.Role, p.Node.Ready = admin.StateMember, testCluster, id, "learner", caughtUp
 	s.view(func(m []admin.MemberStatus) []admin.MemberStatus {
 		return append(m, admin.MemberStatus{Member: raft.Member{ID: id, Incarnation: p.Node.Incarnation, Name: p.Name, Learner: true},
-			Active: true, CaughtUp: caughtUp})
+			Match: 100, Active: true, CaughtUp: caughtUp})
 	})
 	p.Ready = caughtUp
 	return s

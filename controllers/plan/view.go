@@ -12,6 +12,9 @@ type View struct {
 	Leader string
 	// Status is what the leader said.
 	Status *admin.Status
+	// away are the members whose pods are not there, do not run, or were asked to go, and those that say themselves that they
+	// follow another leader or none. The leader still calls them active for an election timeout after their last word.
+	away map[raft.NodeID]bool
 }
 
 // leaderView finds the leader: of those that claim to lead, the one of the highest term.
@@ -26,7 +29,29 @@ func leaderView(o *Observation) *View {
 			v = &View{Leader: p.Name, Status: p.Node}
 		}
 	}
+	if v != nil {
+		v.away = away(o, v.Status)
+	}
 	return v
+}
+
+func away(o *Observation, s *admin.Status) map[raft.NodeID]bool {
+	out := map[raft.NodeID]bool{}
+	for _, m := range s.Members {
+		if _, ours := resources.Ordinal(o.Cluster, m.Name); !ours {
+			continue
+		}
+		p := podOf(o, m.Name)
+		switch {
+		case p == nil || p.Terminating:
+			out[m.ID] = true
+		case p.Node == nil:
+			out[m.ID] = !p.Running
+		default:
+			out[m.ID] = p.Node.Leader != s.MemberID || p.Node.Incarnation != m.Incarnation
+		}
+	}
+	return out
 }
 
 // quorum is the majority of n voters.
@@ -49,14 +74,22 @@ func (v *View) Leads(m admin.MemberStatus) bool { return m.ID == v.Status.Member
 // Active tells whether the leader hears from the member.
 func (v *View) Active(m admin.MemberStatus) bool { return v.Leads(m) || m.Active }
 
-// Healthy tells whether the member is active and lacks next to nothing.
-func (v *View) Healthy(m admin.MemberStatus) bool { return v.Leads(m) || (m.Active && m.CaughtUp) }
+// Healthy tells whether the member is active, lacks next to nothing, and is not on its way out.
+func (v *View) Healthy(m admin.MemberStatus) bool {
+	return v.Leads(m) || (m.Active && m.CaughtUp && !v.away[m.ID])
+}
 
-// activeVotersWithout counts the voters that the leader hears from, leaving that member out.
+// counted tells whether the member may be counted on when another one goes. A leader that has just been elected calls all
+// members active for an election timeout; one that has answered it has a match index.
+func (v *View) counted(m admin.MemberStatus) bool {
+	return v.Active(m) && (v.Leads(m) || m.Match > 0) && !v.away[m.ID]
+}
+
+// activeVotersWithout counts the voters that can be counted on, leaving that member out.
 func (v *View) activeVotersWithout(id raft.NodeID) int {
 	n := 0
 	for _, m := range v.Status.Members {
-		if !m.Learner && m.ID != id && v.Active(m) {
+		if !m.Learner && m.ID != id && v.counted(m) {
 			n++
 		}
 	}

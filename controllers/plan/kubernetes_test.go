@@ -1,0 +1,302 @@
+package plan
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/raft"
+)
+
+// The Kubernetes of the simulation: a StatefulSet whose pods come and go in their own time, claims that outlive them,
+// machines that get lost; and the RaftCluster that people edit.
+
+// mostPods is above every ordinal that comes up.
+const mostPods = 2 * raft.MaxVoters
+
+type simPod struct {
+	uid      string
+	template int
+	running  bool
+	// starts counts how often its container began, as the pod's resource version does.
+	starts int
+	// endsAt is when a pod that was asked to go is gone; zero for one that was not asked.
+	endsAt int
+	// lost pods are on a machine that is gone: they cannot end.
+	lost bool
+}
+
+type world struct {
+	t   *testing.T
+	rnd *rand.Rand
+	log []string
+	g   *group
+
+	replicas, template int
+	setVersion         int
+	deleteScaled       bool
+	// settlesAt is when the StatefulSet controller has taken in the last change.
+	settlesAt int
+	bad       map[int]bool // templates whose pods never run
+	claims    map[int]*directory
+	pods      map[int]*simPod
+	uids      int
+
+	cluster raft.ClusterID
+	founded int
+
+	desired     int
+	paused      bool
+	specVersion int // the RaftCluster's resource version
+	recordID    raft.ClusterID
+	bootstrap   *Bootstrap
+
+	faults bool
+	// faultAt is when something was last done to the cluster. A step is charged with the loss of a quorum only if nothing
+	// else happened for an election timeout, which is what a leader needs to notice, before the look that it was decided on.
+	faultAt int
+	op      operator
+	stats   map[string]int
+}
+
+func newWorld(t *testing.T, seed uint64) *world {
+	rnd := rand.New(rand.NewPCG(seed, 1))
+	w := &world{t: t, rnd: rnd, bad: map[int]bool{}, claims: map[int]*directory{}, pods: map[int]*simPod{}, faults: true, stats: map[string]int{}}
+	w.g = newGroup(rnd, w.fail)
+	w.g.lossy = true
+	w.desired = 1 + rnd.IntN(5)
+	w.replicas = w.desired
+	w.deleteScaled = w.chance(50)
+	w.op.w = w
+	w.say("seed %d, %d replicas", seed, w.desired)
+	return w
+}
+
+func (w *world) chance(percent int) bool { return w.rnd.IntN(100) < percent }
+
+func (w *world) say(format string, args ...any) {
+	w.log = append(w.log, fmt.Sprintf("%6d ", w.g.now)+fmt.Sprintf(format, args...))
+}
+
+func (w *world) fail(format string, args ...any) {
+	w.t.Helper()
+	for _, line := range w.log[max(0, len(w.log)-*simLines):] {
+		w.t.Log(line)
+	}
+	w.t.Fatalf(w.log[0]+": "+format, args...)
+}
+
+// tick is one unit of time.
+func (w *world) tick() {
+	w.g.tick()
+	if w.g.now%7 == 0 {
+		w.g.write()
+	}
+	for i := range mostPods {
+		w.tickPod(i)
+	}
+	w.op.tick()
+}
+
+func (w *world) tickPod(i int) {
+	p := w.pods[i]
+	switch {
+	case p == nil:
+		if i < w.replicas && w.chance(10) {
+			w.uids++
+			w.pods[i] = &simPod{uid: fmt.Sprint(w.uids), template: w.template}
+			if w.claims[i] == nil {
+				w.claims[i] = newDirectory(w.rnd)
+			}
+		}
+	case p.lost:
+	case p.endsAt != 0:
+		if w.g.now >= p.endsAt {
+			w.g.stop(i)
+			delete(w.pods, i)
+			if i >= w.replicas && w.deleteScaled {
+				w.dropClaim(i)
+			}
+		}
+	case i >= w.replicas:
+		w.end(i)
+	case !p.running:
+		if !w.bad[p.template] && w.chance(8) {
+			p.running = true
+			p.starts++
+			w.g.start(i, w.claims[i])
+		}
+	default:
+		if proc := w.g.procs[i]; proc != nil && w.g.hearOfRemoval(proc) {
+			w.say("node %d sets its directory aside", i)
+			w.g.stop(i)
+			w.claims[i] = newDirectory(w.rnd)
+			w.g.start(i, w.claims[i])
+		}
+	}
+}
+
+// dropClaim deletes a claim as the retention policy says: by then no member may need it.
+func (w *world) dropClaim(i int) {
+	if d := w.claims[i]; d != nil {
+		if m, ok := w.g.newest.FindIncarnation(d.incarnation); ok {
+			w.fail("the claim of pod %d was deleted although it is that of member %s", i, m.ID)
+		}
+	}
+	delete(w.claims, i)
+	w.stats["claim-deleted"]++
+}
+
+// end asks a pod to go.
+func (w *world) end(i int) {
+	p := w.pods[i]
+	if p.endsAt == 0 {
+		p.endsAt = w.g.now + 1 + w.rnd.IntN(30)
+	}
+	if w.chance(50) {
+		p.running = false
+		w.g.stop(i)
+	}
+}
+
+func (w *world) crash(i int) {
+	if p := w.pods[i]; p != nil && p.running {
+		p.running = false
+		w.g.stop(i)
+	}
+}
+
+// fault does something bad, or changes the spec.
+func (w *world) fault() {
+	w.faultAt = w.g.now
+	switch w.rnd.IntN(16) {
+	case 0, 1, 2:
+		for i := range mostPods {
+			if w.pods[i] != nil && w.chance(30) {
+				w.say("fault: pod %d crashes", i)
+				w.crash(i)
+			}
+		}
+	case 3:
+		if i := w.rnd.IntN(7); w.pods[i] != nil && !w.pods[i].lost {
+			w.say("fault: pod %d is deleted", i)
+			w.end(i)
+		}
+	case 4, 5:
+		w.wipe(w.rnd.IntN(7))
+	case 6, 7:
+		w.desired = 1 + w.rnd.IntN(7)
+		w.specVersion++
+		w.say("spec: %d replicas", w.desired)
+	case 8:
+		w.template++
+		w.bad[w.template] = w.chance(30)
+		w.specVersion++
+		w.settlesAt = w.g.now + w.rnd.IntN(40)
+		w.say("spec: template %d, bad %v", w.template, w.bad[w.template])
+	case 9:
+		w.paused = w.chance(30)
+		w.specVersion++
+	case 10, 11:
+		i := w.rnd.IntN(7)
+		w.g.cut[i] = !w.g.cut[i]
+		w.say("fault: node %d cut off: %v", i, w.g.cut[i])
+	case 12:
+		if i := w.rnd.IntN(7); w.pods[i] != nil && !w.pods[i].lost {
+			w.say("fault: the machine of pod %d is lost", i)
+			w.crash(i)
+			w.pods[i].lost = true
+			w.pods[i].endsAt = w.g.now + 1
+		}
+	case 13:
+		clear(w.g.cut)
+	}
+}
+
+// wipe loses a volume together with its pod, unless that would lose the quorum for good, or the founding node before
+// anyone knows that it founded: these are for people to decide. So is a volume that is lost in the moment in which another
+// member is being removed: the membership without that one is in force at the leader before it is committed, and may need
+// the volume.
+func (w *world) wipe(i int) {
+	d := w.claims[i]
+	if d == nil || (w.recordID == 0 && w.bootstrap != nil) || w.changing() || w.op.turn != nil {
+		return
+	}
+	all, intact, _ := w.g.voters(w.claims)
+	if m, ok := w.g.newest.FindIncarnation(d.incarnation); ok && !m.Learner {
+		intact--
+	}
+	if all > 0 && intact < quorum(all) {
+		return
+	}
+	w.say("fault: volume %d is lost", i)
+	w.stats["wipe"]++
+	w.g.stop(i)
+	delete(w.pods, i)
+	delete(w.claims, i)
+}
+
+// changing tells that a directory holds a membership which is not known to be committed: it may need another quorum.
+func (w *world) changing() bool {
+	for _, d := range w.claims {
+		for _, e := range d.entries {
+			if e.Type == raft.EntryMembership && e.Index > w.g.newest.Index {
+				return true
+			}
+		}
+	}
+	for _, p := range w.g.running() {
+		if p.core != nil && p.core.ConfigIndex() > w.g.newest.Index {
+			return true
+		}
+	}
+	return false
+}
+
+// look is what the API server says now; the nodes are asked one by one.
+func (w *world) look() *Observation {
+	o := &Observation{Cluster: "demo", Namespace: "ns", Desired: w.desired, Paused: w.paused,
+		ClusterID: w.recordID, NewClusterID: raft.ClusterID(w.rnd.Uint64() | 1), Workload: &Workload{Replicas: w.replicas}}
+	if w.bootstrap != nil {
+		b := *w.bootstrap
+		o.Bootstrap = &b
+	}
+	if w.g.now >= w.settlesAt {
+		o.Workload.Revision = fmt.Sprint(w.template)
+	}
+	for i := range mostPods {
+		if w.claims[i] != nil {
+			o.Claims = append(o.Claims, Claim{Ordinal: i, Name: resources.ClaimName("demo", i), Bound: true})
+		}
+		if p := w.pods[i]; p != nil {
+			o.Pods = append(o.Pods, Pod{Ordinal: i, Name: podName(i), UID: p.uid, Revision: fmt.Sprint(p.template), Running: p.running,
+				Terminating: p.endsAt != 0, Stuck: p.lost})
+		}
+	}
+	return o
+}
+
+// person does what the operator asks for where claims are left from before the cluster was founded.
+func (w *world) person() {
+	for i := w.replicas; i < mostPods; i++ {
+		delete(w.claims, i)
+	}
+}
+
+func (w *world) converged() bool {
+	m := w.g.newest
+	if len(m.Voters()) != w.desired || len(m.Members) != w.desired || w.replicas != w.desired || len(w.pods) != w.desired || w.changing() {
+		return false
+	}
+	for i := range w.desired {
+		p := w.pods[i]
+		if p == nil || !p.running || p.template != w.template || p.endsAt != 0 {
+			return false
+		}
+		if x, ok := m.FindIncarnation(w.claims[i].incarnation); !ok || x.Name != podName(i) {
+			return false
+		}
+	}
+	return w.g.leader() != nil
+}

@@ -1,0 +1,325 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/raft"
+)
+
+// operator runs Plan as the reconcile loop does: it looks at objects, asks node after node, decides, and acts a while later
+// on what may not be so any more. It may be killed between any two of these, before or after the effect.
+type operator struct {
+	w     *world
+	turn  *turn
+	sleep int
+	// old is a look of a while ago, as a cache that lags behind shows it.
+	old  *Observation
+	last Decision
+}
+
+// turn is one reconcile under way.
+type turn struct {
+	o *Observation
+	// asks is when each pod's node is asked, by ordinal.
+	asks     map[int]int
+	decideAt int
+	actAt    int
+	decision *Decision
+	began    int
+	spec     int
+	set      int
+	// starts is the version of each pod that was seen, by ordinal.
+	starts map[int]int
+	// killed says that the operator dies in this turn: before its effect, or after it but before its record.
+	killed, killedBefore bool
+}
+
+func (op *operator) tick() {
+	w := op.w
+	if op.turn == nil {
+		if op.sleep--; op.sleep > 0 {
+			return
+		}
+		op.begin()
+	}
+	t := op.turn
+	for k := range t.o.Pods {
+		if p := &t.o.Pods[k]; t.asks[p.Ordinal] == w.g.now {
+			op.ask(p)
+		}
+	}
+	if t.decision == nil && w.g.now >= t.decideAt {
+		d := Plan(t.o)
+		t.decision = &d
+		t.actAt = w.g.now + op.delay(20)
+	}
+	if t.decision != nil && w.g.now >= t.actAt {
+		op.turn = nil
+		op.sleep = 1 + w.rnd.IntN(20)
+		op.act(t)
+	}
+}
+
+func (op *operator) delay(most int) int {
+	if op.w.faults && op.w.chance(10) {
+		most *= 4 // a node, or the API server, that answers late
+	}
+	return op.w.rnd.IntN(most)
+}
+
+func (op *operator) begin() {
+	w := op.w
+	t := &turn{o: w.look(), asks: map[int]int{}, starts: map[int]int{}, began: w.g.now, spec: w.specVersion, set: w.setVersion, decideAt: w.g.now}
+	if w.faults {
+		t.killed, t.killedBefore = w.chance(10), w.chance(50)
+	}
+	if w.faults && op.old != nil && w.chance(20) {
+		op.onStaleCache(op.old)
+	}
+	for i := range t.o.Pods {
+		at := w.g.now + op.delay(5)
+		t.asks[t.o.Pods[i].Ordinal] = at
+		t.starts[t.o.Pods[i].Ordinal] = w.pods[t.o.Pods[i].Ordinal].starts
+		t.decideAt = max(t.decideAt, at)
+	}
+	op.turn = t
+}
+
+// ask fills in what the pod's node says now, if it is the same pod's still.
+func (op *operator) ask(p *Pod) {
+	w := op.w
+	is, proc := w.pods[p.Ordinal], w.g.procs[p.Ordinal]
+	if is == nil || is.uid != p.UID || proc == nil || (w.faults && w.chance(5)) {
+		p.NodeError = "does not answer"
+		return
+	}
+	p.Node = w.g.status(proc, w.cluster)
+	p.Ready = p.Node.Ready
+}
+
+// onStaleCache is the first look of a reconcile, from the watches' cache: only what is not risky may come of it.
+func (op *operator) onStaleCache(o *Observation) {
+	d := Plan(o)
+	if d.Step != nil && !d.Step.Risky() {
+		op.w.stats["stale"]++
+		op.w.say("on a stale cache: %s", d.Step)
+		op.w.take(&turn{o: o, set: op.w.setVersion, spec: op.w.specVersion}, d.Step)
+	}
+}
+
+func (op *operator) act(t *turn) {
+	w, d := op.w, *t.decision
+	op.last = d
+	op.old = t.o
+	if t.killed && t.killedBefore {
+		w.stats["killed-before"]++
+		return
+	}
+	if d.Step != nil {
+		w.say("%s", d.Step)
+		w.take(t, d.Step)
+	}
+	if t.killed {
+		w.stats["killed-after"]++
+		return
+	}
+	op.record(t, d)
+}
+
+// record writes the status; the API server refuses it if the RaftCluster is not the one that was read.
+func (op *operator) record(t *turn, d Decision) {
+	w := op.w
+	if t.spec != w.specVersion {
+		return
+	}
+	if d.Adopt != 0 {
+		w.recordID = d.Adopt
+		w.specVersion++
+	}
+	if r, ok := d.Step.(RecordBootstrap); ok {
+		if r.Bootstrap.ClusterID != t.o.NewClusterID {
+			w.fail("a bootstrap was recorded for a cluster ID that was not drawn for it")
+		}
+		b := r.Bootstrap
+		w.bootstrap = &b
+		w.specVersion++
+		w.stats["record"]++
+	}
+}
+
+// take carries a step out, as far as the API server and the nodes let it, and checks what comes of it.
+func (w *world) take(t *turn, step Step) {
+	switch s := step.(type) {
+	case RecordBootstrap:
+	case RunBootstrap:
+		w.runBootstrap(s)
+	case ChangeMembers:
+		w.change(t, s)
+	case Transfer:
+		w.stats["transfer"]++
+		if p := w.node(s.Leader); p != nil && p.core != nil {
+			_ = p.core.Transfer(s.To)
+			w.g.pump(p)
+		}
+	case Scale:
+		if t.set == w.setVersion {
+			w.scale(s)
+		}
+	case Restart:
+		w.restart(t, s)
+	case ForceDelete:
+		w.forceDelete(s)
+	default:
+		w.fail("step %T is unknown", step)
+	}
+}
+
+func (w *world) node(pod string) *process {
+	i, _ := resources.Ordinal("demo", pod)
+	return w.g.procs[i]
+}
+
+func (w *world) runBootstrap(s RunBootstrap) {
+	if w.bootstrap == nil || *w.bootstrap != s.Bootstrap {
+		w.fail("a bootstrap was run that is not the recorded one")
+	}
+	p := w.node(s.Bootstrap.Pod)
+	if p == nil || p.dir.incarnation != s.Bootstrap.Incarnation || p.dir.id != 0 {
+		return // the node refuses, or is the one already
+	}
+	if w.founded++; w.founded > 1 {
+		w.fail("the cluster was founded twice")
+	}
+	w.cluster = s.Bootstrap.ClusterID
+	w.g.found(p, s.Member)
+}
+
+func (w *world) change(t *turn, s ChangeMembers) {
+	p := w.node(s.Leader)
+	if p == nil || p.core == nil {
+		return
+	}
+	before := p.core.Status().Membership
+	_, index, err := p.core.ProposeChange(s.ConfigIndex, s.Change)
+	if err != nil {
+		w.stats["refused"]++
+		w.g.pump(p)
+		return
+	}
+	if s.Change.Kind == raft.ChangeRemove && index > s.ConfigIndex {
+		w.removed(t, p, before, s)
+	}
+	w.stats[s.Change.Kind.String()]++
+	w.g.pump(p)
+}
+
+// removed checks a removal that the leader took.
+func (w *world) removed(t *turn, leader *process, before raft.Membership, s ChangeMembers) {
+	m, _ := before.Find(s.Change.ID)
+	i, _ := resources.Ordinal("demo", m.Name)
+	d := w.claims[i]
+	intact := d != nil && d.incarnation == m.Incarnation
+	if m.ID == leader.dir.id {
+		w.fail("the leader was removed before it handed over")
+	}
+	if intact && i < t.o.Desired {
+		w.fail("%s was removed although it is wanted and has its data", s.Name)
+	}
+	if m.Learner || w.disturbed(t) {
+		return
+	}
+	left, kept := 0, 0
+	for _, x := range before.Members {
+		if x.Learner || x.ID == m.ID {
+			continue
+		}
+		left++
+		k, _ := resources.Ordinal("demo", x.Name)
+		if d := w.claims[k]; d != nil && d.incarnation == x.Incarnation {
+			kept++
+		}
+	}
+	if kept < quorum(left) {
+		w.fail("the removal of %s leaves %d voters of which %d have their data", s.Name, left, kept)
+	}
+}
+
+func (w *world) scale(s Scale) {
+	w.stats["scale"]++
+	for i := s.To; i < w.replicas; i++ {
+		if d := w.claims[i]; d != nil {
+			if m, ok := w.g.newest.FindIncarnation(d.incarnation); ok {
+				w.fail("pod %d was scaled away while it is member %s", i, m.ID)
+			}
+		}
+	}
+	w.replicas = s.To
+	w.setVersion++
+	w.settlesAt = w.g.now + w.rnd.IntN(20)
+}
+
+func (w *world) restart(t *turn, s Restart) {
+	i, _ := resources.Ordinal("demo", s.Pod)
+	p := w.pods[i]
+	if p == nil || p.uid != s.UID || (!s.Evict && p.starts != t.starts[i]) {
+		return
+	}
+	w.stats["restart"]++
+	before := w.staying()
+	w.end(i)
+	all, _, _ := w.g.voters(w.claims)
+	if after := w.staying(); all > 2 && before >= quorum(all) && after < quorum(all) && !w.disturbed(t) {
+		w.fail("the restart of %s (evicted: %v) leaves %d of %d voters; it was decided on %s", s.Pod, s.Evict, after, all, seen(t.o))
+	}
+}
+
+// seen is an observation in one line.
+func seen(o *Observation) string {
+	var out []string
+	for _, p := range o.Pods {
+		text := fmt.Sprintf("%s rev %s running %v ready %v ending %v:", p.Name, p.Revision, p.Running, p.Ready, p.Terminating)
+		if p.Node != nil {
+			text += fmt.Sprintf(" %s term %d leader %s config %d", p.Node.Role, p.Node.Term, p.Node.Leader, p.Node.ConfigIndex)
+			for _, m := range p.Node.Members {
+				text += fmt.Sprintf(" [%s %s learner %v active %v caught up %v]", m.Name, m.ID, m.Learner, m.Active, m.CaughtUp)
+			}
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, "\n")
+}
+
+// disturbed tells that what the turn saw may not have shown the last fault.
+func (w *world) disturbed(t *turn) bool { return w.faultAt+2*electionTicks >= t.began }
+
+// staying counts the voters that run, are reached, and are not on their way out.
+func (w *world) staying() int {
+	n := 0
+	for _, m := range w.g.newest.Members {
+		i, _ := resources.Ordinal("demo", m.Name)
+		p, pod := w.g.procs[i], w.pods[i]
+		if !m.Learner && p != nil && p.dir.incarnation == m.Incarnation && !w.g.cut[i] && pod != nil && pod.endsAt == 0 {
+			n++
+		}
+	}
+	return n
+}
+
+func (w *world) forceDelete(s ForceDelete) {
+	i, _ := resources.Ordinal("demo", s.Pod)
+	p := w.pods[i]
+	switch {
+	case p == nil || p.uid != s.UID:
+		return
+	case !p.lost:
+		w.fail("%s was forced out although its machine is not lost", s.Pod)
+	}
+	w.stats["force"]++
+	delete(w.pods, i)
+}
+
+func (op *operator) String() string {
+	return fmt.Sprintf("%q, stalled %v, waiting %v", brief(op.last), op.last.Stalled, op.last.Waiting)
+}
