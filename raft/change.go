@@ -175,6 +175,9 @@ func (c *Core) membershipChanged() {
 // mayCampaign tells whether the member may stand for election: a voter, or one whose removal is not known to be
 // committed. The others may need its log and its vote until then; its own vote does not count (thesis §4.2.2).
 func (c *Core) mayCampaign() bool {
+	if c.storageStalled() {
+		return false
+	}
 	if c.isVoter {
 		return true
 	}
@@ -193,7 +196,8 @@ func (c *Core) leaveIfRemoved() {
 		return
 	}
 	if best := c.bestSuccessor(); best != 0 {
+		c.giveLeaseUp()
 		c.send(Message{Type: MsgTimeoutNow, To: best})
 	}
-	c.becomeFollower(c.term, 0, "the member has no vote any more")
+	c.becomeFollower(c.term, 0, TriggerRemoved)
 }

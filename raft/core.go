@@ -3,6 +3,7 @@ package raft
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/raftkv/raftkv/raft/tracker"
 )
@@ -43,18 +44,27 @@ type Core struct {
 	ackPending      bool
 	electionElapsed int
 	electionTimeout int
+	leaderGone      bool // the timeout is short since the leader's process has ended
 
 	// candidate
 	votes map[NodeID]bool
 
+	// now counts the ticks of elections, heartbeats and deadlines; clock counts all that have passed, see Advance.
+	now, clock uint64
+	promise    promise
+	quietUntil uint64 // tick of the clock, see Initial.QuietTicks
+
 	// leader
-	now              uint64 // ticks since the start
+	promises         map[NodeID]uint64 // tick of the clock up to which each follower withholds its vote
+	leaseGivenUp     bool
 	heartbeatElapsed int
 	progress         map[NodeID]*tracker.Progress
 	peers            []NodeID // keys of progress, sorted
 	uncommittedBytes int
 	transferTo       NodeID
 	transferDeadline uint64
+	transferTrigger  string
+	nextRelief       uint64 // tick from which on a stalled disk is reason to hand over again
 	reads            leaderReads
 
 	asked []askedRead // reads that this follower asked its leader
@@ -90,6 +100,15 @@ type Config struct {
 	MaxUncommittedBytes int // proposals that are not committed; past it they are refused
 	MaxApplyBytes       int // committed entries handed out that were not reported applied
 	MaxPendingReads     int // reads that wait for a round
+	// StorageStallTicks is how long a write to stable storage may take. Past it a leader hands over, and a member does not
+	// stand for election. Zero means 4 * ElectionTicks.
+	StorageStallTicks int
+	// LeaseReads lets this member answer reads without a round as a leader, and make the promises that this takes as a
+	// follower. It rests on clocks: ClockDriftPercent bounds by how much those of two members may disagree over an election
+	// timeout (zero means DefaultClockDriftPercent), and TickLength says how long a tick is.
+	LeaseReads        bool
+	ClockDriftPercent int
+	TickLength        time.Duration
 }
 
 // Limits that hold where Config names none.
@@ -124,6 +143,10 @@ type Initial struct {
 	LogStart Position
 	// Entries are contiguous from LogStart.Index+1. They reach at least to Applied.Index, or LogStart does.
 	Entries []Entry
+	// QuietTicks is for how long after the start the member neither votes nor stands, since a process of it that ran before
+	// may have promised that (Config.LeaseReads). With LeaseReads it is at least an election timeout. Who turns LeaseReads
+	// off, or shortens the election timeout, gives the longest timeout that promises were made with here, once.
+	QuietTicks int
 }
 
 // StoreRequest is one write to stable storage. Requests are stored in the order of their Seq.
@@ -248,6 +271,12 @@ func New(cfg Config, init Initial) (*Core, error) {
 	}
 	c.membershipChanged()
 	c.resetElectionTimer()
+	if init.HardState.Term > 0 {
+		c.quietUntil = uint64(init.QuietTicks)
+		if cfg.LeaseReads {
+			c.quietUntil = max(c.quietUntil, uint64(cfg.ElectionTicks)+1)
+		}
+	}
 	return c, nil
 }
 
@@ -262,10 +291,18 @@ func (cfg *Config) complete() error {
 	case cfg.ElectionTicks <= cfg.HeartbeatTicks:
 		return fmt.Errorf("raft: %d election ticks must be more than %d heartbeat ticks", cfg.ElectionTicks, cfg.HeartbeatTicks)
 	}
+	if cfg.ClockDriftPercent < 0 || cfg.ClockDriftPercent > maxClockDriftPercent {
+		return fmt.Errorf("raft: a clock drift of %d %%, from 1 to %d is possible", cfg.ClockDriftPercent, maxClockDriftPercent)
+	}
+	if cfg.LeaseReads && cfg.TickLength < time.Microsecond {
+		return fmt.Errorf("raft: lease reads need to know how long a tick is, and %s is too short", cfg.TickLength)
+	}
 	for _, limit := range []struct {
 		value  *int
 		preset int
 	}{
+		{&cfg.StorageStallTicks, 4 * cfg.ElectionTicks},
+		{&cfg.ClockDriftPercent, DefaultClockDriftPercent},
 		{&cfg.MaxEntryBytes, DefaultMaxEntryBytes},
 		{&cfg.MaxAppendBytes, DefaultMaxAppendBytes},
 		{&cfg.MaxInflightMessages, DefaultMaxInflightMessages},
@@ -284,8 +321,25 @@ func (cfg *Config) complete() error {
 	return nil
 }
 
-// Tick tells the core that one unit of time has passed.
-func (c *Core) Tick() {
+// Tick is Advance by one unit of time.
+func (c *Core) Tick() { c.Advance(1) }
+
+// Advance tells the core that the clock was read, and how many whole ticks have passed since the last time; that may be
+// none. Ticks must never run ahead of the clock. Where leases are concerned all ticks count; elections, heartbeats and the
+// like see at most a heartbeat's worth of them at once, so that a program that was paused hears what came meanwhile before it
+// draws conclusions from the silence.
+func (c *Core) Advance(ticks int) {
+	c.clock += uint64(ticks)
+	c.settlePromise()
+	for range min(ticks, c.cfg.HeartbeatTicks) {
+		c.tick()
+	}
+	if c.cfg.LeaseReads && c.role == RoleLeader {
+		c.readByLease()
+	}
+}
+
+func (c *Core) tick() {
 	c.now++
 	if c.role == RoleLeader {
 		c.tickLeader()
@@ -294,14 +348,17 @@ func (c *Core) Tick() {
 	c.expireReads()
 	c.electionElapsed++
 	switch {
-	case c.electorate.isSole(c.id) && c.role == RoleFollower:
-		c.campaign("no other member votes") // there is nobody to wait for
+	case c.withholdsVote():
+	case c.electorate.isSole(c.id) && c.role == RoleFollower && c.mayCampaign():
+		c.campaign(TriggerSoleVoter) // there is nobody to wait for
 	case c.electionElapsed < c.electionTimeout:
+	case c.mayCampaign() && c.leaderGone:
+		c.campaign(TriggerLeaderGone)
 	case c.mayCampaign():
-		c.campaign("election timeout")
+		c.campaign(TriggerElectionTimeout)
 	case c.leader != 0:
 		// A learner stands for nothing, but it must not take a leader for alive that it does not hear.
-		c.becomeFollower(c.term, 0, "no word of the leader within an election timeout")
+		c.becomeFollower(c.term, 0, TriggerLeaderSilent)
 	}
 }
 
@@ -311,6 +368,8 @@ func (c *Core) Step(m Message) error {
 		return fmt.Errorf("raft: a message for member %s came to %s", m.To, c.id)
 	}
 	switch {
+	case (m.Type == MsgPreVote || m.Type == MsgVote) && m.Term >= c.term && !m.Transfer && c.withholdsVote():
+		return nil
 	case m.Term > c.term:
 		if !c.adoptTerm(m) {
 			return nil
@@ -340,8 +399,8 @@ func (c *Core) Step(m Message) error {
 	case MsgReadIndexResponse:
 		c.stepReadIndexResponse(m)
 	case MsgTimeoutNow:
-		if c.isVoter && c.role != RoleLeader {
-			c.becomeCandidate("leadership was handed over", true)
+		if c.isVoter && c.role != RoleLeader && !c.storageStalled() {
+			c.becomeCandidate(TriggerHandedOver, true)
 		}
 	default:
 		return fmt.Errorf("raft: unknown message type %d: the sender is of a newer version", m.Type)
@@ -360,16 +419,16 @@ func (c *Core) adoptTerm(m Message) bool {
 		if m.Type == MsgPreVote {
 			return true
 		}
-		c.becomeFollower(m.Term, 0, "a candidate of a higher term")
+		c.becomeFollower(m.Term, 0, TriggerHigherCandidate)
 	case MsgPreVoteResponse:
 		// A granted pre-vote carries the term that was asked for, which has not begun.
 		if m.Reject {
-			c.becomeFollower(m.Term, 0, "a member of a higher term")
+			c.becomeFollower(m.Term, 0, TriggerHigherTerm)
 		}
 	case MsgAppend, MsgHeartbeat, MsgSnapshot:
-		c.becomeFollower(m.Term, m.From, "a leader of a higher term")
+		c.becomeFollower(m.Term, m.From, TriggerHigherLeader)
 	default:
-		c.becomeFollower(m.Term, 0, "a member of a higher term")
+		c.becomeFollower(m.Term, 0, TriggerHigherTerm)
 	}
 	return true
 }
@@ -450,7 +509,7 @@ func (c *Core) TakeEffects() Effects {
 			c.hardDirty, c.hardSeq = false, c.seq
 		}
 		c.install = nil
-		r.Entries = c.log.offer(c.seq)
+		r.Entries = c.log.offer(c.seq, c.now)
 		r.done = Stored{Seq: c.seq, Term: c.term, Last: c.log.last()}
 		c.out.Store = r
 	}
@@ -526,6 +585,7 @@ func (c *Core) releaseGated() {
 
 func (c *Core) resetElectionTimer() {
 	c.electionElapsed = 0
+	c.leaderGone = false
 	c.electionTimeout = c.cfg.ElectionTicks + c.cfg.Random(c.cfg.ElectionTicks)
 }
 

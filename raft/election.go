@@ -89,18 +89,21 @@ func (c *Core) stepVoteResponse(m Message) {
 	switch c.electorate.tally(c.votes) {
 	case quorum.Won:
 		if c.role == RolePreCandidate {
-			c.becomeCandidate("the pre-vote was won", false)
+			c.becomeCandidate(TriggerPreVoteWon, false)
 		} else {
 			c.becomeLeader()
 		}
 	case quorum.Lost:
-		c.becomeFollower(c.term, 0, "the election was lost")
+		c.becomeFollower(c.term, 0, TriggerElectionLost)
 	}
 }
 
 func (c *Core) becomeFollower(term Term, leader NodeID, trigger string) {
 	if term > c.term {
 		c.setTerm(term, 0)
+	}
+	if c.role == RoleLeader && c.transferTo != 0 {
+		trigger = c.transferTrigger
 	}
 	c.transition(RoleFollower, trigger)
 	if leader != c.leader {
@@ -122,11 +125,13 @@ func (c *Core) setTerm(term Term, vote NodeID) {
 
 // becomeLeader takes over the term: its first entry commits what earlier terms left behind (§5.4.2, §8).
 func (c *Core) becomeLeader() {
-	c.transition(RoleLeader, "the election was won")
+	c.transition(RoleLeader, TriggerElectionWon)
 	c.leader = c.id
 	c.heartbeatElapsed = 0
 	c.transferTo = 0
 	c.reads = leaderReads{}
+	clear(c.promises)
+	c.leaseGivenUp = false
 	clear(c.progress)
 	c.membershipChanged()
 	c.uncommittedBytes = sizeOf(c.log.slice(c.commit+1, c.log.last().Index))
@@ -145,6 +150,7 @@ func (c *Core) tickLeader() {
 	if c.transferTo != 0 && c.now >= c.transferDeadline {
 		c.transferTo = 0
 	}
+	c.relieveStalledDisk()
 	c.heartbeatElapsed++
 	if c.heartbeatElapsed < c.cfg.HeartbeatTicks {
 		return
@@ -152,7 +158,7 @@ func (c *Core) tickLeader() {
 	c.heartbeatElapsed = 0
 	// A leader that a quorum does not answer makes room for another (thesis §6.2).
 	if !c.electorate.hasQuorum(c.active) {
-		c.becomeFollower(c.term, 0, "no quorum answered within an election timeout")
+		c.becomeFollower(c.term, 0, TriggerQuorumSilent)
 		return
 	}
 	c.broadcastHeartbeat()
@@ -177,7 +183,9 @@ func (c *Core) transition(to Role, trigger string) {
 
 // Transfer hands leadership to a voter (thesis §3.10); zero picks the one that is most caught up. Proposals
 // are refused until it is done or an election timeout has passed.
-func (c *Core) Transfer(to NodeID) error {
+func (c *Core) Transfer(to NodeID) error { return c.handOver(to, TriggerTransferred) }
+
+func (c *Core) handOver(to NodeID, trigger string) error {
 	if c.role != RoleLeader {
 		return ErrNotLeader
 	}
@@ -194,7 +202,7 @@ func (c *Core) Transfer(to NodeID) error {
 	if m, ok := c.membership().Find(to); !ok || m.Learner || p == nil {
 		return fmt.Errorf("%w: member %s has no vote, or is about to lose it, and cannot lead", ErrTransferRefused, to)
 	}
-	c.transferTo = to
+	c.transferTo, c.transferTrigger = to, trigger
 	c.transferDeadline = c.now + uint64(c.cfg.ElectionTicks)
 	c.continueTransfer(p)
 	return nil
@@ -214,19 +222,22 @@ func (c *Core) bestSuccessor() NodeID {
 // continueTransfer lets the successor start its election once it has the whole log.
 func (c *Core) continueTransfer(p *tracker.Progress) {
 	if Index(p.Match) == c.log.last().Index {
+		c.giveLeaseUp()
 		c.send(Message{Type: MsgTimeoutNow, To: c.transferTo})
 	}
 }
 
 // LeaderGone tells a follower that the process that leads has ended: its port is closed, or another process
 // answers there. The follower forgets the leader, so that it grants pre-votes at once, and stands for election itself after a
-// short random time instead of a whole election timeout. Nothing rests on it: pre-vote and vote are as always.
+// short random time instead of a whole election timeout. Nothing rests on it: pre-vote and vote are as always, and while the follower
+// has promised the leader its lease, nothing happens.
 func (c *Core) LeaderGone(id NodeID) {
-	if c.role != RoleFollower || c.leader != id || id == 0 {
+	if c.role != RoleFollower || c.leader != id || id == 0 || c.promised() {
 		return
 	}
 	c.failReads()
 	c.leader = 0
+	c.leaderGone = true
 	c.electionElapsed = 0
 	c.electionTimeout = 1 + c.cfg.Random(c.cfg.ElectionTicks/2)
 }

@@ -15,6 +15,7 @@ type memLog struct {
 // that a late completion never counts for entries that were replaced meanwhile, even by equal ones.
 type write struct {
 	seq  uint64
+	tick uint64 // when it was made
 	last Index
 }
 
@@ -101,10 +102,10 @@ func (l *memLog) truncate(index Index) {
 }
 
 // offer returns the entries that the storage was not handed yet and records the request seq for them.
-func (l *memLog) offer(seq uint64) []Entry {
+func (l *memLog) offer(seq, tick uint64) []Entry {
 	out := l.slice(l.offered+1, l.last().Index)
 	l.offered = l.last().Index
-	l.writes = append(l.writes, write{seq, l.offered})
+	l.writes = append(l.writes, write{seq, tick, l.offered})
 	return out
 }
 

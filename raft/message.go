@@ -59,9 +59,10 @@ func (t MessageType) String() string {
 //	append-response      match; if Reject: Index is
 //	                     the refused one, Hint and
 //	                     LogTerm are where to look                             Reject, Hint
-//	heartbeat                                        min(commit,   read round
-//	                                                 match)
-//	heartbeat-response                                             read round
+//	heartbeat            tick at which it left, +1;  min(commit,   read round
+//	                     0: no lease is wanted       match)
+//	heartbeat-response   that of the heartbeat;                    read round  Hint: the promise in
+//	                     0: nothing is promised                                microseconds
 //	snapshot             snapshot's last entry                                 Snapshot
 //	read-index                                                     request
 //	read-index-response  index to wait for                         request     Reject

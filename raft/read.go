@@ -60,6 +60,9 @@ func (c *Core) startReadRound() {
 	if len(r.waiting) == 0 || len(r.inFlight) > 0 || !c.committedInTerm() {
 		return
 	}
+	if c.cfg.LeaseReads && c.leaseHolds() {
+		return // the next Advance answers them
+	}
 	r.round++
 	r.index = c.commit
 	r.inFlight, r.waiting = r.waiting, nil
@@ -80,13 +83,17 @@ func (c *Core) releaseReads() {
 		return
 	}
 	for _, x := range r.inFlight {
-		if x.from == 0 {
-			c.out.Reads = append(c.out.Reads, ReadResult{x.id, r.index})
-		} else {
-			c.send(Message{Type: MsgReadIndexResponse, To: x.from, Context: x.id, Index: r.index})
-		}
+		c.answerRead(x, r.index)
 	}
 	r.inFlight = nil
+}
+
+func (c *Core) answerRead(x pendingRead, index Index) {
+	if x.from == 0 {
+		c.out.Reads = append(c.out.Reads, ReadResult{x.id, index})
+	} else {
+		c.send(Message{Type: MsgReadIndexResponse, To: x.from, Context: x.id, Index: index})
+	}
 }
 
 // acknowledgedRound tells whether the member answered the read round under way.

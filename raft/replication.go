@@ -135,9 +135,13 @@ func (l *memLog) lastNotAbove(index Index, term Term) Index {
 }
 
 func (c *Core) broadcastHeartbeat() {
+	var sent Index
+	if c.cfg.LeaseReads {
+		sent = Index(c.clock) + 1
+	}
 	for _, id := range c.peers {
 		c.send(Message{
-			Type: MsgHeartbeat, To: id,
+			Type: MsgHeartbeat, To: id, Index: sent,
 			Commit:  min(c.commit, Index(c.progress[id].Match)),
 			Context: c.reads.round,
 		})
@@ -153,6 +157,7 @@ func (c *Core) stepHeartbeatResponse(p *tracker.Progress, m Message) {
 			p.BecomeProbe()
 		}
 	}
+	c.noteLease(m.From, uint64(m.Index), uint64(m.Hint))
 	p.ReadRound = max(p.ReadRound, m.Context)
 	c.releaseReads()
 }
@@ -163,13 +168,17 @@ func (c *Core) stepFromLeader(m Message) {
 		broken("member %s leads term %d too", m.From, m.Term)
 	}
 	if c.role != RoleFollower || c.leader != m.From {
-		c.becomeFollower(m.Term, m.From, "a leader of the same term")
+		c.becomeFollower(m.Term, m.From, TriggerLeaderKnown)
 	}
 	c.electionElapsed = 0
 	switch m.Type {
 	case MsgHeartbeat:
 		c.commitTo(m.Commit)
-		c.send(Message{Type: MsgHeartbeatResponse, To: m.From, Context: m.Context})
+		answer := Message{Type: MsgHeartbeatResponse, To: m.From, Context: m.Context}
+		if c.cfg.LeaseReads && m.Index != 0 {
+			answer.Index, answer.Hint = m.Index, Index(c.makePromise())
+		}
+		c.send(answer)
 	case MsgAppend:
 		c.stepAppend(m)
 	case MsgSnapshot:
