@@ -24,6 +24,7 @@ type waitingRead struct {
 	// floor is the highest index that was committed anywhere when the read began.
 	floor raft.Index
 	index raft.Index
+	began time.Duration
 }
 
 // applyWork is one thing to do with the state machine, in the order in which it came: to apply entries, or to put a snapshot
@@ -136,7 +137,7 @@ func (p *process) propose(c *client, attempt uint64, cmd command) {
 
 // read asks for a linearizable read.
 func (p *process) read(c *client, attempt uint64, key int) {
-	r := &waitingRead{client: c, attempt: attempt, key: key, floor: p.w.oracle.committedIndex()}
+	r := &waitingRead{client: c, attempt: attempt, key: key, floor: p.w.oracle.committedIndex(), began: p.w.now}
 	if p.w.opts.mutant == readWithoutAsking {
 		c.answer(p, attempt, reply{result: result{value: p.value(key)}, index: p.machine.meta.Index})
 		return
@@ -164,6 +165,8 @@ func (p *process) readConfirmed(res raft.ReadResult) {
 	p.w.coverage.ReadsConfirmed++
 	if p.core.Role() != raft.RoleLeader {
 		p.w.coverage.FollowerReads++
+	} else if p.w.plan.leases && p.w.now < r.began+p.w.plan.latencyLow {
+		p.w.coverage.LeaseReads++ // there was no time for a round
 	}
 	r.index = res.Index
 	p.ready = append(p.ready, r)

@@ -30,7 +30,7 @@ func (w *world) startLiveness() {
 		}
 		if p := h.proc; p != nil {
 			p.pausedUntil = min(p.pausedUntil, w.now)
-			p.tickEvery = w.plan.tick
+			p.clock.set(w.now, million)
 			p.scrub()
 		}
 		w.after(0, func() { h.boot(w) })

@@ -26,7 +26,7 @@ func (w *world) startNemesis() {
 	fault(Crash, w.plan.crash, w.strikeCrash)
 	fault(PowerLoss, w.plan.powerLoss, w.strikePower)
 	fault(Pause, w.plan.pause, w.strikePause)
-	fault(ClockDrift, w.plan.jump, w.strikeJump)
+	fault(ClockDrift, w.plan.jump, w.strikeClock)
 	fault(Wipe, w.plan.wipe, w.strikeWipe)
 	fault(Transfer, w.plan.transfer, w.strikeTransfer)
 	fault(BitRot, w.plan.rot, w.strikeRot)
@@ -160,23 +160,6 @@ func (w *world) strikePause(r *random) {
 	w.coverage.Pauses++
 	p.pausedUntil = max(p.pausedUntil, w.now+r.between(50*time.Millisecond, 3*time.Second))
 	w.trace(p, "paused until %s", p.pausedUntil)
-}
-
-// strikeJump lets a member's clock leap: many ticks at once.
-func (w *world) strikeJump(r *random) {
-	p := w.victim(r).proc
-	if p == nil {
-		return
-	}
-	w.coverage.ClockJumps++
-	ticks := r.span(1, 4*w.plan.electionTicks)
-	w.trace(p, "clock jumps by %d ticks", ticks)
-	p.whenRunning(func() {
-		for range ticks {
-			p.core.Tick()
-		}
-		p.stepped()
-	})
 }
 
 func (w *world) strikeTransfer(r *random) {

@@ -94,6 +94,8 @@ type plan struct {
 	ordered                 bool          // messages do not overtake each other, except where they are reordered on purpose
 	encode                  bool          // messages pass through their encoding
 	drift                   float64       // of clocks, as a fraction
+	leases                  bool          // reads need no round while a lease holds
+	leaseDrift              int           // what leases allow clocks to differ by, in percent
 	stall                   float64       // how often a sync takes very long
 	together                float64       // how often the operator asks for several changes at once
 	repeat                  float64       // how often a command is proposed several times at once
@@ -129,6 +131,8 @@ func drawPlan(r *random) plan {
 		ordered:     r.chance(0.5),
 		encode:      r.chance(0.2),
 		drift:       float64(r.n(20)) / 100,
+		leases:      r.chance(0.3),
+		leaseDrift:  []int{2, 10, 30}[r.n(3)],
 		stall:       float64(r.n(10)) / 100,
 		repeat:      float64(r.n(20)) / 100,
 		together:    float64(r.n(3)) / 3,

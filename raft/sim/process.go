@@ -18,7 +18,7 @@ type process struct {
 	dead   bool
 
 	pausedUntil time.Duration
-	tickEvery   time.Duration
+	clock       clock
 	pumping     bool
 
 	stores  []*raft.StoreRequest
@@ -50,10 +50,8 @@ func (h *host) boot(w *world) {
 		w: w, m: m, host: h, random: h.random.child(uint64(w.now)),
 		proposals: map[raft.Index]waitingProposal{}, asked: map[uint64]*waitingRead{},
 	}
-	p.tickEvery = w.plan.tick
-	if w.allows(ClockDrift) {
-		p.tickEvery += time.Duration(float64(w.plan.tick) * w.plan.drift * float64(p.random.span(-100, 100)) / 100)
-	}
+	p.clock = clock{rate: p.drift(), since: w.now}
+	leases, quiet := p.leases()
 	p.machine = m.durable.clone()
 	if err := p.bootMachine(); err != nil {
 		h.refusesToStart(w, "the state machine opens after any crash", err)
@@ -73,8 +71,8 @@ func (h *host) boot(w *world) {
 	if !log.has(state.position()) {
 		fail("the machine is never ahead of the log", "member %s has applied %v durably, its log is %v..%v", m.id, state.position(), log.start, log.last())
 	}
-	core, err := raft.New(p.config(), raft.Initial{
-		HardState: log.hard, Applied: state.meta, LogStart: log.start, Entries: slices.Clone(log.entries),
+	core, err := raft.New(p.config(leases), raft.Initial{
+		HardState: log.hard, Applied: state.meta, LogStart: log.start, Entries: slices.Clone(log.entries), QuietTicks: quiet,
 	})
 	if err != nil {
 		fail("restart", "member %s: %v", m.id, err)
@@ -84,23 +82,13 @@ func (h *host) boot(w *world) {
 	w.oracle.booted(p)
 	w.trace(p, "started: vote %s, log %v..%v, applied %d", log.hard.Vote, log.start, log.last(), state.meta.Index)
 	w.coverage.Boots++
-	w.after(p.random.between(0, p.tickEvery), p.tick)
+	w.after(p.random.between(0, w.plan.tick), p.tick)
 	w.every(p.random, w.plan.flush, p.flush)
 	w.every(p.random, w.plan.compact, p.compact)
 	if w.healing {
 		p.scrub()
 	}
 	p.stepped()
-}
-
-func (p *process) config() raft.Config {
-	plan := &p.w.plan
-	return raft.Config{
-		ID: p.m.id, ElectionTicks: plan.electionTicks, HeartbeatTicks: plan.heartbeatTicks, Random: p.random.n,
-		MaxAppendBytes: plan.maxAppendBytes, MaxInflightMessages: plan.maxInflightMessages,
-		MaxInflightBytes: plan.maxInflightBytes, MaxUncommittedBytes: plan.maxUncommittedBytes,
-		MaxApplyBytes: plan.maxApplyBytes, MaxPendingReads: plan.maxPendingReads,
-	}
 }
 
 // kill ends the program. What it handed to the operating system stays.
@@ -163,18 +151,6 @@ func (p *process) whenRunning(f func()) {
 	}
 }
 
-func (p *process) tick() {
-	if p.dead {
-		return
-	}
-	// A paused program misses its ticks.
-	if p.w.now >= p.pausedUntil {
-		p.core.Tick()
-		p.stepped()
-	}
-	p.w.after(p.tickEvery, p.tick)
-}
-
 func (p *process) receive(m raft.Message) {
 	if p.w.opts.Trace != nil {
 		p.w.trace(p, "<- %s", describe(m))
@@ -206,6 +182,9 @@ func (p *process) stepped() {
 }
 
 func (p *process) pump() {
+	if p.w.plan.leases {
+		p.advance() // reads that came before are answered from here on
+	}
 	eff := p.core.TakeEffects()
 	for _, t := range eff.Transitions {
 		p.w.transition(p, t)

@@ -1,0 +1,141 @@
+package sim
+
+import (
+	"time"
+
+	"github.com/raftkv/raftkv/raft"
+)
+
+// clock is the clock of a process: it runs at a rate of its own, which changes, and may leap or stand still. The process reads it
+// before it takes effects and whenever a tick is due.
+type clock struct {
+	rate     int64 // local nanoseconds in a million
+	since    time.Duration
+	local    time.Duration // at since
+	reported uint64        // ticks
+}
+
+// million is the rate of a clock that is right.
+const million = 1_000_000
+
+func (c *clock) read(now time.Duration) time.Duration {
+	return c.local + time.Duration(int64(now-c.since)*c.rate/million)
+}
+
+// set lets the clock go on from now at another rate.
+func (c *clock) set(now time.Duration, rate int64) {
+	c.local, c.since, c.rate = c.read(now), now, rate
+}
+
+// ticks returns how many ticks have passed since it was last asked.
+func (c *clock) ticks(now, tick time.Duration) int {
+	total := uint64(c.read(now) / tick)
+	n := total - c.reported
+	c.reported = total
+	return int(n)
+}
+
+// untilNext returns how long it takes until the next tick.
+func (c *clock) untilNext(now, tick time.Duration) time.Duration {
+	left := time.Duration(c.reported+1)*tick - c.read(now)
+	if c.rate == 0 {
+		return tick
+	}
+	return max(0, time.Duration(int64(left)*million/c.rate)) + 1
+}
+
+// drift draws a rate for a process: within the bound that leases are told of, where there are any, and anything where not.
+func (p *process) drift() int64 {
+	plan := &p.w.plan
+	if !p.w.allows(ClockDrift) {
+		return million
+	}
+	most := int64(plan.drift * million)
+	if plan.leases {
+		// Two clocks may disagree by the bound B over a lease: the fastest has 1/(1-B) times the rate of the slowest, which are
+		// as far from a right one.
+		bound := int64(plan.leaseDrift)
+		most = million * bound / (200 - bound)
+		most -= most / 100
+	}
+	return million + most*int64(p.random.span(-100, 100))/100
+}
+
+func (p *process) tick() {
+	if p.dead {
+		return
+	}
+	// A paused program misses its ticks, and hears of them when it goes on.
+	p.whenRunning(func() {
+		p.advance()
+		p.stepped()
+		p.w.after(p.clock.untilNext(p.w.now, p.w.plan.tick), p.tick)
+	})
+}
+
+// advance tells the core what the clock says.
+func (p *process) advance() { p.core.Advance(p.clock.ticks(p.w.now, p.w.plan.tick)) }
+
+// strikeClock lets a member's clock go wrong: run at another rate and, where no lease relies on it, stand still or leap.
+func (w *world) strikeClock(r *random) {
+	p := w.victim(r).proc
+	if p == nil {
+		return
+	}
+	kind := r.n(4)
+	if w.plan.leases {
+		kind = 0
+	}
+	switch kind {
+	case 0:
+		w.coverage.ClockDrifts++
+		p.clock.set(w.now, p.drift())
+		w.trace(p, "clock runs at %d ppm", p.clock.rate)
+	case 1:
+		w.coverage.ClockStops++
+		w.trace(p, "clock stands still")
+		p.clock.set(w.now, 0)
+		w.after(r.between(100*time.Millisecond, 3*time.Second), func() { p.clock.set(w.now, million) })
+	default:
+		w.coverage.ClockJumps++
+		ticks := r.span(1, 4*w.plan.electionTicks)
+		w.trace(p, "clock leaps by %d ticks", ticks)
+		if kind == 2 {
+			p.clock.local += time.Duration(ticks) * w.plan.tick
+			return
+		}
+		// As with a timer that fires for all that it has missed.
+		p.whenRunning(func() {
+			for range ticks {
+				p.core.Tick()
+			}
+			p.stepped()
+		})
+	}
+}
+
+// leases says whether a process makes and uses promises. One that ran before may have made some, which it keeps.
+func (p *process) leases() (on bool, quietTicks int) {
+	plan := &p.w.plan
+	if !plan.leases {
+		return false, 0
+	}
+	if p.random.chance(0.15) {
+		return false, plan.electionTicks + 1
+	}
+	return true, 0
+}
+
+func (p *process) config(leases bool) raft.Config {
+	plan := &p.w.plan
+	c := raft.Config{
+		ID: p.m.id, ElectionTicks: plan.electionTicks, HeartbeatTicks: plan.heartbeatTicks, Random: p.random.n,
+		MaxAppendBytes: plan.maxAppendBytes, MaxInflightMessages: plan.maxInflightMessages,
+		MaxInflightBytes: plan.maxInflightBytes, MaxUncommittedBytes: plan.maxUncommittedBytes,
+		MaxApplyBytes: plan.maxApplyBytes, MaxPendingReads: plan.maxPendingReads,
+	}
+	if leases {
+		c.LeaseReads, c.ClockDriftPercent, c.TickLength = true, plan.leaseDrift, plan.tick
+	}
+	return c
+}
