@@ -57,7 +57,11 @@ func fuzzMembers() Membership {
 	return m
 }
 
-func FuzzMembership(f *testing.F) { fuzzWire[Membership](f, Membership{}, fuzzMembers()) }
+func FuzzMembership(f *testing.F) {
+	joint := fuzzMembers()
+	joint.Members[2].OutgoingVoter, joint.Members[2].Leaving = true, true
+	fuzzWire[Membership](f, Membership{}, fuzzMembers(), joint)
+}
 
 func FuzzSnapshotMeta(f *testing.F) {
 	fuzzWire[SnapshotMeta](f, SnapshotMeta{}, SnapshotMeta{Index: 1 << 40, Term: 7, ClusterVersion: 3, Membership: fuzzMembers()})

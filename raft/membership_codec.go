@@ -75,6 +75,9 @@ func (m *Membership) UnmarshalBinary(data []byte) error {
 	if err := d.finish("membership"); err != nil {
 		return err
 	}
+	if format == membershipFormatJoint && !out.Joint() {
+		return fmt.Errorf("membership format %d, but the membership is not joint: it is written in format %d", format, membershipFormat)
+	}
 	*m = out
 	return nil
 }

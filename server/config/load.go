@@ -94,6 +94,10 @@ func apply(f *pflag.FlagSet, layer *koanf.Koanf, source func(key string) string)
 		case []any:
 			parts := make([]string, len(v))
 			for i := range v {
+				switch v[i].(type) {
+				case nil, []any, map[string]any, map[any]any:
+					return fmt.Errorf("%s: item %d of the list is not a plain value", source(key), i+1)
+				}
 				parts[i] = fmt.Sprint(v[i])
 			}
 			text = strings.Join(parts, ",")

@@ -3,7 +3,6 @@ package config
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/url"
 	"strconv"
@@ -253,7 +252,7 @@ func (r *reader) timing(c *Config) {
 	if heartbeat < minHeartbeatMillis {
 		r.failf(keyHeartbeatInterval, "%d ms, the least is %d ms", heartbeat, minHeartbeatMillis)
 	}
-	if election < minElectionHeartbeats*heartbeat {
+	if election/minElectionHeartbeats < heartbeat { // the product might overflow
 		r.failf(keyElectionTimeout, "%d ms must be at least %d times the heartbeat interval of %d ms, or a late heartbeat costs the leader its place", election, minElectionHeartbeats, heartbeat)
 	}
 	if election > maxElectionMillis {
@@ -285,9 +284,13 @@ func (r *reader) limits(c *Config) {
 
 func (r *reader) logging(c *Config) {
 	level := r.text(keyLogLevel)
-	if err := c.LogLevel.UnmarshalText([]byte(level)); err != nil {
+	switch strings.ToLower(level) {
+	case "debug", "info", "warn", "error":
+		if err := c.LogLevel.UnmarshalText([]byte(level)); err != nil {
+			r.failf(keyLogLevel, "%q: %v", level, err)
+		}
+	default:
 		r.failf(keyLogLevel, "%q: write debug, info, warn or error", level)
-		c.LogLevel = slog.LevelInfo
 	}
 	switch f := LogFormat(r.text(keyLogFormat)); f {
 	case LogText, LogJSON:
