@@ -412,7 +412,7 @@ func (m *model) events(from uint64, match func([]byte) bool) []Event {
 
 func compareEvents(t *testing.T, m *Machine, g *generator) {
 	t.Helper()
-	r := EventsRequest{From: max(g.pastRevision(), 1), Match: g.keys().contains, MostEvents: 1 + g.IntN(20), MostBytes: 1 + g.IntN(2000)}
+	r := EventsRequest{From: max(g.pastRevision(), 1), Match: g.keys().Contains, MostEvents: 1 + g.IntN(20), MostBytes: 1 + g.IntN(2000)}
 	want := g.model.events(r.From, r.Match)
 	refused := r.From < g.model.compacted
 	var got []Event

@@ -55,7 +55,8 @@ func (r KeyRange) single() bool { return len(r.End) == 0 }
 
 func (r KeyRange) unbounded() bool { return len(r.End) == 1 && r.End[0] == 0 }
 
-func (r KeyRange) contains(key []byte) bool {
+// Contains tells whether a key is in the range.
+func (r KeyRange) Contains(key []byte) bool {
 	switch {
 	case r.single():
 		return string(key) == string(r.Start)

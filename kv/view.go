@@ -217,7 +217,7 @@ func (m *merged) settle() error {
 		switch {
 		case m.current < 0:
 			return nil
-		case !m.keys.contains(m.cursors[m.current].key()):
+		case !m.keys.Contains(m.cursors[m.current].key()):
 			m.current = -1
 			return nil
 		case !m.cursors[m.current].version().deleted:

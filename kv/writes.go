@@ -93,7 +93,7 @@ func deletesAny(ranges []KeyRange, puts map[string]struct{}) bool {
 			continue
 		}
 		for k := range puts {
-			if r.contains([]byte(k)) {
+			if r.Contains([]byte(k)) {
 				return true
 			}
 		}

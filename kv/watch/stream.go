@@ -1,0 +1,442 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"sort"
+
+	"github.com/raftkv/raftkv/kv"
+)
+
+// maxTold is how many responses about watches that were made and cancelled may wait before no more watches are made.
+const maxTold = 4096
+
+// stream is a Stream. The hub's mutex guards its fields.
+type stream struct {
+	hub      *Hub
+	watchers map[int64]*watcher
+	nextID   int64
+	// told are responses that only have to be delivered: watches that were made and cancelled.
+	told []Response
+	// queue holds the watches that Next has something to do for, each at most once.
+	queue []*watcher
+	// progressAt is the revision that must be reached before the stream's progress is told; zero when nobody asked.
+	progressAt uint64
+	closed     bool
+	wake       chan struct{}
+}
+
+// watcher is one watch.
+type watcher struct {
+	stream  *stream
+	id      int64
+	request Request
+	// next is the first revision that the watch has not been given, except that one in step has all that was handed out.
+	next  uint64
+	group *group // nil while it is behind
+	// pending is what it was given and the consumer has not pulled.
+	pending                     []chunk
+	pendingBytes, pendingEvents int
+	// rest is what is left of a response that is sent in fragments.
+	rest *Response
+	// quiet says that nothing was delivered since the last interval, progress that this is to be told.
+	quiet, progress bool
+	queued, done    bool
+}
+
+// chunk is a part of the events of a range, of whole revisions. It is shared by many watches.
+type chunk struct {
+	events []kv.Event
+	bytes  int
+}
+
+// from leaves out what is before a revision.
+func (c chunk) from(revision uint64) chunk {
+	if len(c.events) == 0 || c.events[0].KV.ModRevision >= revision {
+		return c
+	}
+	i := sort.Search(len(c.events), func(i int) bool { return c.events[i].KV.ModRevision >= revision })
+	c.events = c.events[i:]
+	c.bytes = sizeOf(c.events)
+	return c
+}
+
+// NewStream opens a stream.
+func (h *Hub) NewStream() (Stream, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed || h.store == nil {
+		return nil, ErrClosed
+	}
+	s := &stream{hub: h, watchers: map[int64]*watcher{}, wake: make(chan struct{}, 1)}
+	h.streams[s] = struct{}{}
+	return s, nil
+}
+
+// ready queues a watch for Next.
+func (s *stream) ready(w *watcher) {
+	if !w.queued {
+		w.queued = true
+		s.queue = append(s.queue, w)
+	}
+	poke(s.wake)
+}
+
+func (s *stream) Watch(r Request) (int64, error) {
+	if len(r.Keys.End) > 0 && string(r.Keys.End) != "\x00" && string(r.Keys.End) <= string(r.Keys.Start) {
+		return 0, ErrEmptyRange
+	}
+	if len(r.Keys.End) == 0 && len(r.Keys.Start) == 0 {
+		return 0, ErrEmptyRange
+	}
+	h := s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if s.closed {
+		return 0, ErrClosed
+	}
+	if h.watches >= h.options.MaxWatches || len(s.told) >= maxTold {
+		return 0, ErrTooManyWatches
+	}
+	if r.ID == AutoID {
+		for s.watchers[s.nextID] != nil {
+			s.nextID++
+		}
+		r.ID = s.nextID
+		s.nextID++
+	}
+	if s.watchers[r.ID] != nil {
+		return 0, ErrDuplicateID
+	}
+	revision, _ := h.store.Revision()
+	w := &watcher{stream: s, id: r.ID, request: r, next: r.StartRevision}
+	if w.next == 0 {
+		w.next = revision + 1
+	}
+	s.watchers[w.id] = w
+	h.watches++
+	s.told = append(s.told, Response{ID: w.id, Created: true, Revision: revision})
+	if w.next > h.handed {
+		h.join(w)
+	} else {
+		s.ready(w)
+	}
+	poke(s.wake)
+	return w.id, nil
+}
+
+func (s *stream) Cancel(id int64) bool {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	w := s.watchers[id]
+	if w == nil {
+		return false
+	}
+	s.cancel(w, Response{})
+	return true
+}
+
+// cancel ends a watch and says why.
+func (s *stream) cancel(w *watcher, r Response) {
+	s.drop(w)
+	r.ID, r.Canceled = w.id, true
+	r.Revision, _ = s.hub.store.Revision()
+	s.told = append(s.told, r)
+	poke(s.wake)
+}
+
+// drop forgets a watch.
+func (s *stream) drop(w *watcher) {
+	s.hub.leave(w)
+	s.hub.watches--
+	w.done, w.pending, w.rest = true, nil, nil
+	delete(s.watchers, w.id)
+}
+
+func (s *stream) RequestProgress() {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	s.progressAt, _ = s.hub.store.Revision()
+	poke(s.wake)
+}
+
+func (s *stream) Close() {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	s.closeLocked()
+}
+
+func (s *stream) closeLocked() {
+	if s.closed {
+		return
+	}
+	s.closed = true
+	for _, w := range s.watchers {
+		s.drop(w)
+	}
+	s.told, s.queue = nil, nil
+	delete(s.hub.streams, s)
+	poke(s.wake)
+}
+
+// Next does the work of its stream: it reads the history for watches that are behind, and the versions before events.
+func (s *stream) Next(ctx context.Context) (Response, error) {
+	for {
+		r, again, err := s.step(ctx)
+		if err == nil && r == nil && again {
+			err = ctx.Err()
+		}
+		switch {
+		case err != nil:
+			return Response{}, err
+		case r != nil:
+			return *r, nil
+		case again:
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return Response{}, ctx.Err()
+		case <-s.wake:
+		}
+	}
+}
+
+// step returns a response, or whether to come again at once.
+func (s *stream) step(ctx context.Context) (r *Response, again bool, err error) {
+	h := s.hub
+	h.mu.Lock()
+	if s.closed {
+		h.mu.Unlock()
+		return nil, false, ErrClosed
+	}
+	if len(s.told) > 0 {
+		r := s.told[0]
+		s.told = s.told[1:]
+		h.mu.Unlock()
+		return &r, false, nil
+	}
+	if len(s.queue) == 0 {
+		r := s.ownProgress()
+		h.mu.Unlock()
+		return r, false, nil
+	}
+	w := s.queue[0]
+	s.queue = s.queue[1:]
+	w.queued = false
+	if w.done {
+		h.mu.Unlock()
+		return nil, true, nil
+	}
+	if w.rest != nil {
+		r := w.fragment()
+		h.mu.Unlock()
+		return r, false, nil
+	}
+	if len(w.pending) > 0 {
+		c := w.pull(h.options.ResponseBytes)
+		revision := h.handed
+		if len(w.pending) > 0 || w.group == nil || w.progress {
+			s.ready(w)
+		}
+		h.mu.Unlock()
+		return s.respond(ctx, w, c, revision), true, nil
+	}
+	if w.group == nil {
+		from := w.next
+		h.mu.Unlock()
+		r, err := s.catchUp(ctx, w, from)
+		return r, true, err
+	}
+	if w.progress {
+		w.progress = false
+		r = &Response{ID: w.id, Revision: h.handed}
+	}
+	h.mu.Unlock()
+	return r, true, nil
+}
+
+// ownProgress answers RequestProgress when every watch is in step and has nothing left.
+func (s *stream) ownProgress() *Response {
+	if s.progressAt == 0 || s.hub.handed < s.progressAt {
+		return nil
+	}
+	for _, w := range s.watchers {
+		if w.group == nil || len(w.pending) > 0 {
+			return nil
+		}
+	}
+	s.progressAt = 0
+	return &Response{ID: NoID, Revision: s.hub.handed}
+}
+
+// pull takes as many whole chunks as make a response.
+func (w *watcher) pull(mostBytes int) chunk {
+	c := w.pending[0]
+	n := 1
+	for n < len(w.pending) && c.bytes+w.pending[n].bytes <= mostBytes {
+		c.bytes += w.pending[n].bytes
+		n++
+	}
+	if n > 1 {
+		events := make([]kv.Event, 0, w.pendingEvents)
+		for _, p := range w.pending[:n] {
+			events = append(events, p.events...)
+		}
+		c.events = events
+	}
+	w.pendingBytes -= c.bytes
+	w.pendingEvents -= len(c.events)
+	left := copy(w.pending, w.pending[n:])
+	clear(w.pending[left:])
+	w.pending = w.pending[:left]
+	w.next = max(w.next, c.events[len(c.events)-1].KV.ModRevision+1)
+	return c
+}
+
+// catchUp reads a part of the history for a watch that is behind, and puts it in step when there is no more.
+func (s *stream) catchUp(ctx context.Context, w *watcher, from uint64) (*Response, error) {
+	h := s.hub
+	select {
+	case h.scans <- struct{}{}:
+	case <-ctx.Done():
+		// The watch is still to be seen to.
+		h.mu.Lock()
+		s.ready(w)
+		h.mu.Unlock()
+		return nil, ctx.Err()
+	}
+	events, next, err := h.store.Events(ctx, kv.EventsRequest{
+		From: from, Match: w.request.Keys.Contains, MostEvents: historyEvents, MostBytes: h.options.ResponseBytes,
+	})
+	<-h.scans
+	revision, compacted := h.store.Revision()
+	h.mu.Lock()
+	switch {
+	case w.done || s.closed:
+		h.mu.Unlock()
+		return nil, nil
+	case err != nil && ctx.Err() != nil:
+		s.ready(w)
+		h.mu.Unlock()
+		return nil, ctx.Err()
+	case errors.Is(err, kv.ErrCompacted):
+		s.cancel(w, Response{Err: err, CompactRevision: compacted})
+		h.mu.Unlock()
+		return nil, nil
+	case err != nil:
+		s.cancel(w, Response{Err: err})
+		h.mu.Unlock()
+		return nil, nil
+	}
+	w.next = next
+	if next > h.handed {
+		h.join(w)
+	}
+	if w.group == nil || w.progress {
+		s.ready(w)
+	}
+	h.mu.Unlock()
+	return s.respond(ctx, w, chunk{events: events, bytes: sizeOf(events)}, revision), nil
+}
+
+// respond makes a response of events that are the watch's own or shared; nil if none are left.
+func (s *stream) respond(ctx context.Context, w *watcher, c chunk, revision uint64) *Response {
+	// What was pulled is pulled: a context that ends now must not lose it.
+	events, err := w.dress(context.WithoutCancel(ctx), s.hub.store, c.events)
+	if err != nil {
+		s.hub.mu.Lock()
+		defer s.hub.mu.Unlock()
+		if !w.done {
+			s.cancel(w, Response{Err: err})
+		}
+		return nil
+	}
+	if len(events) == 0 {
+		return nil
+	}
+	// What was handed out meanwhile may be later than what the revision was taken of.
+	revision = max(revision, events[len(events)-1].KV.ModRevision)
+	r := &Response{ID: w.id, Revision: revision, Events: events}
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	if w.done {
+		return nil
+	}
+	w.quiet = false
+	if w.request.Fragment && c.bytes > s.hub.options.ResponseBytes {
+		w.rest = r
+		r = w.fragment()
+	}
+	return r
+}
+
+// fragment takes the next part of the response that is being sent.
+func (w *watcher) fragment() *Response {
+	n, bytes := 0, 0
+	most := w.stream.hub.options.ResponseBytes
+	for n < len(w.rest.Events) && (n == 0 || bytes+responseSize(&w.rest.Events[n]) <= most) {
+		bytes += responseSize(&w.rest.Events[n])
+		n++
+	}
+	r := *w.rest
+	r.Events = r.Events[:n:n]
+	w.rest.Events = w.rest.Events[n:]
+	if r.Fragment = len(w.rest.Events) > 0; r.Fragment {
+		// In front of all others: nothing of this watch may come in between.
+		if w.queued {
+			w.stream.unqueue(w)
+		}
+		w.queued = true
+		w.stream.queue = append([]*watcher{w}, w.stream.queue...)
+		return &r
+	}
+	w.rest = nil
+	if len(w.pending) > 0 || w.group == nil || w.progress {
+		w.stream.ready(w)
+	}
+	return &r
+}
+
+func (s *stream) unqueue(w *watcher) {
+	for i, x := range s.queue {
+		if x == w {
+			s.queue = append(s.queue[:i:i], s.queue[i+1:]...)
+			return
+		}
+	}
+}
+
+func responseSize(e *kv.Event) int {
+	n := eventSize(e)
+	if e.Prev != nil {
+		n += len(e.Prev.Key) + len(e.Prev.Value)
+	}
+	return n
+}
+
+// dress leaves out what the watch does not want and adds the versions before. The slice that it is given is not changed.
+func (w *watcher) dress(ctx context.Context, store Store, events []kv.Event) ([]kv.Event, error) {
+	r := &w.request
+	if !r.NoPut && !r.NoDelete && !r.PrevKV {
+		return events, nil
+	}
+	out := make([]kv.Event, 0, len(events))
+	for _, e := range events {
+		if e.Type == kv.EventPut && r.NoPut || e.Type == kv.EventDelete && r.NoDelete {
+			continue
+		}
+		if created := e.Type == kv.EventPut && e.KV.CreateRevision == e.KV.ModRevision; r.PrevKV && !created {
+			before, err := store.Get(ctx, e.KV.Key, e.KV.ModRevision-1)
+			switch {
+			case errors.Is(err, kv.ErrCompacted):
+			case err != nil:
+				return nil, err
+			case before.Found:
+				e.Prev = &before.KeyValue
+			}
+		}
+		out = append(out, e)
+	}
+	return out, nil
+}
