@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"context"
+	"runtime"
 	"sync"
 )
 
@@ -10,6 +11,9 @@ const (
 	// fits an empty queue. Past either, senders wait (or fail, see TrySend). As much again may be with the writer.
 	SendQueueFrames = 1024
 	SendQueueBytes  = 8 << 20
+	// gatheredFrames is how many frames are worth a write of their own. Below that the writer lets those who are about to send run
+	// first, so that one write takes theirs along.
+	gatheredFrames = 16
 	// controlFrames is how many pings, pongs and cancels may stand in the queue beyond SendQueueFrames; past it they are dropped.
 	controlFrames = 2 * SendQueueFrames
 )
@@ -97,6 +101,11 @@ func (q *sendQueue) take(spent []*buffer) (batch []*buffer, ok bool) {
 		}
 		q.writerWaiting = true
 		q.notEmpty.Wait()
+	}
+	if len(q.frames) < gatheredFrames && q.closed == nil {
+		q.mu.Unlock()
+		runtime.Gosched()
+		q.mu.Lock()
 	}
 	if q.closed != nil && !q.finishing {
 		return nil, false

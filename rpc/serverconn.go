@@ -18,19 +18,6 @@ type Info struct {
 
 type infoKey struct{}
 
-// callContext carries Info without the cost of a context.WithValue chain.
-type callContext struct {
-	context.Context
-	info *Info
-}
-
-func (c *callContext) Value(key any) any {
-	if _, ok := key.(infoKey); ok {
-		return c.info
-	}
-	return c.Context.Value(key)
-}
-
 // FromContext gives what is known of the caller inside a handler; ok is false elsewhere.
 func FromContext(ctx context.Context) (info Info, ok bool) {
 	p, ok := ctx.Value(infoKey{}).(*Info)
@@ -42,7 +29,7 @@ func FromContext(ctx context.Context) (info Info, ok bool) {
 
 // ContextWithInfo makes a context as a handler would get it, for calling a handler directly.
 func ContextWithInfo(ctx context.Context, info Info) context.Context {
-	return &callContext{ctx, &info}
+	return &infoContext{ctx, &info}
 }
 
 // serverConn is the callee's side of one connection.
@@ -59,10 +46,10 @@ type serverConn struct {
 	oneWay  chan received // nil until the first one-way message that is not inline
 
 	oneWayRunning sync.WaitGroup
-	slots         chan struct{} // one per running handler
+	workers       *workers
 
 	mu       sync.Mutex
-	inFlight map[uint64]context.CancelFunc
+	inFlight map[uint64]*callContext
 	active   int  // calls that are not answered yet
 	draining bool // no new calls; the link ends when active is 0
 }
@@ -82,10 +69,14 @@ func newServerConn(s *Server, conn net.Conn, hs *handshakeResult) *serverConn {
 		link: newLink(conn, hs, s.opts.MaxFrameBytes), server: s,
 		info:    Info{Metadata: hs.remote, Remote: conn.RemoteAddr()},
 		allowed: map[*service]bool{}, infos: map[*method]*Info{},
-		slots: make(chan struct{}, MaxHandlers), inFlight: map[uint64]context.CancelFunc{},
+		inFlight: map[uint64]*callContext{},
 	}
+	sc.workers = newWorkers(sc.runCall)
 	sc.ctx, sc.cancel = context.WithCancel(s.base)
-	sc.onFail = func(error, map[uint64]bool) { sc.cancel() }
+	sc.onFail = func(error, map[uint64]bool) {
+		sc.cancel()
+		sc.workers.shut(func(c queuedCall) { c.payload.release() }) // nobody would hear the answers
+	}
 	return sc
 }
 
@@ -97,9 +88,7 @@ func (sc *serverConn) serve() error {
 		close(sc.oneWay)
 		sc.oneWayRunning.Wait()
 	}
-	for range MaxHandlers { // each handler that still runs holds a slot
-		sc.slots <- struct{}{}
-	}
+	sc.workers.running.Wait()
 	return sc.failure
 }
 
@@ -114,10 +103,10 @@ func (sc *serverConn) handle(f frame) error {
 	case frameCancel:
 		f.payload.release()
 		sc.mu.Lock()
-		cancel := sc.inFlight[f.callID]
+		ctx := sc.inFlight[f.callID]
 		sc.mu.Unlock()
-		if cancel != nil {
-			cancel()
+		if ctx != nil {
+			ctx.cancel()
 		}
 		return nil
 	}
@@ -174,7 +163,8 @@ func (sc *serverConn) bind(body []byte) (*bindResponse, *Error) {
 	return resp, nil
 }
 
-// request starts the handler of a call or one-way message. It blocks while MaxHandlers run: that is the backpressure.
+// request starts the handler of a call or one-way message. It blocks while too many wait for MaxHandlers that run: that is the
+// backpressure.
 func (sc *serverConn) request(f frame) error {
 	r, err := sc.parse(f)
 	if err != nil {
@@ -199,30 +189,28 @@ func (sc *serverConn) request(f frame) error {
 			sc.refuseDraining(r)
 			return nil
 		}
-		sc.run(&callContext{sc.ctx, r.info}, r)
+		sc.run(&infoContext{sc.ctx, r.info}, r)
 		sc.leave(r.callID)
 	case r.method.shape.oneWay:
 		sc.queueOneWay(r)
 	default:
-		sc.slots <- struct{}{} // handlers end when the connection does, so this does too
-		ctx, cancel := sc.handlerContext(r)
-		if !sc.enter(r.callID, cancel) {
-			cancel()
-			<-sc.slots
+		ctx := newCallContext(sc.ctx, r.info, r.timeout)
+		if !sc.enter(r.callID, ctx) {
 			sc.refuseDraining(r)
 			return nil
 		}
-		go sc.runCall(ctx, cancel, r)
+		if !sc.workers.put(queuedCall{r, ctx}) {
+			r.payload.release() // the connection has ended
+		}
 	}
 	return nil
 }
 
-// runCall runs a handler that has a slot.
-func (sc *serverConn) runCall(ctx context.Context, cancel context.CancelFunc, r received) {
-	sc.run(ctx, r)
-	sc.leave(r.callID)
-	cancel()
-	<-sc.slots
+// runCall runs a handler on a worker's goroutine.
+func (sc *serverConn) runCall(c queuedCall) {
+	sc.run(c.ctx, c.received)
+	sc.leave(c.callID)
+	c.ctx.cancel()
 }
 
 func (sc *serverConn) parse(f frame) (received, error) {
@@ -256,14 +244,6 @@ func (sc *serverConn) admit(m *method) *Error {
 		sc.infos[m] = &info
 	}
 	return nil
-}
-
-func (sc *serverConn) handlerContext(r received) (context.Context, context.CancelFunc) {
-	parent := &callContext{sc.ctx, r.info}
-	if r.timeout > 0 {
-		return context.WithTimeout(parent, r.timeout)
-	}
-	return context.WithCancel(parent)
 }
 
 // run decodes, calls and answers.
@@ -334,21 +314,21 @@ func (sc *serverConn) queueOneWay(r received) {
 func (sc *serverConn) runOneWay(queue <-chan received) {
 	for r := range queue {
 		// Not under the connection's context: its end does not take back what was sent before.
-		sc.run(&callContext{sc.server.base, r.info}, r)
+		sc.run(&infoContext{sc.server.base, r.info}, r)
 		sc.leave(r.callID)
 	}
 }
 
 // enter counts a call as active; false while draining.
-func (sc *serverConn) enter(callID uint64, cancel context.CancelFunc) bool {
+func (sc *serverConn) enter(callID uint64, ctx *callContext) bool {
 	sc.mu.Lock()
 	defer sc.mu.Unlock()
 	if sc.draining {
 		return false
 	}
 	sc.active++
-	if cancel != nil {
-		sc.inFlight[callID] = cancel
+	if ctx != nil {
+		sc.inFlight[callID] = ctx
 	}
 	return true
 }

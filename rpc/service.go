@@ -45,7 +45,7 @@ type method struct {
 
 // call runs the handler; resp is nil for a one-way method.
 func (m *method) call(ctx context.Context, req any) (resp any, err error) {
-	args := [3]reflect.Value{m.receiver, reflect.ValueOf(ctx), reflect.ValueOf(req)}
+	args := [3]reflect.Value{m.receiver, reflect.ValueOf(&ctx).Elem(), reflect.ValueOf(req)} // an interface's Value needs no conversion
 	in := args[:]
 	if !m.receiver.IsValid() {
 		in = args[1:]

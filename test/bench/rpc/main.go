@@ -34,7 +34,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 3, "how often everything is measured; the table shows medians")
 	flag.IntVar(&o.callers, "callers", 1000, "number of callers that are pipelined")
 	flag.IntVar(&o.connections, "connections", 2, "number of connections that they share")
-	flag.StringVar(&o.only, "only", "", "measure only the systems whose name begins with this")
+	flag.StringVar(&o.only, "only", "", "measure only the `system` of this name")
 	flag.StringVar(&o.profile, "profile", "", "write processor profiles of both sides to this `file` and this file with .server")
 	flag.StringVar(&serve, "serve", "", "be the server of this system (for the program itself)")
 	flag.StringVar(&serverProfile, "server-profile", "", "the server's profile (for the program itself)")
@@ -62,7 +62,7 @@ func compare(o options) error {
 	var cells []cell
 	for _, callers := range []int{1, o.callers} {
 		for _, s := range systems {
-			if strings.HasPrefix(s.name, o.only) {
+			if o.only == "" || s.name == o.only {
 				cells = append(cells, cell{s, callers})
 			}
 		}
