@@ -149,9 +149,7 @@ func (d *door) receive(messages []raft.Message) {
 	if in == nil {
 		return // Raft tolerates loss
 	}
-	for i := range messages {
-		in.node.Deliver(messages[i])
-	}
+	in.node.Deliver(messages...)
 }
 
 func (d *door) unreachable(id raft.NodeID) {

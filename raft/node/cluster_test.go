@@ -418,6 +418,13 @@ type haltable struct {
 	halted atomic.Bool
 }
 
+// halt returns when the node sees no tick any more: its loop has waited anew, without the ticker.
+func (c *haltable) halt(all *cluster, n *Node) {
+	c.halted.Store(true)
+	poke(n.wake)
+	all.waitFor("turn of the loop", func(*Node) bool { return len(n.wake) == 0 })
+}
+
 type haltableTicker struct {
 	Ticker
 	clock *haltable

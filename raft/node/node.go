@@ -130,9 +130,9 @@ func (n *Node) Stop(ctx context.Context) {
 	n.wait.Wait()
 }
 
-// drainTimeouts is for how many election timeouts Stop waits for answers. A successor that leads has committed what this member
-// had appended within one.
-const drainTimeouts = 2
+// drainTimeouts is for how many election timeouts Stop waits for answers: a successor that leads commits what this member had
+// appended within one, and on a busy machine it may take a few until there is one.
+const drainTimeouts = 10
 
 // drain waits until no proposal waits for an answer: what was appended here reaches its end by the new leader, and what was not
 // is forwarded to it.

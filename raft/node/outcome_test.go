@@ -181,8 +181,7 @@ func TestALeaderThatRefusesIsNotAskedAllTheTime(t *testing.T) {
 	if _, err := f.Propose(soon(t), []byte("opens the session")); err != nil {
 		t.Fatal(err)
 	}
-	clock.halted.Store(true)
-	turns(t, f, 2)
+	clock.halt(c, f)
 	var forwards, reads atomic.Int64
 	c.intercept(func(m raft.Message) bool {
 		if m.Type != raft.MsgReadIndex {

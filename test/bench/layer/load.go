@@ -29,8 +29,6 @@ type measured struct {
 const answerTimeout = 30 * time.Second
 
 func (l load) run(e engine) (*measured, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), l.WarmUp+l.Duration+answerTimeout)
-	defer cancel()
 	begin := time.Now().Add(l.WarmUp)
 	end := begin.Add(l.Duration)
 	var h histogram
@@ -39,6 +37,9 @@ func (l load) run(e engine) (*measured, error) {
 	failed := make(chan error, 1)
 	for range l.Callers {
 		callers.Go(func() {
+			// Each has a context of its own, as the requests of a server do.
+			ctx, cancel := context.WithTimeout(context.Background(), l.WarmUp+l.Duration+answerTimeout)
+			defer cancel()
 			payload := make([]byte, payloadBytes)
 			for now := time.Now(); now.Before(end); {
 				if err := e.Propose(ctx, payload); err != nil {
