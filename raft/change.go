@@ -115,8 +115,26 @@ func (c *Core) caughtUp(id NodeID) bool {
 	return p != nil && c.active(id) && p.State == tracker.Replicate && Index(p.Match)+PromoteLagEntries >= c.log.last().Index
 }
 
-// noteConfiguration takes note of an entry that says something to the core itself.
-func (c *Core) noteConfiguration(e Entry) error {
+// noteConfigurations takes note of the entries that say something to the core itself.
+func (c *Core) noteConfigurations(entries []Entry) error {
+	moved := false
+	for i := range entries {
+		e := &entries[i]
+		if e.Type != EntryMembership && e.Type != EntryClusterVersion {
+			continue
+		}
+		if err := c.noteConfiguration(e); err != nil {
+			return err
+		}
+		moved = moved || e.Type == EntryMembership
+	}
+	if moved {
+		c.membershipChanged()
+	}
+	return nil
+}
+
+func (c *Core) noteConfiguration(e *Entry) error {
 	switch e.Type {
 	case EntryMembership:
 		var m Membership

@@ -69,7 +69,9 @@ type Core struct {
 
 	asked []askedRead // reads that this follower asked its leader
 
-	out Effects
+	out      Effects
+	spent    Effects // those taken last, whose arrays are used again
+	requests []StoreRequest
 }
 
 type applyBatch struct {
@@ -121,6 +123,9 @@ const (
 	DefaultMaxApplyBytes       = 16 << 20
 	DefaultMaxPendingReads     = 16384
 )
+
+// requestBlock is how many store requests are allocated at once.
+const requestBlock = 16
 
 // maxGatedReads bounds the questions for a read index that wait for a slow disk.
 const maxGatedReads = 64
@@ -184,6 +189,10 @@ type ReadResult struct {
 
 // Effects is what the core wants done. Store, Messages and Committed may be worked on in parallel:
 // what must wait for the store is not in them yet.
+//
+// The slices Messages, Reads, FailedReads, Transitions and SendSnapshots are the caller's until the next TakeEffects, which
+// uses their arrays again. Store, Committed and the entries of requests and messages are the caller's for good. Nothing of
+// it may be changed.
 type Effects struct {
 	Store *StoreRequest
 	// Messages may be sent at once and in any order.
@@ -237,15 +246,13 @@ func New(cfg Config, init Initial) (*Core, error) {
 		return nil, err
 	}
 	c := &Core{cfg: cfg, id: cfg.ID, votes: map[NodeID]bool{}, progress: map[NodeID]*tracker.Progress{}}
-	c.log = memLog{start: init.LogStart, entries: init.Entries[:len(init.Entries):len(init.Entries)]}
 	for i, e := range init.Entries {
 		if want := init.LogStart.Index + 1 + Index(i); e.Index != want {
 			return nil, fmt.Errorf("raft: the log has entry %d where %d should be", e.Index, want)
 		}
 	}
-	c.log.bytes = sizeOf(init.Entries)
+	c.log = newMemLog(init.LogStart, init.Entries)
 	last := c.log.last()
-	c.log.stored, c.log.offered = last.Index, last.Index
 	at := init.Applied
 	switch {
 	case at.Index < init.LogStart.Index:
@@ -264,10 +271,8 @@ func New(cfg Config, init Initial) (*Core, error) {
 	c.commit, c.handed, c.applied = at.Index, at.Index, at.Index
 	c.memberships = historyOf(at.Membership.Index, at.Membership)
 	c.versions = historyOf(at.Index, at.ClusterVersion)
-	for _, e := range c.log.slice(at.Index+1, last.Index) {
-		if err := c.noteConfiguration(e); err != nil {
-			return nil, err
-		}
+	if err := c.noteConfigurations(c.log.slice(at.Index+1, last.Index)); err != nil {
+		return nil, err
 	}
 	c.membershipChanged()
 	c.resetElectionTimer()
@@ -492,7 +497,7 @@ func (c *Core) Compact(index Index) {
 	c.versions.compact(index)
 }
 
-// TakeEffects returns what is to be done since the last call. The effects belong to the caller.
+// TakeEffects returns what is to be done since the last call. See Effects for what of it may be kept.
 func (c *Core) TakeEffects() Effects {
 	if c.role == RoleLeader {
 		c.leaveJoint()
@@ -503,7 +508,8 @@ func (c *Core) TakeEffects() Effects {
 	c.handOut()
 	if c.hardDirty || c.install != nil || c.log.offered < c.log.last().Index {
 		c.seq++
-		r := &StoreRequest{Seq: c.seq, Snapshot: c.install}
+		r := c.newRequest()
+		r.Seq, r.Snapshot = c.seq, c.install
 		if c.hardDirty {
 			r.HardState = &HardState{c.term, c.vote}
 			c.hardDirty, c.hardSeq = false, c.seq
@@ -514,8 +520,27 @@ func (c *Core) TakeEffects() Effects {
 		c.out.Store = r
 	}
 	out := c.out
-	c.out = Effects{}
+	c.out, c.spent = c.spent.reset(), out
 	return out
+}
+
+// newRequest takes a request from a block of them: there is one for every turn that appends, and it is the caller's for good.
+func (c *Core) newRequest() *StoreRequest {
+	if len(c.requests) == 0 {
+		c.requests = make([]StoreRequest, requestBlock)
+	}
+	r := &c.requests[0]
+	c.requests = c.requests[1:]
+	return r
+}
+
+// reset empties the effects, but keeps the arrays for the next ones.
+func (e *Effects) reset() Effects {
+	clear(e.Messages) // entries must not be kept alive by it
+	return Effects{
+		Messages: e.Messages[:0], Reads: e.Reads[:0], FailedReads: e.FailedReads[:0],
+		Transitions: e.Transitions[:0], SendSnapshots: e.SendSnapshots[:0],
+	}
 }
 
 // handOut gives committed entries to the state machine: those that are on this member's own stable storage, and

@@ -134,7 +134,7 @@ func (c *Core) becomeLeader() {
 	c.leaseGivenUp = false
 	clear(c.progress)
 	c.membershipChanged()
-	c.uncommittedBytes = sizeOf(c.log.slice(c.commit+1, c.log.last().Index))
+	c.uncommittedBytes = c.log.size(c.commit+1, c.log.last().Index)
 	c.appendOwn(Entry{Type: EntryEmpty})
 	c.broadcastHeartbeat()
 }

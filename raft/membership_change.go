@@ -37,9 +37,9 @@ func (k ChangeKind) String() string {
 
 // Change is one change of the membership; it moves at most one vote.
 type Change struct {
-	Kind   ChangeKind
-	ID     NodeID // of ChangePromote, ChangeRemove and ChangeUpdate
-	Member Member // of ChangeAddLearner and ChangeUpdate; its ID is ignored
+	Kind   ChangeKind `json:"kind"`
+	ID     NodeID     `json:"id,omitempty"`    // of ChangePromote, ChangeRemove and ChangeUpdate
+	Member Member     `json:"member,omitzero"` // of ChangeAddLearner and ChangeUpdate; its ID is ignored
 }
 
 // ErrChangeRefused is wrapped by every reason for which Apply refuses a change.

@@ -50,7 +50,7 @@ func (c *Core) advanceCommit() {
 	if t, ok := c.log.term(index); !ok || t != c.term {
 		return
 	}
-	c.uncommittedBytes -= sizeOf(c.log.slice(c.commit+1, index))
+	c.uncommittedBytes -= c.log.size(c.commit+1, index)
 	c.commitTo(index)
 }
 
@@ -123,17 +123,6 @@ func (c *Core) matchHint(m Message) Index {
 	return c.log.lastNotAbove(m.Hint, m.LogTerm)
 }
 
-// lastNotAbove returns the highest index up to index whose term is at most term, as far as the log goes back.
-func (l *memLog) lastNotAbove(index Index, term Term) Index {
-	index = min(index, l.last().Index)
-	for ; index > l.start.Index; index-- {
-		if l.entries[index-l.start.Index-1].Term <= term {
-			return index
-		}
-	}
-	return index
-}
-
 func (c *Core) broadcastHeartbeat() {
 	var sent Index
 	if c.cfg.LeaseReads {
@@ -199,7 +188,8 @@ func (c *Core) stepAppend(m Message) {
 		c.send(Message{Type: MsgAppendResponse, To: m.From, Reject: true, Index: m.Index, Hint: hint, LogTerm: t})
 		return
 	}
-	for i, e := range m.Entries {
+	for i := range m.Entries {
+		e := &m.Entries[i]
 		if c.log.has(Position{e.Index, e.Term}) {
 			continue
 		}
@@ -220,14 +210,9 @@ func (c *Core) replaceFrom(entries []Entry) {
 		c.log.truncate(at)
 		c.dropConfigurationsFrom(at)
 	}
-	c.log.append(entries...)
-	for _, e := range entries {
-		if err := c.noteConfiguration(e); err != nil {
-			broken("%v", err)
-		}
-		if e.Type == EntryMembership {
-			c.membershipChanged()
-		}
+	c.log.append(entries)
+	if err := c.noteConfigurations(entries); err != nil {
+		broken("%v", err)
 	}
 }
 

@@ -83,7 +83,7 @@ func (c *Core) AppliedIndex() Index { return c.applied }
 func (c *Core) ConfigIndex() Index { return c.configIndex() }
 
 // LogBytes returns the bytes of the log in memory.
-func (c *Core) LogBytes() int { return c.log.bytes }
+func (c *Core) LogBytes() int { return c.log.bytes() }
 
 // LogStart returns the position behind which the log in memory begins.
 func (c *Core) LogStart() Position { return c.log.start }
@@ -95,16 +95,7 @@ func (c *Core) CompactionPoint(limit Index, keepEntries uint64, keepBytes int) I
 	if uint64(c.applied) > keepEntries {
 		point = c.applied - Index(keepEntries)
 	}
-	left := c.log.bytes
-	for i := range c.log.entries {
-		e := &c.log.entries[i]
-		if left <= keepBytes && e.Index > point {
-			break
-		}
-		left -= e.EncodedSize()
-		point = max(point, e.Index)
-	}
-	return min(point, limit, c.applied)
+	return min(max(point, c.log.firstKeeping(keepBytes)), limit, c.applied)
 }
 
 // View is the part of the status that changes seldom, cheap to take and to compare.
