@@ -252,9 +252,14 @@ func (c *Client) roundTrip(ctx context.Context, typ frameType, f *buffer) (*buff
 		c.recycle(waiting)
 		return nil, err
 	}
+	ended := ctx.Done()
+	if ended == nil { // nobody can end it: a receive costs half of a select
+		<-waiting.done
+		return c.answer(waiting)
+	}
 	select {
 	case <-waiting.done:
-	case <-ctx.Done():
+	case <-ended:
 		if c.abandon(id) {
 			c.calls.Put(waiting)
 			if c.out.remove(id) {
@@ -267,6 +272,11 @@ func (c *Client) roundTrip(ctx context.Context, typ frameType, f *buffer) (*buff
 		}
 		<-waiting.done
 	}
+	return c.answer(waiting)
+}
+
+// answer takes the answer out of an ended call, which goes back to the pool.
+func (c *Client) answer(waiting *call) (*buffer, *Error) {
 	reply, err := waiting.reply, waiting.err
 	waiting.reply, waiting.err = frame{}, nil
 	c.calls.Put(waiting)
