@@ -120,8 +120,12 @@ bench: ## The core beside etcd's, and the whole store beside etcd (BENCH="-round
 	@build/bench/compare $(BENCH)
 
 .PHONY: sim
-sim: ## A simulation campaign of new seeds (SEEDS=20000); replay one with make sim SEED=...
-	@SEED="$(SEED)" SEEDS="$(SEEDS)" hack/test.sh hunt
+sim: ## A simulation campaign of new seeds (CPU=1h of all processors together, or SEEDS=20000); replay one with make sim SEED=...
+	@SEED="$(SEED)" SEEDS="$(SEEDS)" CPU="$(CPU)" hack/test.sh hunt
+
+.PHONY: sim-mutants
+sim-mutants: ## Put known bugs into the code, one at a time: the simulation must catch each (ONLY=name)
+	@SEEDS="$(SEEDS)" ONLY="$(ONLY)" hack/test.sh mutants
 
 .PHONY: soak
 soak: ## Hours of simulation, chaos and repeated end-to-end passes (ROUNDS=10)

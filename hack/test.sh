@@ -2,8 +2,9 @@
 # Runs one kind of test.
 #   unit   every module's tests that need no cluster, without the simulation
 #   sim    the simulation: its campaign of fixed seeds and everything else in raft/sim
+#   mutants  each of the bugs that the simulation must catch, within so many seeds (SEEDS, 1500; ONLY=part of a name)
 #   race   the unit tests under the race detector, with a few seeds of the simulation
-#   hunt   a campaign of new seeds (SEEDS, 20000); with SEED=N one seed, step by step
+#   hunt   a campaign of new seeds for so much processor time (CPU, 20m), or of so many (SEEDS); with SEED=N one seed, step by step
 #   soak   hunt, ten minutes of chaos among real processes, and an end-to-end pass, ROUNDS (10) times
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -40,8 +41,10 @@ hunt() {
   fi
   local base
   base=$(date +%s%N)
-  section "simulation campaign of ${SEEDS:-20000} seeds from $base on"
-  go test ./raft/sim -count=1 -v -timeout 24h -run 'TestCampaign$' -sim.base="$base" -sim.seeds="${SEEDS:-20000}"
+  local length=(-sim.cpu="${CPU:-20m}")
+  [[ -z ${SEEDS:-} ]] || length=(-sim.seeds="$SEEDS")
+  section "simulation campaign from seed $base on: ${length[*]}"
+  go test ./raft/sim -count=1 -v -timeout 24h -run 'TestCampaign$' -sim.base="$base" "${length[@]}"
 }
 
 case "${1:-}" in
@@ -55,6 +58,10 @@ case "${1:-}" in
   sim)
     section "simulation"
     go test -v -timeout 20m ./raft/sim
+    ;;
+  mutants)
+    section "bugs that the simulation must catch"
+    go run ./raft/sim/mutants -seeds "${SEEDS:-1500}" -only "${ONLY:-}"
     ;;
   race)
     api_server
@@ -78,7 +85,7 @@ case "${1:-}" in
     done
     ;;
   *)
-    sed -n '2,8s|^# *||p' "$0" >&2
+    sed -n '2,9s|^# *||p' "$0" >&2
     exit 2
     ;;
 esac

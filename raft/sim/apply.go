@@ -21,6 +21,7 @@ type waitingRead struct {
 	client  *client
 	attempt uint64
 	key     int
+	past    uint64 // revision that is asked for, zero: the last one
 	// floor is the highest index that was committed anywhere when the read began.
 	floor raft.Index
 	index raft.Index
@@ -83,6 +84,9 @@ func (p *process) apply(e raft.Entry, real any) {
 		p.sameResult(e, c, r, fresh, real)
 	}
 	p.w.oracle.appliedTo(p.m, p.machine)
+	if fresh && (c.kind == opWrite || r.swapped) {
+		p.w.oracle.wrote(c.key, r.revision, c.value)
+	}
 	if fresh && c.kind != opOpen && c.header.Session != 0 {
 		p.w.oracle.tookEffect(c.header, e.Index)
 	} else if !fresh && e.Type == raft.EntryNormal {
@@ -136,8 +140,8 @@ func (p *process) propose(c *client, attempt uint64, cmd command) {
 }
 
 // read asks for a linearizable read.
-func (p *process) read(c *client, attempt uint64, key int) {
-	r := &waitingRead{client: c, attempt: attempt, key: key, floor: p.w.oracle.committedIndex(), began: p.w.now}
+func (p *process) read(c *client, attempt uint64, key int, past uint64) {
+	r := &waitingRead{client: c, attempt: attempt, key: key, past: past, floor: p.w.oracle.committedIndex(), began: p.w.now}
 	if p.w.opts.mutant == readWithoutAsking {
 		c.answer(p, attempt, reply{result: result{value: p.value(key)}, index: p.machine.meta.Index})
 		return
@@ -191,7 +195,13 @@ func (p *process) answerReads() {
 			kept = append(kept, r)
 			continue
 		}
-		r.client.answer(p, r.attempt, reply{result: result{value: p.value(r.key)}, index: p.machine.meta.Index})
+		answer := result{revision: p.machine.revision}
+		if r.past != 0 {
+			answer = p.pastValue(r.key, r.past)
+		} else {
+			answer.value = p.value(r.key)
+		}
+		r.client.answer(p, r.attempt, reply{result: answer, index: p.machine.meta.Index})
 	}
 	p.ready = kept
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/raftkv/raftkv/kv"
 	"github.com/raftkv/raftkv/raft"
 )
 
@@ -16,6 +17,7 @@ type client struct {
 	nonce    uint64
 	session  uint64 // zero: not open yet
 	sequence uint64
+	revision uint64 // the highest that it has seen
 	attempt  uint64 // numbers all that it ever asked
 	current  *operation
 	since    time.Duration
@@ -66,6 +68,12 @@ func (c *client) begin() {
 	switch {
 	case c.session == 0:
 		op.kind = opOpen
+	case c.w.plan.history && c.revision > 1 && c.random.chance(0.12):
+		op.kind, op.value = opPast, uint64(c.random.span(1, int(c.revision)))
+	case c.w.plan.history && c.random.chance(0.03):
+		op.kind = opCompact
+		op.value = uint64(c.random.n(int(c.revision) + 3))
+		c.sequence++
 	case c.random.chance(0.4):
 		op.kind = opRead
 	case c.random.chance(0.75):
@@ -131,9 +139,12 @@ func (c *client) ask() {
 			h = c.w.forwards(h)
 		}
 		h.proc.whenRunning(func() {
-			if op.kind == opRead {
-				h.proc.read(c, attempt, op.key)
-			} else {
+			switch op.kind {
+			case opRead:
+				h.proc.read(c, attempt, op.key, 0)
+			case opPast:
+				h.proc.read(c, attempt, op.key, op.value)
+			default:
 				h.proc.propose(c, attempt, cmd)
 			}
 		})
@@ -174,7 +185,18 @@ func (c *client) hear(slot int, attempt uint64, r reply) {
 		return
 	}
 	c.leader = slot
+	if errors.Is(r.result.refused, kv.ErrExpired) {
+		// Nobody knows whether an earlier attempt took effect; this one never will.
+		c.w.coverage.SessionsExpired++
+		c.finish(op)
+		c.openSession()
+		return
+	}
 	op.answered(c.w.now, r)
+	c.revision = max(c.revision, r.result.revision)
+	if op.kind == opCompact && r.result.refused == nil {
+		c.w.coverage.HistoriesCompacted++
+	}
 	c.finish(op)
 }
 
@@ -212,9 +234,10 @@ func (c *client) timeout(attempt uint64) {
 }
 
 func (c *client) finish(op *operation) {
-	if op.kind == opOpen {
+	switch op.kind {
+	case opOpen:
 		c.session = op.result.value
-	} else {
+	case opRead, opWrite, opSwap:
 		c.w.history.add(op)
 	}
 	c.current = nil

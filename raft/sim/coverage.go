@@ -23,7 +23,9 @@ type Coverage struct {
 	LogBitsFlipped, StateBitsFlipped, DamageFound                    uint64
 	ClockDrifts, ClockStops, LeaseReads                              uint64
 	JointMemberships, JointRefused                                   uint64
-	FullDisks, StoppedFull                                           uint64
+	FullDisks, StoppedFull, LongStalls                               uint64
+	OneWayPartitions, BridgePartitions                               uint64
+	PastReads, CompactedReads, HistoriesCompacted, SessionsExpired   uint64
 }
 
 // Add adds another run's counts.

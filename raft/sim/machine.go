@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"github.com/raftkv/raftkv/kv"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/session"
 )
@@ -15,14 +16,18 @@ type opKind uint8
 const (
 	opRead opKind = iota
 	opWrite
-	opSwap // compare-and-swap
-	opOpen // opens a session
+	opSwap    // compare-and-swap
+	opOpen    // opens a session
+	opCompact // gives up history
+	opPast    // a read at an old revision
 )
 
-func (k opKind) String() string { return [...]string{"read", "write", "swap", "open"}[k] }
+func (k opKind) String() string {
+	return [...]string{"read", "write", "swap", "open", "compact", "past"}[k]
+}
 
 // command is what an entry carries: set key to value, for a swap only if it holds old. A command that opens a session
-// has a nonce for its value.
+// has a nonce for its value, one that gives up history a revision.
 type command struct {
 	header session.Header
 	kind   opKind
@@ -58,6 +63,9 @@ func decodeCommand(data []byte) (command, bool) {
 type result struct {
 	value   uint64
 	swapped bool
+	// revision is that of the state right after it.
+	revision uint64
+	refused  error
 }
 
 // machine is the replicated state: registers, and what each session did last (thesis §6.3). A clone of it is a
@@ -65,25 +73,32 @@ type result struct {
 type machine struct {
 	meta      raft.SnapshotMeta
 	registers []uint64
-	sessions  []openSession // by ID
+	// revision counts the writes, and history before compacted is given up.
+	revision, compacted uint64
+	sessions            []openSession // by ID
+	sum                 uint64        // of the digests of the sessions
 }
 
 // openSession is a session and what it did last. Its ID is the index of the entry that opened it.
 type openSession struct {
 	id, nonce uint64
 	sequence  uint64
+	used      uint64 // index of the last entry that belonged to it
 	result    result
 }
 
 func newMachine(meta raft.SnapshotMeta, keys int) *machine {
-	return &machine{meta: meta, registers: make([]uint64, keys)}
+	return &machine{meta: meta, registers: make([]uint64, keys), revision: kv.FirstRevision}
 }
 
 func (m *machine) clone() *machine {
 	return &machine{
 		meta:      m.meta, // memberships are values that nobody changes in place
+		revision:  m.revision,
+		compacted: m.compacted,
 		registers: append([]uint64(nil), m.registers...),
 		sessions:  append([]openSession(nil), m.sessions...),
+		sum:       m.sum,
 	}
 }
 
@@ -107,10 +122,15 @@ func (m *machine) digest() uint64 {
 			}
 		}
 	}
+	h.mix(m.revision, m.compacted)
 	h.mix(m.registers...)
-	for _, s := range m.sessions {
-		h.mix(s.id, s.nonce, s.sequence)
-	}
+	h.mix(m.sum)
+	return uint64(h)
+}
+
+func (s *openSession) digest() uint64 {
+	h := newHash()
+	h.mix(s.id, s.nonce, s.sequence, s.used)
 	return uint64(h)
 }
 
@@ -140,9 +160,12 @@ func (m *machine) apply(e raft.Entry, c command, noDedup bool) (r result, fresh 
 	}
 	i, ok := slices.BinarySearchFunc(m.sessions, c.header.Session, func(s openSession, id uint64) int { return cmp.Compare(s.id, id) })
 	if !ok {
-		fail("apply", "entry %d is of session %d, which was never opened", e.Index, c.header.Session)
+		return result{refused: kv.ErrExpired}, false
 	}
 	last := &m.sessions[i]
+	m.sum -= last.digest()
+	defer func() { m.sum += last.digest() }()
+	last.used = uint64(e.Index)
 	if !noDedup && c.header.Sequence <= last.sequence {
 		return last.result, false
 	}
@@ -155,22 +178,40 @@ func (m *machine) change(c command) (r result) {
 	switch c.kind {
 	case opWrite:
 		m.registers[c.key] = c.value
+		m.revision++
 	case opSwap:
 		if m.registers[c.key] == c.old {
 			m.registers[c.key] = c.value
+			m.revision++
 			r.swapped = true
 		}
+	case opCompact:
+		switch {
+		case c.value > m.revision:
+			r.refused = kv.ErrFutureRevision
+		case c.value <= m.compacted:
+			r.refused = kv.ErrCompacted
+		default:
+			m.compacted = c.value
+		}
 	}
+	r.revision = m.revision
 	return r
 }
 
 // open opens a session, once for each nonce.
 func (m *machine) open(c command, index uint64) (result, bool) {
-	for _, s := range m.sessions {
-		if s.nonce == c.value {
-			return result{value: s.id}, false
+	for i := range m.sessions {
+		if s := &m.sessions[i]; s.nonce == c.value {
+			m.sum -= s.digest()
+			s.used = index
+			m.sum += s.digest()
+			return result{value: s.id, revision: m.revision}, false
 		}
 	}
-	m.sessions = append(m.sessions, openSession{id: index, nonce: c.value})
-	return result{value: index}, true
+	m.evict()
+	s := openSession{id: index, nonce: c.value, used: index}
+	m.sessions = append(m.sessions, s)
+	m.sum += s.digest()
+	return result{value: index, revision: m.revision}, true
 }

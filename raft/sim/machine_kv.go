@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -29,6 +30,8 @@ func (w *world) encodeCommand(c command) []byte {
 	switch c.kind {
 	case opOpen:
 		cmd = kv.OpenSession(clusterID, c.value)
+	case opCompact:
+		cmd = kv.Compact(c.value)
 	case opWrite:
 		cmd = kv.Put(key, value)
 	case opSwap:
@@ -69,6 +72,9 @@ func (w *world) decodeCommand(e raft.Entry) command {
 	}
 	if cmd.Kind == kv.CommandOpenSession {
 		return command{header: h, kind: opOpen, value: cmd.Nonce}
+	}
+	if cmd.Kind == kv.CommandCompact {
+		return command{header: h, kind: opCompact, value: cmd.Revision}
 	}
 	put := cmd.Txn.Success[0]
 	c := command{header: h, kind: opWrite, value: binary.BigEndian.Uint64(put.Value)}
@@ -151,10 +157,14 @@ func (p *process) sameResult(e raft.Entry, c command, want result, fresh bool, g
 		fail("apply", "member %s: entry %d has no result", p.m.id, e.Index)
 	}
 	switch {
+	case errors.Is(r.Err, kv.ErrExpired) != errors.Is(want.refused, kv.ErrExpired):
+		fail("exactly once", "member %s: entry %d of session %d gets %v, of the model %v", p.m.id, e.Index, c.header.Session, r.Err, want.refused)
 	case !fresh && r.Err != nil:
-		return // a repeat of what the session has put behind it
-	case r.Err != nil:
-		fail("apply", "member %s: entry %d is refused: %v", p.m.id, e.Index, r.Err)
+		return // expired, or a repeat of what the session has put behind it
+	case !errors.Is(r.Err, want.refused):
+		fail("apply", "member %s: entry %d is answered by %v, by the model with %v", p.m.id, e.Index, r.Err, want.refused)
+	case r.Revision != want.revision && fresh:
+		fail("apply", "member %s: entry %d leads to revision %d, for the model to %d", p.m.id, e.Index, r.Revision, want.revision)
 	case r.Repeated == fresh && c.kind != opOpen:
 		fail("exactly once", "member %s: entry %d is a repeat: %t, for the model: %t", p.m.id, e.Index, r.Repeated, !fresh)
 	case c.kind == opSwap && r.Succeeded != want.swapped:

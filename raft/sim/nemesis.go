@@ -31,6 +31,9 @@ func (w *world) startNemesis() {
 	fault(Transfer, w.plan.transfer, w.strikeTransfer)
 	fault(BitRot, w.plan.rot, w.strikeRot)
 	fault(FullDisk, w.plan.full, w.strikeFull)
+	if w.plan.storm > 0 {
+		fault(SessionStorm, w.plan.storm, w.strikeStorm)
+	}
 }
 
 // victim picks a host: often that of the leader, who has most to lose.
@@ -94,6 +97,12 @@ func (w *world) strikePartition(r *random) {
 	}
 	w.trace(nil, "partition (%s): cuts %v", kind, cuts)
 	w.coverage.Partitions++
+	switch kind {
+	case "one-way", "one-way isolation":
+		w.coverage.OneWayPartitions++
+	case "bridge":
+		w.coverage.BridgePartitions++
+	}
 	for _, c := range cuts {
 		w.net.cut(c[0], c[1], 1)
 	}

@@ -28,6 +28,9 @@ type oracle struct {
 	states []uint64
 	// effects says at which entry a numbered command took effect.
 	effects map[session.Header]raft.Index
+	// past are the values of registers by revision, as far as revision.
+	past     map[int][]valueAt
+	revision uint64
 }
 
 type ballot struct {
@@ -61,7 +64,7 @@ type seen struct {
 func newOracle(w *world) oracle {
 	return oracle{
 		w: w, leaders: map[raft.Term]raft.NodeID{}, votes: map[ballot]raft.NodeID{},
-		entries: map[raft.Position]entryFact{}, effects: map[session.Header]raft.Index{},
+		entries: map[raft.Position]entryFact{}, effects: map[session.Header]raft.Index{}, past: map[int][]valueAt{},
 	}
 }
 

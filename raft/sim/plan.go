@@ -31,6 +31,7 @@ const (
 	GiveUp
 	BitRot
 	FullDisk
+	SessionStorm
 	faultsEnd
 
 	// AllFaults are all of them.
@@ -40,7 +41,7 @@ const (
 var faultNames = [...]string{
 	"loss", "duplication", "reordering", "partition", "crash", "power-loss", "pause", "clock-drift",
 	"slow-disk", "disk-error", "wipe", "membership-change", "transfer", "compaction", "snapshot-failure", "give-up",
-	"bit-rot", "full-disk",
+	"bit-rot", "full-disk", "session-storm",
 }
 
 // String lists the kinds, separated by commas.
@@ -94,6 +95,7 @@ type plan struct {
 	ordered                 bool          // messages do not overtake each other, except where they are reordered on purpose
 	encode                  bool          // messages pass through their encoding
 	drift                   float64       // of clocks, as a fraction
+	history                 bool          // clients read old revisions, and give them up
 	leases                  bool          // reads need no round while a lease holds
 	leaseDrift              int           // what leases allow clocks to differ by, in percent
 	stall                   float64       // how often a sync takes very long
@@ -106,7 +108,7 @@ type plan struct {
 	keepEntries             int           // behind a compaction
 
 	// mean times between two faults of a kind
-	partition, leaky, crash, powerLoss, pause, jump, wipe, change, transfer, rot, full time.Duration
+	partition, leaky, crash, powerLoss, pause, jump, wipe, change, transfer, rot, full, storm time.Duration
 }
 
 func drawPlan(r *random) plan {
@@ -151,6 +153,12 @@ func drawPlan(r *random) plan {
 	p.registers = p.keys
 	if p.realMachine {
 		p.bootIndex = uint64(bootstrap.FirstPosition.Index)
+		p.history = r.chance(0.6)
+		if r.chance(0.08) {
+			// Some thousand entries at once have to get through.
+			p.storm = r.between(5*time.Second, 30*time.Second)
+			p.maxAppendBytes, p.maxInflightMessages, p.maxInflightBytes, p.maxUncommittedBytes, p.maxApplyBytes = 0, 0, 0, 0, 0
+		}
 	}
 	if p.maxAppendBytes == 64 || p.maxInflightMessages == 1 {
 		p.repeat = 0 // one entry at a time would never catch up

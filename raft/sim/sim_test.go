@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"testing"
@@ -14,6 +15,7 @@ var (
 	seedFlag     = flag.Uint64("sim.seed", 0, "run this seed only (TestSimulation)")
 	seedsFlag    = flag.Uint64("sim.seeds", 1000, "how many seeds TestCampaign runs")
 	baseFlag     = flag.Uint64("sim.base", 1, "the first seed of TestCampaign")
+	cpuFlag      = flag.Duration("sim.cpu", 0, "end TestCampaign after that much processor time, and at its first failure")
 	durationFlag = flag.Duration("sim.duration", time.Minute, "how long faults go on in each run, in virtual time")
 	traceFlag    = flag.Bool("sim.trace", false, "write a readable account of the run of -sim.seed")
 	shrinkFlag   = flag.Bool("sim.shrink", true, "look for a smaller run when a campaign has failed")
@@ -47,8 +49,12 @@ func TestSimulation(t *testing.T) {
 // TestCampaign runs many seeds. It fails if a promise is broken, and also if something that it is to survive never
 // happened in it.
 func TestCampaign(t *testing.T) {
-	began := time.Now()
-	sum := Campaign{Base: *baseFlag, Seeds: *seedsFlag, Duration: *durationFlag, Workers: runtime.GOMAXPROCS(0)}.Run()
+	c := Campaign{Base: *baseFlag, Seeds: *seedsFlag, Duration: *durationFlag, Workers: runtime.GOMAXPROCS(0), CPU: *cpuFlag}
+	if c.CPU > 0 {
+		c.Seeds, c.MostFailures = math.MaxUint64, 1
+		c.Progress = func(s Summary) { t.Logf("so far:\n%s", s.Report()) }
+	}
+	sum := c.Run()
 	for _, res := range sum.Failures {
 		report(t, res, 0)
 	}
@@ -57,12 +63,11 @@ func TestCampaign(t *testing.T) {
 	}
 	if len(sum.Failures) > 0 {
 		small := Shrink(Options{Seed: sum.Failures[0].Seed, Duration: *durationFlag})
-		t.Errorf("the smallest run like the first: %s", Replay(small.Seed, small.Duration, small.Without))
+		t.Errorf("the smallest run like the first has faults for %s of these kinds: %s\n%s",
+			small.Duration, AllFaults&^small.Without, Replay(small.Seed, small.Duration, small.Without))
 		return
 	}
-	took := time.Since(began).Seconds()
-	t.Logf("%d seeds, %.1f virtual hours, %d events in %.0f s: %.0f virtual seconds a second\n%s",
-		sum.Seeds, sum.Virtual.Hours(), sum.Events, took, sum.Virtual.Seconds()/took, sum.Coverage)
+	t.Logf("\n%s", sum.Report())
 	const enough = 100 // seeds after which everything must have happened
 	if missing := sum.Coverage.Missing(); len(missing) > 0 && sum.Seeds >= enough {
 		t.Errorf("these never happened in %d seeds: %v", sum.Seeds, missing)

@@ -19,7 +19,13 @@ func (p *process) store() {
 	took := p.random.between(w.plan.syncLow, w.plan.syncHigh)
 	if w.allows(SlowDisk) && p.random.chance(w.plan.stall) {
 		took += p.random.between(50*time.Millisecond, 2*time.Second)
+		if p.random.chance(0.03) {
+			took += p.random.between(0, 10*time.Second)
+		}
 		w.coverage.DiskStalls++
+		if took > time.Duration(4*w.plan.electionTicks)*w.plan.tick {
+			w.coverage.LongStalls++ // a leader hands over
+		}
 	}
 	last := batch[len(batch)-1]
 	done := last.Done()

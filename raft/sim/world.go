@@ -79,8 +79,10 @@ type world struct {
 	operator operator
 	history  history
 	nextRead uint64
-	nextInc  raft.Incarnation
-	coverage Coverage
+	// strangers are sessions that nobody uses, opened in storms.
+	strangers, storms uint64
+	nextInc           raft.Incarnation
+	coverage          Coverage
 }
 
 // host is a machine with a disk that holds the data directory of at most one member at a time.
