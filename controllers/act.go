@@ -48,14 +48,20 @@ func (r *Reconciler) act(ctx context.Context, s *snapshot, d *plan.Decision) (ou
 	switch {
 	case err == nil:
 		log.Info("took a step", "why", message(d.Waiting))
-		stepsTotal.WithLabelValues(stepName(d.Step)).Inc()
+		countStep(s.cluster, d.Step, stepTaken)
 		r.stepEvent(s.cluster, d)
 		return done, nil
 	case passes(err):
 		log.V(1).Info("a step has to wait", "reason", err.Error())
+		countStep(s.cluster, d.Step, stepDeferred)
 		return deferred, nil
 	}
+	countStep(s.cluster, d.Step, stepFailed)
 	return deferred, fmt.Errorf("%s: %w", d.Step, err)
+}
+
+func countStep(c *v1.RaftCluster, step plan.Step, result string) {
+	stepsTotal.WithLabelValues(stepName(step), result, c.Namespace, c.Name).Inc()
 }
 
 func message(r *plan.Reason) string {
@@ -68,7 +74,7 @@ func message(r *plan.Reason) string {
 // passes tells errors that another observation answers from those that people should hear of.
 func passes(err error) bool {
 	switch rpc.ReasonOf(err) {
-	case admin.ReasonNotLeader, admin.ReasonConfigMoved, admin.ReasonChangePending, admin.ReasonNotCaughtUp:
+	case admin.ReasonNotLeader, admin.ReasonConfigMoved, admin.ReasonChangePending, admin.ReasonNotCaughtUp, admin.ReasonJointVersion:
 		return true
 	}
 	// Too many requests is how the Eviction API says that a disruption budget forbids it now.
@@ -93,7 +99,7 @@ func (r *Reconciler) take(ctx context.Context, s *snapshot, step plan.Step) erro
 	case plan.ChangeMembers:
 		return r.call(ctx, s, t.Leader, func(ctx context.Context, n *admin.Service) error {
 			_, err := n.ChangeMembership(ctx, &admin.ChangeRequest{
-				ConfigIndex: t.ConfigIndex, Kind: t.Change.Kind, ID: t.Change.ID, Member: t.Change.Member,
+				ConfigIndex: t.ConfigIndex, Changes: t.Changes,
 			})
 			return err
 		})
@@ -237,7 +243,7 @@ func stepName(step plan.Step) string {
 	case plan.RunBootstrap:
 		return "bootstrap"
 	case plan.ChangeMembers:
-		return t.Change.Kind.String()
+		return t.Kind()
 	case plan.Transfer:
 		return "transfer-leadership"
 	case plan.Scale:
@@ -257,9 +263,10 @@ func (r *Reconciler) stepEvent(c *v1.RaftCluster, d *plan.Decision) {
 	case plan.RunBootstrap:
 		reason = "Bootstrapped"
 	case plan.ChangeMembers:
-		reason = map[raft.ChangeKind]string{
-			raft.ChangeAddLearner: "LearnerAdded", raft.ChangePromote: "MemberPromoted", raft.ChangeRemove: "MemberRemoved",
-		}[t.Change.Kind]
+		reason = map[string]string{
+			raft.ChangeAddLearner.String(): "LearnerAdded", raft.ChangePromote.String(): "MemberPromoted",
+			raft.ChangeRemove.String(): "MemberRemoved", "replace": "MemberReplaced",
+		}[t.Kind()]
 	case plan.Transfer:
 		reason = "LeadershipTransferred"
 	case plan.Scale:

@@ -119,13 +119,13 @@ func (g *group) dial(address, token string) (admin.Service, func(), error) {
 		})
 	}
 	s.ChangeMembership = func(_ context.Context, r *admin.ChangeRequest) (*admin.ChangeResponse, error) {
-		var id raft.NodeID
+		var ids []raft.NodeID
 		_, err := call(func(n *groupNode) error {
-			next, of, err := g.membership.Apply(raft.Change{Kind: r.Kind, ID: r.ID, Member: r.Member})
-			g.membership, id = next, of
+			next, of, err := g.membership.ApplyAll(r.Changes)
+			g.membership, ids = next.Leave(), of
 			return err
 		})
-		return &admin.ChangeResponse{ID: id, ConfigIndex: g.index}, err
+		return &admin.ChangeResponse{IDs: ids, ConfigIndex: g.index}, err
 	}
 	s.TransferLeadership = func(_ context.Context, r *admin.TransferRequest) (*admin.TransferResponse, error) {
 		_, err := call(func(*groupNode) error {

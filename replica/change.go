@@ -14,15 +14,16 @@ import (
 // caught up.
 const changePause = 50 * time.Millisecond
 
-// Change changes the membership by one step, on the leader. It was decided on the membership at configIndex (Status) and is refused
-// when that is not the one in force. It returns, once that is committed, the ID of the member concerned and the index of the membership.
-// Errors of package raft say why it was refused; raft.ErrNotLeader: ask the leader.
-func (r *Replica) Change(ctx context.Context, configIndex raft.Index, change raft.Change) (raft.NodeID, raft.Index, error) {
+// Change changes the membership, on the leader, by all of the changes at once or by none. They were decided on the membership at
+// configIndex (Status) and are refused when that is not the one in force. It returns, once they are complete, the IDs of the members
+// concerned, in the order of the changes, and the index of the membership in force. Errors of package raft say why they were refused;
+// raft.ErrNotLeader: ask the leader.
+func (r *Replica) Change(ctx context.Context, configIndex raft.Index, changes ...raft.Change) ([]raft.NodeID, raft.Index, error) {
 	m := r.now()
 	if m == nil {
-		return 0, 0, raft.ErrNotLeader
+		return nil, 0, raft.ErrNotLeader
 	}
-	return m.node.Change(ctx, configIndex, change)
+	return m.node.Change(ctx, configIndex, changes...)
 }
 
 // Add makes an empty replica a voter, on the leader: it is added as a learner under a new ID, catches up, and gets its vote. newcomer needs
@@ -69,10 +70,10 @@ func (r *Replica) insist(ctx context.Context, next func(Status) (change raft.Cha
 		if done && s.ConfigCommitted {
 			return 0, nil
 		}
-		id, _, err := r.Change(ctx, s.ConfigIndex, change)
+		ids, _, err := r.Change(ctx, s.ConfigIndex, change)
 		switch {
 		case err == nil:
-			return id, nil
+			return ids[0], nil
 		case !passing(err):
 			return 0, err
 		}

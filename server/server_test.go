@@ -146,9 +146,9 @@ func change(t *testing.T, nodes []*instance, c raft.Change) raft.NodeID {
 		if err != nil {
 			t.Fatal(err)
 		}
-		resp, err := leader.admin().ChangeMembership(ctx, &admin.ChangeRequest{ConfigIndex: s.ConfigIndex, Kind: c.Kind, ID: c.ID, Member: c.Member})
+		resp, err := leader.admin().ChangeMembership(ctx, &admin.ChangeRequest{ConfigIndex: s.ConfigIndex, Changes: []raft.Change{c}})
 		if err == nil {
-			return resp.ID
+			return resp.IDs[0]
 		}
 		switch rpc.ReasonOf(err) {
 		case admin.ReasonRefused, admin.ReasonIncarnation, admin.ReasonUnsafe:
@@ -258,7 +258,7 @@ func TestTheLeaderHandsOverWhenAsked(t *testing.T) {
 	if _, err := leader.admin().TransferLeadership(ctx, &admin.TransferRequest{}); rpc.ReasonOf(err) != admin.ReasonNotLeader {
 		t.Errorf("a follower hands leadership over: %v", err)
 	}
-	stale := &admin.ChangeRequest{ConfigIndex: 1, Kind: raft.ChangeRemove, ID: s.MemberID}
+	stale := &admin.ChangeRequest{ConfigIndex: 1, Changes: []raft.Change{{Kind: raft.ChangeRemove, ID: s.MemberID}}}
 	if _, err := target.admin().ChangeMembership(ctx, stale); rpc.ReasonOf(err) != admin.ReasonConfigMoved {
 		t.Errorf("a change decided on an old membership: %v", err)
 	}

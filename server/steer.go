@@ -34,8 +34,8 @@ func (s steer) Bootstrap(ctx context.Context, r admin.BootstrapRequest) error {
 }
 
 // Change is the replica's.
-func (s steer) Change(ctx context.Context, configIndex raft.Index, change raft.Change) (raft.NodeID, raft.Index, error) {
-	return s.replica.Change(ctx, configIndex, change)
+func (s steer) Change(ctx context.Context, configIndex raft.Index, changes ...raft.Change) ([]raft.NodeID, raft.Index, error) {
+	return s.replica.Change(ctx, configIndex, changes...)
 }
 
 // Transfer is the replica's.

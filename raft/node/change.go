@@ -10,7 +10,8 @@ import (
 // ErrChangeUnknown says that leadership changed before the membership change was committed: look again.
 var ErrChangeUnknown = errors.New("leadership changed before the membership change was committed: look at the membership again")
 
-// pendingChange is a membership that was appended and is not committed yet.
+// pendingChange is a change that was appended and is not complete yet. index is that of its membership, and when it is complete that of
+// the one in force.
 type pendingChange struct {
 	index raft.Index
 	term  raft.Term
@@ -18,33 +19,34 @@ type pendingChange struct {
 	done  chan struct{}
 }
 
-// Change changes the membership by one step. It was decided on the membership at configIndex. It returns, once the change
-// is committed, the ID of the member concerned and the index of the membership in force. Errors of package raft say why
-// it was refused.
-func (n *Node) Change(ctx context.Context, configIndex raft.Index, change raft.Change) (raft.NodeID, raft.Index, error) {
+// Change changes the membership, by all of the changes at once or by none. They were decided on the membership at configIndex.
+// It returns, once the changes are complete, the IDs of the members concerned, in the order of the changes, and the index of the
+// membership in force. When more than one vote moves there is a joint phase in between, which is over by then (§6). Errors of package
+// raft say why it was refused.
+func (n *Node) Change(ctx context.Context, configIndex raft.Index, changes ...raft.Change) ([]raft.NodeID, raft.Index, error) {
 	p := &pendingChange{done: make(chan struct{})}
-	var id raft.NodeID
+	var ids []raft.NodeID
 	var err error
 	doErr := n.do(ctx, func() {
-		id, p.index, err = n.core.ProposeChange(configIndex, change)
+		ids, p.index, err = n.core.ProposeChanges(configIndex, changes)
 		if err == nil {
 			p.term = n.core.Term()
 			n.changes = append(n.changes, p)
 		}
 	})
 	if doErr != nil {
-		return 0, 0, doErr
+		return nil, 0, doErr
 	}
 	if err != nil {
-		return 0, 0, err
+		return nil, 0, err
 	}
 	select {
 	case <-p.done:
-		return id, p.index, p.err
+		return ids, p.index, p.err
 	case <-ctx.Done():
-		return 0, 0, ctx.Err()
+		return nil, 0, ctx.Err()
 	case <-n.ctx.Done():
-		return 0, 0, ErrChangeUnknown
+		return nil, 0, ErrChangeUnknown
 	}
 }
 
@@ -57,7 +59,8 @@ func (n *Node) RaiseClusterVersion(ctx context.Context, version uint32) error {
 	return err
 }
 
-// finishChanges answers those whose membership is committed, or was lost with its leader.
+// finishChanges answers those that are complete, or may be lost with their leader. A leader takes a change only when the one before is
+// committed, so a later membership of the same term stands for the earlier ones too.
 func (n *Node) finishChanges() {
 	if len(n.changes) == 0 {
 		return
@@ -66,9 +69,10 @@ func (n *Node) finishChanges() {
 	kept := n.changes[:0]
 	for _, p := range n.changes {
 		switch {
-		case v.Term == p.term && v.ConfigIndex == p.index && v.ConfigCommitted:
+		case v.Term == p.term && v.ConfigIndex >= p.index && v.ConfigCommitted && !v.Joint:
+			p.index = v.ConfigIndex
 			close(p.done)
-		case v.Term != p.term || v.ConfigIndex != p.index:
+		case v.Term != p.term || v.ConfigIndex < p.index:
 			p.err = ErrChangeUnknown
 			close(p.done)
 		default:

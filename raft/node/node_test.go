@@ -195,14 +195,41 @@ func TestMembershipChangesAreAnsweredWhenCommitted(t *testing.T) {
 	c := startCluster(t, 3, nil)
 	l := c.leader()
 	s := l.Summary()
-	id, index, err := l.Change(soon(t), s.ConfigIndex, raft.Change{Kind: raft.ChangeAddLearner, Member: raft.Member{Incarnation: 99}})
-	if err != nil || id != 4 {
-		t.Fatalf("added %s at %d: %v", id, index, err)
+	ids, index, err := l.Change(soon(t), s.ConfigIndex, raft.Change{Kind: raft.ChangeAddLearner, Member: raft.Member{Incarnation: 99}})
+	if err != nil || ids[0] != 4 {
+		t.Fatalf("added %v at %d: %v", ids, index, err)
 	}
-	if _, _, err := l.Change(soon(t), s.ConfigIndex, raft.Change{Kind: raft.ChangeRemove, ID: id}); !errors.Is(err, raft.ErrConfigMoved) {
+	if _, _, err := l.Change(soon(t), s.ConfigIndex, raft.Change{Kind: raft.ChangeRemove, ID: ids[0]}); !errors.Is(err, raft.ErrConfigMoved) {
 		t.Fatalf("a change decided on the membership before: %v", err)
 	}
-	if _, _, err := l.Change(soon(t), index, raft.Change{Kind: raft.ChangeRemove, ID: id}); err != nil {
+	if _, _, err := l.Change(soon(t), index, raft.Change{Kind: raft.ChangeRemove, ID: ids[0]}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func TestChangesOfSeveralVotesAreAnsweredWhenTheJointPhaseIsOver(t *testing.T) {
+	c := startCluster(t, 3, nil)
+	l := c.leader()
+	leaving := c.follower()
+	both := []raft.Change{{Kind: raft.ChangeRemove, ID: leaving.cfg.ID}, {Kind: raft.ChangeRemove, ID: l.cfg.ID}}
+	if _, _, err := l.Change(soon(t), l.Summary().ConfigIndex, both...); !errors.Is(err, raft.ErrJointVersion) {
+		t.Fatalf("before every member is known to read a joint membership: %v", err)
+	}
+	if err := l.RaiseClusterVersion(soon(t), raft.JointVersion); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Propose(soon(t), []byte("the version is committed before this")); err != nil {
+		t.Fatal(err)
+	}
+	ids, index, err := l.Change(soon(t), l.Summary().ConfigIndex, both...)
+	if err != nil && !errors.Is(err, ErrChangeUnknown) {
+		t.Fatal(err)
+	}
+	if err == nil && (!slices.Equal(ids, []raft.NodeID{leaving.cfg.ID, l.cfg.ID}) || index == 0) {
+		t.Fatalf("changed %v at %d", ids, index)
+	}
+	c.waitFor("only the third member is left, and leads", func(n *Node) bool {
+		s := n.Summary()
+		return s.Role == raft.RoleLeader && s.ConfigCommitted && !s.Membership.Joint() && slices.Equal(s.Membership.Voters(), []raft.NodeID{n.cfg.ID})
+	})
 }

@@ -21,7 +21,7 @@ type Service struct {
 	WaitStatus func(context.Context, *WaitStatusRequest) (*Status, error)
 	// Bootstrap makes an empty node the only voter of a new cluster.
 	Bootstrap func(context.Context, *BootstrapRequest) (*Status, error)
-	// ChangeMembership is answered by the leader only, once the change is committed.
+	// ChangeMembership is answered by the leader only, once the changes are complete.
 	ChangeMembership func(context.Context, *ChangeRequest) (*ChangeResponse, error)
 	// TransferLeadership is answered by the leader only, once another member leads.
 	TransferLeadership func(context.Context, *TransferRequest) (*TransferResponse, error)
@@ -99,18 +99,16 @@ type BootstrapRequest struct {
 	Member raft.Member `json:"member"`
 }
 
-// ChangeRequest is one membership change, decided on the membership of ConfigIndex.
+// ChangeRequest is a list of membership changes, decided on the membership of ConfigIndex: all of them are made at once, or none.
 type ChangeRequest struct {
-	ConfigIndex raft.Index      `json:"configIndex,string"`
-	Kind        raft.ChangeKind `json:"kind"`
-	ID          raft.NodeID     `json:"id,omitempty"`
-	Member      raft.Member     `json:"member,omitzero"`
+	ConfigIndex raft.Index    `json:"configIndex,string"`
+	Changes     []raft.Change `json:"changes"`
 }
 
-// ChangeResponse says which member was concerned and which configuration is in force now.
+// ChangeResponse says which members were concerned, in the order of the changes, and which configuration is in force now.
 type ChangeResponse struct {
-	ID          raft.NodeID `json:"id"`
-	ConfigIndex raft.Index  `json:"configIndex,string"`
+	IDs         []raft.NodeID `json:"ids"`
+	ConfigIndex raft.Index    `json:"configIndex,string"`
 }
 
 // TransferRequest names who is to lead; zero lets the leader pick the voter that is most caught up.
@@ -131,6 +129,7 @@ const (
 	ReasonUnsafe        = "Unsafe"        // the change would endanger the quorum
 	ReasonRefused       = "Refused"       // the change makes no sense; see the text
 	ReasonNotCaughtUp   = "NotCaughtUp"   // the learner lacks too much to be promoted
+	ReasonJointVersion  = "JointVersion"  // some member's build does not know changes of several votes: one vote at a time
 	ReasonIncarnation   = "Incarnation"   // another incarnation was meant
 	ReasonNotEmpty      = "NotEmpty"      // the node belongs to another cluster already
 )

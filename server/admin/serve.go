@@ -35,7 +35,7 @@ type Node interface {
 	// Bootstrap returns once the node is the voter that the request wants.
 	Bootstrap(context.Context, BootstrapRequest) error
 	// Change and Transfer have the errors of package raft/node and raft.
-	Change(ctx context.Context, configIndex raft.Index, change raft.Change) (raft.NodeID, raft.Index, error)
+	Change(ctx context.Context, configIndex raft.Index, changes ...raft.Change) ([]raft.NodeID, raft.Index, error)
 	Transfer(ctx context.Context, to raft.NodeID) (raft.NodeID, error)
 }
 
@@ -144,11 +144,14 @@ func (s *service) bootstrap(ctx context.Context, req *BootstrapRequest) (*Status
 }
 
 func (s *service) change(ctx context.Context, req *ChangeRequest) (*ChangeResponse, error) {
-	id, index, err := s.node.Change(ctx, req.ConfigIndex, raft.Change{Kind: req.Kind, ID: req.ID, Member: req.Member})
+	if len(req.Changes) == 0 || len(req.Changes) > raft.MaxMembers {
+		return nil, rpc.Errorf(rpc.CodeInvalid, "a call makes 1 to %d changes, not %d", raft.MaxMembers, len(req.Changes))
+	}
+	ids, index, err := s.node.Change(ctx, req.ConfigIndex, req.Changes...)
 	if err != nil {
 		return nil, explain(err)
 	}
-	return &ChangeResponse{ID: id, ConfigIndex: index}, nil
+	return &ChangeResponse{IDs: ids, ConfigIndex: index}, nil
 }
 
 func (s *service) transfer(ctx context.Context, req *TransferRequest) (*TransferResponse, error) {
@@ -173,6 +176,7 @@ func explain(err error) error {
 		{raft.ErrTransferring, rpc.CodeUnavailable, ReasonChangePending},
 		{raft.ErrUnsafeChange, rpc.CodeRefused, ReasonUnsafe},
 		{raft.ErrNotCaughtUp, rpc.CodeRefused, ReasonNotCaughtUp},
+		{raft.ErrJointVersion, rpc.CodeRefused, ReasonJointVersion},
 		{raft.ErrChangeRefused, rpc.CodeRefused, ReasonRefused},
 		{raft.ErrTransferRefused, rpc.CodeRefused, ReasonRefused},
 		{node.ErrChangeUnknown, rpc.CodeUnavailable, ""},

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -20,7 +21,7 @@ type fakeNode struct {
 	mu        sync.Mutex
 	status    Status
 	changeErr error
-	changed   raft.Change
+	changed   []raft.Change
 }
 
 func (f *fakeNode) Status(context.Context) Status {
@@ -46,11 +47,11 @@ func (f *fakeNode) Bootstrap(_ context.Context, r BootstrapRequest) error {
 	return nil
 }
 
-func (f *fakeNode) Change(_ context.Context, i raft.Index, c raft.Change) (raft.NodeID, raft.Index, error) {
+func (f *fakeNode) Change(_ context.Context, i raft.Index, c ...raft.Change) ([]raft.NodeID, raft.Index, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.changed = c
-	return 4, i + 1, f.changeErr
+	return []raft.NodeID{4, 2}, i + 1, f.changeErr
 }
 
 func (f *fakeNode) Transfer(_ context.Context, to raft.NodeID) (raft.NodeID, error) { return to, nil }
@@ -213,16 +214,16 @@ func TestErrorsCarryTheirReason(t *testing.T) {
 	defer cancel()
 	for err, reason := range map[error]string{
 		raft.ErrNotLeader: ReasonNotLeader, raft.ErrConfigMoved: ReasonConfigMoved, raft.ErrChangePending: ReasonChangePending,
-		raft.ErrUnsafeChange: ReasonUnsafe, raft.ErrNotCaughtUp: ReasonNotCaughtUp, fmt.Errorf("%w: no", raft.ErrChangeRefused): ReasonRefused, fmt.Errorf("%w: no", raft.ErrTransferRefused): ReasonRefused,
+		raft.ErrUnsafeChange: ReasonUnsafe, raft.ErrNotCaughtUp: ReasonNotCaughtUp, raft.ErrJointVersion: ReasonJointVersion, fmt.Errorf("%w: no", raft.ErrChangeRefused): ReasonRefused, fmt.Errorf("%w: no", raft.ErrTransferRefused): ReasonRefused,
 	} {
 		b.node.changeErr = err
-		if _, got := s.ChangeMembership(ctx, &ChangeRequest{Kind: raft.ChangePromote, ID: 4}); rpc.ReasonOf(got) != reason {
+		if _, got := s.ChangeMembership(ctx, &ChangeRequest{Changes: []raft.Change{{Kind: raft.ChangePromote, ID: 4}}}); rpc.ReasonOf(got) != reason {
 			t.Errorf("%v became %v", err, got)
 		}
 	}
 	b.node.changeErr = nil
-	resp, err := s.ChangeMembership(ctx, &ChangeRequest{ConfigIndex: 7, Kind: raft.ChangeAddLearner, Member: raft.Member{Incarnation: 9, Name: "d"}})
-	if err != nil || resp.ID != 4 || resp.ConfigIndex != 8 || b.node.changed.Member.Name != "d" {
+	resp, err := s.ChangeMembership(ctx, &ChangeRequest{ConfigIndex: 7, Changes: []raft.Change{{Kind: raft.ChangeAddLearner, Member: raft.Member{Incarnation: 9, Name: "d"}}, {Kind: raft.ChangeRemove, ID: 2}}})
+	if err != nil || !slices.Equal(resp.IDs, []raft.NodeID{4, 2}) || resp.ConfigIndex != 8 || b.node.changed[0].Member.Name != "d" || b.node.changed[1].ID != 2 {
 		t.Errorf("%+v, %v, %+v", resp, err, b.node.changed)
 	}
 	if resp, err := s.TransferLeadership(ctx, &TransferRequest{To: 2}); err != nil || resp.Leader != 2 {

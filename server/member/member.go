@@ -19,8 +19,8 @@ import (
 	"github.com/raftkv/raftkv/server/status"
 )
 
-// FeatureLevel is the highest feature level that this build reads and writes.
-const FeatureLevel = 1
+// FeatureLevel is the highest feature level that this build reads and writes: 2 brought joint memberships.
+const FeatureLevel = raft.JointVersion
 
 // stateDir is the store's place in a member's directory.
 const stateDir = "kv"
@@ -61,6 +61,9 @@ func OpenMachine(o Options, p replica.Place) (*Machine, error) {
 	return &Machine{StateMachine: statemachine.Of(m), store: m}, nil
 }
 
+// Store is the store itself, for reads.
+func (m *Machine) Store() *kv.Machine { return m.store }
+
 // Close closes the store.
 func (m *Machine) Close() error { return m.store.Close() }
 
@@ -95,16 +98,6 @@ func (m *Member) watchQuota(ctx context.Context) {
 			m.quota.note(m.machine.Stats(), m.options.Logger)
 		}
 	}
-}
-
-// Change and Transfer are the replica's.
-func (m *Member) Change(ctx context.Context, configIndex raft.Index, change raft.Change) (raft.NodeID, raft.Index, error) {
-	return m.replica.Change(ctx, configIndex, change)
-}
-
-// Transfer hands leadership over.
-func (m *Member) Transfer(ctx context.Context, to raft.NodeID) (raft.NodeID, error) {
-	return m.replica.Transfer(ctx, to)
 }
 
 // Propose is that of backend.Backend.

@@ -252,14 +252,14 @@ func (n *nemesis) wipeFollower(f fault) {
 			n.t.Errorf("a node without its disk answers a linearizable read with %d", r.status)
 		}
 	}
-	added := n.change(admin.ChangeRequest{Kind: raft.ChangeAddLearner, Member: raft.Member{
+	added := n.change(raft.Change{Kind: raft.ChangeAddLearner, Member: raft.Member{
 		Name: x.name, PeerAddress: x.advertised, ClientAddress: x.client, Incarnation: empty.Incarnation,
 	}})
 	if added == before.MemberID {
 		n.t.Errorf("the ID %v of the lost member was given out again", added)
 	}
-	n.change(admin.ChangeRequest{Kind: raft.ChangeRemove, ID: before.MemberID})
-	n.change(admin.ChangeRequest{Kind: raft.ChangePromote, ID: added})
+	// One change for both, so that the cluster is never left with a voter less.
+	n.change(raft.Change{Kind: raft.ChangePromote, ID: added}, raft.Change{Kind: raft.ChangeRemove, ID: before.MemberID})
 	eventually(n.t, patience, "the wiped node is a voter", func() error {
 		s, err := c.status(x)
 		if err != nil {
@@ -274,10 +274,11 @@ func (n *nemesis) wipeFollower(f fault) {
 	})
 }
 
-// change asks the leader for a membership change until it is made, as the operator does: each time on a fresh look.
-func (n *nemesis) change(request admin.ChangeRequest) (id raft.NodeID) {
+// change asks the leader for membership changes until they are made, as the operator does: each time on a fresh look. It returns the ID
+// that the first one concerns.
+func (n *nemesis) change(changes ...raft.Change) (id raft.NodeID) {
 	n.t.Helper()
-	eventually(n.t, patience, fmt.Sprintf("membership change %v", request.Kind), func() error {
+	eventually(n.t, patience, fmt.Sprintf("membership changes %v", changes), func() error {
 		leader := n.cluster.leader()
 		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 		defer cancel()
@@ -290,13 +291,12 @@ func (n *nemesis) change(request admin.ChangeRequest) (id raft.NodeID) {
 		if err != nil {
 			return err
 		}
-		request.ConfigIndex = s.ConfigIndex
-		response, err := service.ChangeMembership(ctx, &request)
+		response, err := service.ChangeMembership(ctx, &admin.ChangeRequest{ConfigIndex: s.ConfigIndex, Changes: changes})
 		switch {
 		case err == nil:
-			id = response.ID
+			id = response.IDs[0]
 		case rpc.ReasonOf(err) == admin.ReasonRefused:
-			n.t.Fatalf("the leader refuses %v: %v", request, err)
+			n.t.Fatalf("the leader refuses %v: %v", changes, err)
 		}
 		return err
 	})
