@@ -38,10 +38,11 @@ type binding struct {
 
 // boundMethod is one method of a binding on one connection.
 type boundMethod struct {
-	name  string
-	id    uint64
-	known bool // false: optional, and the callee does not have it
-	shape *methodShape
+	name     string
+	id       uint64
+	known    bool // false: optional, and the callee does not have it
+	shape    *methodShape
+	counters *methodCounters
 }
 
 // boundSet is a binding on one connection; ready is closed once methods or err is set.
@@ -51,11 +52,12 @@ type boundSet struct {
 	ready   chan struct{}
 }
 
-func (b *binding) resolve(resp *bindResponse) []boundMethod {
+func (b *binding) resolve(resp *bindResponse, calls *Calls) []boundMethod {
 	methods := make([]boundMethod, len(b.names))
 	for i, name := range b.names {
 		id, known := resp.Methods[name]
-		methods[i] = boundMethod{name: b.request.Service + "." + name, id: id, known: known, shape: b.shapes[i]}
+		full := b.request.Service + "." + name
+		methods[i] = boundMethod{name: full, id: id, known: known, shape: b.shapes[i], counters: calls.method(full, b.shapes[i].oneWay)}
 	}
 	return methods
 }

@@ -26,6 +26,7 @@ type ClientOptions struct {
 	HandshakeTimeout time.Duration // 0 means DefaultHandshakeTimeout
 	DialTimeout      time.Duration // 0 means DefaultDialTimeout
 	Dial             DialFunc      // nil means TCP
+	Calls            *Calls        // counts what goes over the connection; nil means nobody does
 }
 
 func (o ClientOptions) withDefaults() ClientOptions {
@@ -60,7 +61,7 @@ type Client struct {
 	*link
 	remote Metadata
 	goAway chan struct{} // closed when the server said that it takes no new calls
-	calls  sync.Pool
+	pool   sync.Pool
 
 	mu      sync.Mutex
 	pending map[uint64]*call
@@ -78,7 +79,7 @@ type call struct {
 
 // getCall takes a call from the client's own pool: shared channels would tie independent clients together under testing/synctest.
 func (c *Client) getCall() *call {
-	if w, ok := c.calls.Get().(*call); ok {
+	if w, ok := c.pool.Get().(*call); ok {
 		return w
 	}
 	return &call{done: make(chan struct{}, 1)}
@@ -119,7 +120,7 @@ func NewClient(ctx context.Context, conn net.Conn, opts ClientOptions) (*Client,
 		return nil, &Error{Code: CodeUnavailable, Message: fmt.Sprintf("connect to %v: %v", conn.RemoteAddr(), err), notSent: true, cause: err}
 	}
 	c := &Client{
-		link: newLink(conn, hs, opts.MaxFrameBytes), remote: hs.remote, goAway: make(chan struct{}),
+		link: newLink(conn, hs, opts.MaxFrameBytes, opts.Calls), remote: hs.remote, goAway: make(chan struct{}),
 		pending: map[uint64]*call{}, bound: map[*binding]*boundSet{},
 	}
 	c.onFail = c.failPending
@@ -240,7 +241,7 @@ func (c *Client) roundTrip(ctx context.Context, typ frameType, f *buffer) (*buff
 	id, err := c.begin(waiting)
 	if err != nil {
 		f.release()
-		c.calls.Put(waiting)
+		c.pool.Put(waiting)
 		return nil, err
 	}
 	f.seal(typ, 0, id)
@@ -261,7 +262,7 @@ func (c *Client) roundTrip(ctx context.Context, typ frameType, f *buffer) (*buff
 	case <-waiting.done:
 	case <-ended:
 		if c.abandon(id) {
-			c.calls.Put(waiting)
+			c.pool.Put(waiting)
 			if c.out.remove(id) {
 				return nil, contextError(ctx, "before the request was sent", true)
 			}
@@ -279,7 +280,7 @@ func (c *Client) roundTrip(ctx context.Context, typ frameType, f *buffer) (*buff
 func (c *Client) answer(waiting *call) (*buffer, *Error) {
 	reply, err := waiting.reply, waiting.err
 	waiting.reply, waiting.err = frame{}, nil
-	c.calls.Put(waiting)
+	c.pool.Put(waiting)
 	if err != nil {
 		return nil, err
 	}
@@ -299,7 +300,7 @@ func (c *Client) answer(waiting *call) (*buffer, *Error) {
 func (c *Client) recycle(w *call) {
 	w.reply.payload.release()
 	w.reply, w.err = frame{}, nil
-	c.calls.Put(w)
+	c.pool.Put(w)
 }
 
 // request builds the frame of a call or one-way message.
@@ -330,6 +331,13 @@ func (c *Client) request(ctx context.Context, m *boundMethod, req any) (*buffer,
 
 // invoke makes a call and decodes the answer into resp.
 func (c *Client) invoke(ctx context.Context, m *boundMethod, req, resp any) error {
+	began := m.counters.begin()
+	err := c.exchange(ctx, m, req, resp)
+	m.counters.end(began, err == nil)
+	return err
+}
+
+func (c *Client) exchange(ctx context.Context, m *boundMethod, req, resp any) error {
 	f, err := c.request(ctx, m, req)
 	if err != nil {
 		return err
@@ -347,6 +355,12 @@ func (c *Client) invoke(ctx context.Context, m *boundMethod, req, resp any) erro
 
 // post sends a one-way message: nil means that it is in the connection's queue.
 func (c *Client) post(ctx context.Context, m *boundMethod, req any) error {
+	err := c.enqueue(ctx, m, req)
+	m.counters.count(err == nil)
+	return err
+}
+
+func (c *Client) enqueue(ctx context.Context, m *boundMethod, req any) error {
 	f, err := c.request(ctx, m, req)
 	if err != nil {
 		return err
@@ -385,7 +399,7 @@ func (c *Client) bindOn(ctx context.Context, b *binding) ([]boundMethod, error) 
 	if err := json.Unmarshal(payload.b, &resp); err != nil {
 		return nil, Errorf(CodeInternal, "service %q: malformed answer to a bind: %v", b.request.Service, err)
 	}
-	return b.resolve(&resp), nil
+	return b.resolve(&resp, c.link.calls), nil
 }
 
 type tryKey struct{}

@@ -34,6 +34,7 @@ type link struct {
 	out          *sendQueue
 	maxSendBytes int
 	started      time.Time
+	calls        *Calls // may be nil
 
 	waitingSince atomic.Int64 // nanoseconds since started at which the reader began to wait for bytes; 0 while it does not wait
 	rttNanos     atomic.Int64
@@ -45,14 +46,15 @@ type link struct {
 	running  sync.WaitGroup                          // reader, writer, keepalive
 }
 
-func newLink(conn net.Conn, hs *handshakeResult, maxFrameBytes int) *link {
-	l := &link{conn: conn, out: newSendQueue(), maxSendBytes: hs.maxSendBytes, started: time.Now(), done: make(chan struct{})}
+func newLink(conn net.Conn, hs *handshakeResult, maxFrameBytes int, calls *Calls) *link {
+	l := &link{conn: conn, out: newSendQueue(), maxSendBytes: hs.maxSendBytes, started: time.Now(), calls: calls, done: make(chan struct{})}
 	l.in = frameReader{r: bufio.NewReaderSize((*linkReader)(l), readBufferBytes), maxBytes: maxFrameBytes}
 	return l
 }
 
 // start runs the loops; handle gets every frame that is not a ping or pong, on the reading goroutine, and owns its payload.
 func (l *link) start(pingInterval, idleTimeout time.Duration, handle func(frame) error) {
+	l.calls.connected(l)
 	l.running.Go(func() { l.readLoop(handle) })
 	l.running.Go(l.writeLoop)
 	l.running.Go(func() { l.keepAlive(pingInterval, idleTimeout) })
@@ -63,6 +65,7 @@ func (l *link) fail(err error) {
 	l.failOnce.Do(func() {
 		l.failure = err
 		unsent := l.out.close(err)
+		l.calls.disconnected(l)
 		_ = l.conn.Close() // the reason to close is what counts
 		if l.onFail != nil {
 			l.onFail(err, unsent)
@@ -79,6 +82,7 @@ func (r *linkReader) Read(p []byte) (int, error) {
 	r.waitingSince.Store(int64(time.Since(r.started)) | 1)
 	n, err := r.conn.Read(p)
 	r.waitingSince.Store(0)
+	r.calls.read(n)
 	return n, err
 }
 
@@ -158,18 +162,18 @@ func (l *link) linger() {
 // writeBatch writes all frames in order, small ones gathered.
 func (l *link) writeBatch(batch []*buffer, gathered []byte) error {
 	if len(batch) == 1 {
-		_, err := l.conn.Write(batch[0].b)
+		_, err := l.write(batch[0].b)
 		return err
 	}
 	for _, f := range batch {
 		if len(gathered) > 0 && len(gathered)+len(f.b) > writeBufferBytes {
-			if _, err := l.conn.Write(gathered); err != nil {
+			if _, err := l.write(gathered); err != nil {
 				return err
 			}
 			gathered = gathered[:0]
 		}
 		if len(f.b) >= writeBufferBytes/2 && len(gathered) == 0 {
-			if _, err := l.conn.Write(f.b); err != nil {
+			if _, err := l.write(f.b); err != nil {
 				return err
 			}
 			continue
@@ -179,8 +183,14 @@ func (l *link) writeBatch(batch []*buffer, gathered []byte) error {
 	if len(gathered) == 0 {
 		return nil
 	}
-	_, err := l.conn.Write(gathered)
+	_, err := l.write(gathered)
 	return err
+}
+
+func (l *link) write(b []byte) (int, error) {
+	n, err := l.conn.Write(b)
+	l.calls.wrote(n)
+	return n, err
 }
 
 // keepAlive pings and watches for silence. The other side may stop reading for as long as its handlers are busy (that is its

@@ -122,6 +122,12 @@ func (q *sendQueue) wakeProducers() {
 	}
 }
 
+func (q *sendQueue) waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.frames)
+}
+
 // remove takes back the request of this call if the writer has not taken it yet.
 func (q *sendQueue) remove(callID uint64) bool {
 	q.mu.Lock()

@@ -42,6 +42,7 @@ type Server struct {
 	base    context.Context // ends with Close
 	endBase context.CancelFunc
 	methods atomic.Pointer[[]*method] // by id; copied on write
+	calls   Calls
 
 	mu        sync.Mutex
 	services  map[string]*service
@@ -89,6 +90,7 @@ func (s *Server) add(svc *service) error {
 	methods := append([]*method(nil), *s.methods.Load()...)
 	for _, m := range svc.methods {
 		m.id = uint64(len(methods))
+		m.counters = s.calls.method(m.name, m.shape.oneWay)
 		methods = append(methods, m)
 	}
 	s.services[svc.name] = svc

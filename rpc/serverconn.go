@@ -66,7 +66,7 @@ type received struct {
 
 func newServerConn(s *Server, conn net.Conn, hs *handshakeResult) *serverConn {
 	sc := &serverConn{
-		link: newLink(conn, hs, s.opts.MaxFrameBytes), server: s,
+		link: newLink(conn, hs, s.opts.MaxFrameBytes, &s.calls), server: s,
 		info:    Info{Metadata: hs.remote, Remote: conn.RemoteAddr()},
 		allowed: map[*service]bool{}, infos: map[*method]*Info{},
 		inFlight: map[uint64]*callContext{},
@@ -258,7 +258,9 @@ func (sc *serverConn) run(ctx context.Context, r received) {
 		}
 		return
 	}
+	began := r.method.counters.begin()
 	resp, err := r.method.call(ctx, req)
+	r.method.counters.end(began, err == nil)
 	if r.method.shape.oneWay {
 		if err != nil {
 			sc.server.opts.Logger.Debug("one-way message failed", "method", r.method.name, "remote", addrString(sc.info.Remote), "error", err)

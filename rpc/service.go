@@ -33,11 +33,12 @@ type service struct {
 
 // method is a registered method.
 type method struct {
-	id      uint64
-	name    string // service.method
-	service *service
-	shape   *methodShape
-	fn      reflect.Value
+	id       uint64
+	name     string // service.method
+	service  *service
+	shape    *methodShape
+	counters *methodCounters
+	fn       reflect.Value
 	// receiver is the first argument of fn when it is a method, else invalid. (A bound method value would cost an allocation more
 	// at each call.)
 	receiver reflect.Value

@@ -62,6 +62,12 @@ func (w *workers) put(c queuedCall) bool {
 	return true
 }
 
+func (w *workers) length() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.waiting()
+}
+
 func (w *workers) waiting() int { return len(w.queue) - w.head }
 
 // search sees to it that a goroutine comes for what waits; mu is held.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -133,18 +134,21 @@ func (c *cluster) stop() {
 	}
 }
 
-// freeAddresses listens on all before it gives any back, so that they differ.
+// freeAddresses are below those that the kernel gives to outgoing connections, so that a member finds its own free when it comes back.
 func freeAddresses(n int) ([]string, error) {
+	const first, count, attempts = 20_000, 12_000, 1000
 	var out []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range attempts {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(count)))
 		if err != nil {
-			return nil, err
+			continue
 		}
-		defer l.Close()
-		out = append(out, l.Addr().String())
+		defer l.Close() // all are held until all are there, so that they differ
+		if out = append(out, l.Addr().String()); len(out) == n {
+			return out, nil
+		}
 	}
-	return out, nil
+	return nil, errors.New("no free ports between 20000 and 32000")
 }
 
 func (c *cluster) status(ctx context.Context, member int) (admin.Status, error) {
