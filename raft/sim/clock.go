@@ -120,7 +120,7 @@ func (p *process) leases() (on bool, quietTicks int) {
 	if !plan.leases {
 		return false, 0
 	}
-	if p.random.chance(0.15) {
+	if p.w.allows(ClockDrift) && p.random.chance(0.15) {
 		return false, plan.electionTicks + 1
 	}
 	return true, 0

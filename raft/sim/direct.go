@@ -16,6 +16,8 @@ type Setup struct {
 	Voters, Spares int
 	// OneByOne lets each append message carry a single entry.
 	OneByOne bool
+	// Leases lets members read without a round while a lease holds.
+	Leases bool
 	// Trace takes a readable account of all that happens, if it is not nil.
 	Trace io.Writer
 }
@@ -73,6 +75,7 @@ func directedPlan(s Setup) plan {
 		tick:      DirectedTick, electionTicks: directedElectionTicks, heartbeatTicks: 1,
 		latencyLow: 500 * time.Microsecond, latencyHigh: 3 * time.Millisecond,
 		syncLow: 200 * time.Microsecond, syncHigh: 2 * time.Millisecond, applyHigh: time.Millisecond,
+		leases: s.Leases, leaseDrift: raft.DefaultClockDriftPercent,
 		realLog: true, realMachine: true, ordered: true, encode: true,
 		drift: 0.1, stall: 0.05, think: 20 * time.Millisecond, chunk: 20 * time.Millisecond,
 		flush: 200 * time.Millisecond, compact: 400 * time.Millisecond, keepEntries: 5,

@@ -19,4 +19,8 @@ const (
 	wipedKeepsID
 	// forgetMembership installs snapshots without their membership.
 	forgetMembership
+	// stateBeforeLog puts snapshots in force before the log says that it starts behind them.
+	stateBeforeLog
+	// cutPastState compacts the log up to what was applied, durably or not.
+	cutPastState
 )

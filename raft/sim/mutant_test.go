@@ -20,6 +20,8 @@ func TestShellMutants(t *testing.T) {
 		{"reads ask nobody", readWithoutAsking},
 		{"a wiped member keeps its ID", wipedKeepsID},
 		{"a snapshot forgets the membership", forgetMembership},
+		{"the state is durably ahead of the log", stateBeforeLog},
+		{"the log is cut past what the state holds durably", cutPastState},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

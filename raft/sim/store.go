@@ -27,6 +27,7 @@ func (p *process) store() {
 			w.coverage.LongStalls++ // a leader hands over
 		}
 	}
+	took = max(took, m.stalledUntil-w.now)
 	last := batch[len(batch)-1]
 	done := last.Done()
 	if w.opts.mutant == ackBeforeSync {
@@ -38,6 +39,9 @@ func (p *process) store() {
 			without.HardState = nil
 			batch[i] = &without
 		}
+	}
+	if w.opts.mutant == stateBeforeLog && last.Snapshot != nil {
+		p.install(*last.Snapshot)
 	}
 	m.disk.write(batch)
 	w.after(took, func() {
@@ -178,7 +182,11 @@ func (p *process) compact() bool {
 	if !p.w.allows(Compaction) || p.w.now < p.pausedUntil {
 		return true
 	}
-	index := p.core.CompactionPoint(p.m.durable.meta.Index, uint64(p.random.n(p.w.plan.keepEntries+1)), p.random.n(2000))
+	limit := p.m.durable.meta.Index
+	if p.w.opts.mutant == cutPastState {
+		limit = p.machine.meta.Index
+	}
+	index := p.core.CompactionPoint(limit, uint64(p.random.n(p.w.plan.keepEntries+1)), p.random.n(2000))
 	if index <= p.core.LogStart().Index {
 		return true
 	}

@@ -110,6 +110,8 @@ type member struct {
 	rotten      bool // bits of it have flipped
 	damaged     bool // that was found
 	full        bool // its disk has no room
+	// stalledUntil is when a disk that was told to stand still goes on.
+	stalledUntil time.Duration
 }
 
 // Run runs one seed to its end, or to the first broken promise.

@@ -19,7 +19,7 @@ import (
 
 func main() {
 	seeds := flag.Int("seeds", 1000, "how many seeds a bug may survive")
-	only := flag.String("only", "", "try only the bugs whose name contains this")
+	only := flag.String("only", "", "try only the bugs whose name matches this regular expression")
 	flag.Parse()
 	if err := run(*seeds, *only); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -39,9 +39,13 @@ func run(seeds int, only string) error {
 	defer func() { _ = os.RemoveAll(dir) }()
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	_, _ = fmt.Fprintln(table, "BUG\tSEEDS\tCAUGHT AS")
+	chosen, err := regexp.Compile(only)
+	if err != nil {
+		return err
+	}
 	tried, missed := 0, []string{}
 	for _, b := range bugs {
-		if !strings.Contains(b.name, only) {
+		if !chosen.MatchString(b.name) {
 			continue
 		}
 		tried++
