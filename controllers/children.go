@@ -265,7 +265,7 @@ func (r *Reconciler) applyChild(ctx context.Context, c child) error {
 
 // applyBudget follows the number of voters; while no leader tells it, the budget stays as it is.
 func (r *Reconciler) applyBudget(ctx context.Context, s *snapshot, d *plan.Decision) error {
-	if d.View == nil || !d.View.Status.ConfigCommitted {
+	if d.View == nil || !d.View.Settled() {
 		return nil
 	}
 	wanted := resources.PodDisruptionBudget(s.cluster, d.View.Voters())

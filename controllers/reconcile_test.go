@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +36,8 @@ type story struct {
 	key     client.ObjectKey
 	events  *events.FakeRecorder
 	history []string
+	// mortal is what stands between the operator and the world, if it is to die.
+	mortal *mortal
 }
 
 func newStory(t *testing.T, block byte) *story {
@@ -78,7 +81,11 @@ func (s *story) until(what string, f func(c *v1.RaftCluster) bool) *v1.RaftClust
 	s.t.Helper()
 	for deadline := time.Now().Add(convergeWithin); ; {
 		s.k.play(s.key.Name)
-		s.reconcile()
+		if s.mortal != nil {
+			s.reconcileOnce()
+		} else {
+			s.reconcile()
+		}
 		c := s.cluster()
 		if f(c) {
 			return c
@@ -129,6 +136,16 @@ func is(c *v1.RaftCluster, kind string) bool {
 
 func asSpecified(c *v1.RaftCluster) bool {
 	return is(c, v1.ConditionReady) && c.Status.ObservedGeneration == c.Generation && c.Status.ReadyReplicas == *c.Spec.Replicas
+}
+
+// annotated tells whether all pods carry the annotation.
+func (s *story) annotated(key string) bool {
+	s.t.Helper()
+	var pods corev1.PodList
+	if err := s.c.List(context.Background(), &pods, client.InNamespace(s.key.Namespace)); err != nil {
+		s.t.Fatal(err)
+	}
+	return !slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool { return p.Annotations[key] == "" })
 }
 
 func (s *story) roles() string {

@@ -140,6 +140,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	s, err := r.observe(ctx, req.NamespacedName, cached)
 	if gone(s, err) {
 		r.Nodes.Follow(req.NamespacedName, nil)
+		forgetMetrics(req.NamespacedName)
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	if err != nil {

@@ -24,11 +24,13 @@ func (r *Reconciler) report(ctx context.Context, s *snapshot, d *plan.Decision, 
 	status := &s.cluster.Status
 	describe(s, d, status)
 	if equality.Semantic.DeepEqual(before, status) {
+		measure(s.cluster, before, status)
 		return nil
 	}
 	if err := r.Client.Status().Update(ctx, s.cluster); err != nil {
 		return fmt.Errorf("write the status: %w", err)
 	}
+	measure(s.cluster, before, status)
 	r.changeEvents(s.cluster, before, status)
 	return nil
 }

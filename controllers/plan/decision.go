@@ -78,13 +78,13 @@ type RunBootstrap struct {
 	Member    raft.Member
 }
 
-// ChangeMembers asks the leader for one membership change.
+// ChangeMembers asks the leader for membership changes that are made all at once or not at all: one, or a replacement.
 type ChangeMembers struct {
 	// Leader is the pod whose node leads.
 	Leader string
 	// ConfigIndex is the configuration that the change was decided on.
 	ConfigIndex raft.Index
-	Change      raft.Change
+	Changes     []raft.Change
 	// Name is the member's, for people.
 	Name string
 }
@@ -139,15 +139,27 @@ func (s RunBootstrap) String() string {
 }
 
 func (s ChangeMembers) String() string {
-	switch s.Change.Kind {
+	if len(s.Changes) == 2 {
+		return fmt.Sprintf("give %s (ID %s) the vote of the lost ID %s", s.Name, s.Changes[0].ID, s.Changes[1].ID)
+	}
+	switch c := s.Changes[0]; c.Kind {
 	case raft.ChangeAddLearner:
 		return fmt.Sprintf("add %s as a learner", s.Name)
 	case raft.ChangePromote:
-		return fmt.Sprintf("give %s (ID %s) a vote", s.Name, s.Change.ID)
+		return fmt.Sprintf("give %s (ID %s) a vote", s.Name, c.ID)
 	case raft.ChangeRemove:
-		return fmt.Sprintf("remove %s (ID %s)", s.Name, s.Change.ID)
+		return fmt.Sprintf("remove %s (ID %s)", s.Name, c.ID)
+	default:
+		return fmt.Sprintf("%s %s (ID %s)", c.Kind, s.Name, c.ID)
 	}
-	return fmt.Sprintf("%s %s (ID %s)", s.Change.Kind, s.Name, s.Change.ID)
+}
+
+// Kind names the change: what is done to the one member, or that one is replaced.
+func (s ChangeMembers) Kind() string {
+	if len(s.Changes) == 2 {
+		return "replace"
+	}
+	return s.Changes[0].Kind.String()
 }
 
 func (s Transfer) String() string {

@@ -54,13 +54,15 @@ type flight struct {
 
 // group is what the members share: the network, and what they have agreed on so far.
 type group struct {
-	rnd    *rand.Rand
-	fail   func(format string, args ...any)
-	now    int
-	lossy  bool
-	cut    map[int]bool // ordinals that other members do not reach
-	procs  map[int]*process
-	flying []flight
+	rnd   *rand.Rand
+	fail  func(format string, args ...any)
+	now   int
+	lossy bool
+	// version is the feature level at which groups begin: with raft.JointVersion they replace a member in one change.
+	version uint32
+	cut     map[int]bool // ordinals that other members do not reach
+	procs   map[int]*process
+	flying  []flight
 
 	// digests is what each index means, whoever applied it first; newest is the membership committed last.
 	digests map[raft.Index]uint64
@@ -104,7 +106,7 @@ func (g *group) found(p *process, m raft.Member) {
 	first := raft.NewMembership(m)
 	first.Index = 1
 	p.dir.id = 1
-	p.dir.applied = raft.SnapshotMeta{Index: 1, Term: 1, Membership: first, ClusterVersion: 1}
+	p.dir.applied = raft.SnapshotMeta{Index: 1, Term: 1, Membership: first, ClusterVersion: g.version}
 	p.dir.start = raft.Position{Index: 1, Term: 1}
 	g.digests[1] = 0
 	g.newest = first
@@ -328,6 +330,7 @@ func (g *group) status(p *process, cluster raft.ClusterID) *admin.Status {
 	if p.removed {
 		s.State = admin.StateRemoved
 	}
+	s.ClusterVersion = d.applied.ClusterVersion
 	s.Role, s.Term, s.Leader = c.Role.String(), c.Term, c.Leader
 	s.Commit, s.Applied = c.Commit, c.Applied
 	s.Ready = c.Leader != 0 && c.Applied == c.Commit

@@ -65,6 +65,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{t: t, rnd: rnd, bad: map[int]bool{}, claims: map[int]*directory{}, pods: map[int]*simPod{}, faults: true, stats: map[string]int{}}
 	w.g = newGroup(rnd, w.fail)
 	w.g.lossy = true
+	w.g.version = raft.JointVersion - uint32(rnd.IntN(2))
 	w.desired = 1 + rnd.IntN(5)
 	w.replicas = w.desired
 	w.deleteScaled = w.chance(50)
@@ -239,6 +240,9 @@ func (w *world) wipe(i int) {
 
 // changing tells that a directory holds a membership which is not known to be committed: it may need another quorum.
 func (w *world) changing() bool {
+	if w.g.newest.Joint() {
+		return true
+	}
 	for _, d := range w.claims {
 		for _, e := range d.entries {
 			if e.Type == raft.EntryMembership && e.Index > w.g.newest.Index {

@@ -35,8 +35,12 @@ func planMembers(o *Observation, v *View) Decision {
 }
 
 func change(v *View, c raft.Change, name string, why *Reason) Decision {
+	return changes(v, []raft.Change{c}, name, why)
+}
+
+func changes(v *View, all []raft.Change, name string, why *Reason) Decision {
 	return Decision{
-		Step:    ChangeMembers{Leader: v.Leader, ConfigIndex: v.Status.ConfigIndex, Change: c, Name: name},
+		Step:    ChangeMembers{Leader: v.Leader, ConfigIndex: v.Status.ConfigIndex, Changes: all, Name: name},
 		Waiting: why,
 	}
 }
@@ -77,8 +81,9 @@ func replacedVoter(o *Observation, v *View) (admin.MemberStatus, bool) {
 	return admin.MemberStatus{}, false
 }
 
-// planLearner goes on with the learners that wait for their vote: caught up, the member of the same name that they replace
-// goes first, then they get its vote. It reports false if there is no such learner.
+// planLearner goes on with the learners that wait for their vote: caught up, they take over that of the member of the same
+// name that they replace, in one joint change. Where some member's build does not know joint changes yet, the old one goes
+// first and then the new one gets its vote. It reports false if there is no such learner.
 func planLearner(o *Observation, v *View) (Decision, bool) {
 	var waiting *Reason
 	for _, m := range v.Status.Members {
@@ -90,9 +95,14 @@ func planLearner(o *Observation, v *View) (Decision, bool) {
 			continue
 		}
 		for _, old := range v.of(m.Name) {
-			if old.ID != m.ID && !old.Learner {
-				return removeVoter(v, old), true
+			if old.ID == m.ID || old.Learner {
+				continue
 			}
+			if v.mayReplace(old, m) {
+				return changes(v, []raft.Change{{Kind: raft.ChangePromote, ID: m.ID}, {Kind: raft.ChangeRemove, ID: old.ID}}, m.Name,
+					because(ReasonMembership, "%s (ID %s) takes the vote of ID %s, whose data directory is no more", m.Name, m.ID, old.ID)), true
+			}
+			return removeVoter(v, old), true
 		}
 		if !v.mayPromote(m) {
 			waiting = because(ReasonQuorumAtRisk,

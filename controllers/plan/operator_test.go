@@ -202,22 +202,24 @@ func (w *world) change(t *turn, s ChangeMembers) {
 		return
 	}
 	before := p.core.Status().Membership
-	_, index, err := p.core.ProposeChange(s.ConfigIndex, s.Change)
+	_, index, err := p.core.ProposeChanges(s.ConfigIndex, s.Changes)
 	if err != nil {
 		w.stats["refused"]++
 		w.g.pump(p)
 		return
 	}
-	if s.Change.Kind == raft.ChangeRemove && index > s.ConfigIndex {
-		w.removed(t, p, before, s)
+	for _, c := range s.Changes {
+		if c.Kind == raft.ChangeRemove && index > s.ConfigIndex {
+			w.removed(t, p, before, s, c.ID)
+		}
 	}
-	w.stats[s.Change.Kind.String()]++
+	w.stats[s.Kind()]++
 	w.g.pump(p)
 }
 
 // removed checks a removal that the leader took.
-func (w *world) removed(t *turn, leader *process, before raft.Membership, s ChangeMembers) {
-	m, _ := before.Find(s.Change.ID)
+func (w *world) removed(t *turn, leader *process, before raft.Membership, s ChangeMembers, id raft.NodeID) {
+	m, _ := before.Find(id)
 	i, _ := resources.Ordinal("demo", m.Name)
 	d := w.claims[i]
 	intact := d != nil && d.incarnation == m.Incarnation

@@ -74,7 +74,7 @@ func foreignData(o *Observation) *Reason {
 
 // planLed is for a cluster that has a leader.
 func planLed(o *Observation, v *View) Decision {
-	if !v.Status.ConfigCommitted {
+	if !v.Settled() {
 		return Decision{Waiting: because(ReasonMembership, "a membership change is being committed")}
 	}
 	d := planMembers(o, v)

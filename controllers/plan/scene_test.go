@@ -120,6 +120,16 @@ func (s *scene) learner(i int, id raft.NodeID, caughtUp bool) *scene {
 	return s
 }
 
+// joint makes all members know changes of more than one vote.
+func (s *scene) joint() *scene {
+	for k := range s.o.Pods {
+		if n := s.o.Pods[k].Node; n != nil {
+			n.ClusterVersion = raft.JointVersion
+		}
+	}
+	return s
+}
+
 func (s *scene) without(i int) *scene {
 	for k := range s.o.Pods {
 		if s.o.Pods[k].Ordinal == i {

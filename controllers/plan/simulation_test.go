@@ -42,7 +42,7 @@ func TestSimulation(t *testing.T) {
 		total["written"] += len(w.g.promised)
 	}
 	t.Logf("converged within %d ticks; %v", longest, total)
-	for _, k := range []string{"wipe", "record", "add-learner", "promote", "remove", "transfer", "scale", "restart", "force", "refused",
+	for _, k := range []string{"wipe", "record", "add-learner", "promote", "remove", "replace", "transfer", "scale", "restart", "force", "refused",
 		"claim-deleted", "stale", "killed-before", "killed-after", "written"} {
 		if total[k] < *simSeeds/4 {
 			t.Errorf("only %d times %q in %d seeds: the simulation tests too little", total[k], k, *simSeeds)

@@ -54,6 +54,9 @@ func away(o *Observation, s *admin.Status) map[raft.NodeID]bool {
 	return out
 }
 
+// Settled tells that no membership change is under way.
+func (v *View) Settled() bool { return v.Status.ConfigCommitted && !v.joint() }
+
 // quorum is the majority of n voters.
 func quorum(n int) int { return n/2 + 1 }
 
@@ -103,6 +106,23 @@ func (v *View) mayRemove(m admin.MemberStatus) bool {
 	}
 	left := v.Voters() - 1
 	return left > 0 && !v.Leads(m) && v.activeVotersWithout(m.ID) >= quorum(left)
+}
+
+// mayReplace tells whether the learner may take over the voter's vote in one change: every member knows such changes, and
+// the voters have an active quorum before it and after it.
+func (v *View) mayReplace(old, learner admin.MemberStatus) bool {
+	return v.Status.ClusterVersion >= raft.JointVersion && !v.Leads(old) && v.Healthy(learner) && v.counted(learner) &&
+		v.activeVotersWithout(old.ID) >= quorum(v.Voters())
+}
+
+// joint tells that a change of more than one vote is under way: both the old and the new voters decide.
+func (v *View) joint() bool {
+	for _, m := range v.Status.Members {
+		if m.OutgoingVoter || m.Leaving {
+			return true
+		}
+	}
+	return false
 }
 
 // mayPromote tells whether the voters have an active quorum once the learner is one of them.

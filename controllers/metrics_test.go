@@ -1,0 +1,68 @@
+package controllers
+
+import (
+	"context"
+	"testing"
+
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+)
+
+// measured are the values of the cluster's metrics, by name and, after a colon, the label that tells them apart.
+func measured(t *testing.T, namespace string) map[string]float64 {
+	t.Helper()
+	families, err := metrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]float64{}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			name, ours := f.GetName(), false
+			for _, l := range m.Label {
+				switch l.GetName() {
+				case "cluster_namespace":
+					ours = l.GetValue() == namespace
+				case "role", "condition", "step", "result":
+					name += ":" + l.GetValue()
+				}
+			}
+			if ours {
+				out[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+			}
+		}
+	}
+	return out
+}
+
+func TestClusterIsMeasuredAndForgotten(t *testing.T) {
+	s := newStory(t, 22)
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
+	s.until("ready", asSpecified)
+	m := measured(t, s.key.Namespace)
+	for name, want := range map[string]float64{
+		"raftkv_cluster_desired_members":                          3,
+		"raftkv_cluster_members:leader":                           1,
+		"raftkv_cluster_members:follower":                         2,
+		"raftkv_cluster_members:learner":                          0,
+		"raftkv_cluster_healthy_members":                          3,
+		"raftkv_cluster_ready_pods":                               3,
+		"raftkv_cluster_condition:Ready":                          1,
+		"raftkv_cluster_condition:Available":                      1,
+		"raftkv_cluster_condition:Degraded":                       0,
+		"raftkv_cluster_condition:Stalled":                        0,
+		"raftkv_cluster_leader_changes_total":                     1,
+		"raftkv_operator_steps_total:" + stepTaken + ":bootstrap": 1,
+		"raftkv_operator_steps_total:" + stepTaken + ":promote":   2,
+	} {
+		if got, ok := m[name]; !ok || got != want {
+			t.Errorf("%s is %v (there: %v), want %v", name, got, ok, want)
+		}
+	}
+	if err := s.c.Delete(context.Background(), s.cluster()); err != nil {
+		t.Fatal(err)
+	}
+	s.reconcile()
+	if left := measured(t, s.key.Namespace); len(left) > 0 {
+		t.Errorf("of a cluster that is gone there is still %v", left)
+	}
+}
