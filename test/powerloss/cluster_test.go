@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/test/powerloss/disk"
 	"github.com/raftkv/raftkv/test/powerloss/mount"
 )
@@ -167,6 +168,7 @@ type status struct {
 	Ready    bool
 	NotReady string
 	Role     string
+	Term     raft.Term `json:",string"`
 }
 
 func (c *cluster) status(m *machine) (status, error) {
@@ -209,20 +211,21 @@ func (c *cluster) awaitReady() {
 	})
 }
 
-// leader waits for a member that leads.
-func (c *cluster) leader() *machine {
+// leader waits for a member that leads, and returns its term.
+func (c *cluster) leader() (*machine, raft.Term) {
 	c.t.Helper()
 	var found *machine
+	var term raft.Term
 	eventually(c.t, "a leader", func() error {
 		for _, m := range c.machines {
 			if s, err := c.status(m); err == nil && s.Role == "leader" {
-				found = m
+				found, term = m, s.Term
 				return nil
 			}
 		}
 		return errors.New("nobody leads")
 	})
-	return found
+	return found, term
 }
 
 // mountDisk shows a new disk at a directory.

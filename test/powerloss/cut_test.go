@@ -14,11 +14,20 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/test/powerloss/disk"
 )
 
 // nearNames is how far from a change of names the power is cut for sure: there most can go wrong.
 const nearNames = 3
+
+// reign is a term in which a member led: it had voted for itself, durably, before it asked others (§5.2).
+type reign struct {
+	leader string
+	term   raft.Term
+	// seen is the disk's operation count when it was seen.
+	seen int
+}
 
 // run is what happened to a cluster on a disk.
 type run struct {
@@ -28,7 +37,15 @@ type run struct {
 	// formed is the operation by which all members had become members.
 	formed int
 	// end is the last operation at which the power may be cut; zero means that of the disk.
-	end int
+	end    int
+	reigns []reign
+}
+
+// crown remembers who leads.
+func (r *run) crown(c *cluster) *machine {
+	m, term := c.leader()
+	r.reigns = append(r.reigns, reign{m.name, term, r.disk.Operations()})
+	return m
 }
 
 // cutPoints draws at how many operations the power is cut: at all of them, or at those around changes of names and others.
@@ -88,7 +105,7 @@ func (r *run) cutEverywhere(points []int, random *rand.Rand) (tally, error) {
 	for range runtime.GOMAXPROCS(0) {
 		openers.Go(func() {
 			for a := range accidents {
-				err := r.history.verify(a.dir, r.names, a.cut, r.formed)
+				err := r.verify(a.dir, a.cut)
 				if err != nil {
 					err = fmt.Errorf("power cut at operation %d, what was not synced: %s: %w", a.cut, a.fate, err)
 					failure.CompareAndSwap(nil, &err)

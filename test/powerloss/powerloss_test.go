@@ -36,6 +36,7 @@ func runOne(t *testing.T, program string, random *rand.Rand, writes int) (*run, 
 	c.kill(c.machines...)
 	c.start(c.machines...)
 	c.awaitReady()
+	r.crown(c)
 	r.history.load(t, c, random, writes, nil)
 	c.kill(c.machines...)
 	return r, c
@@ -89,7 +90,7 @@ func TestThree(t *testing.T) {
 	r.formed = d.Operations()
 	r.history.load(t, c, random, *writesFlag/2, nil)
 	away := c.machines[0]
-	if leader := c.leader(); away == leader {
+	if away == r.crown(c) {
 		away = c.machines[1]
 	}
 	c.kill(away)
@@ -97,7 +98,7 @@ func TestThree(t *testing.T) {
 	c.start(away)
 	c.awaitReady()
 	r.history.load(t, c, random, *writesFlag/2, nil)
-	leader := c.leader()
+	leader := r.crown(c)
 	// The leader's power fails while clients write. It comes back with nothing that it had not synced, on another disk.
 	r.history.load(t, c, random, *writesFlag/2, func() { r.failPower(t, c, leader, random) })
 	c.awaitReady()

@@ -123,26 +123,28 @@ func (m *member) close() error {
 	return err
 }
 
-// verify tells what is wrong with a disk's image after a cut. formed is the number of the operation before which all
-// members had become members.
-func (h *history) verify(root string, names []string, cut, formed int) (err error) {
+// verify tells what is wrong with a disk's image after a cut.
+func (r *run) verify(root string, cut int) (err error) {
 	var members []*member
-	for _, name := range names {
+	for _, name := range r.names {
 		m, err := reopen(root, name)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, m.close()) }()
-		if !m.joined() && cut >= formed {
+		if !m.joined() && cut >= r.formed {
 			return fmt.Errorf("%s is no member any more", name)
 		}
 		if m.joined() {
 			members = append(members, m)
 		}
+		if err := r.remembers(m, cut); err != nil {
+			return err
+		}
 	}
-	if len(members) <= len(names)/2 {
-		if h.acked(cut) {
-			return fmt.Errorf("writes were acknowledged by %d of %d members", len(members), len(names))
+	if len(members) <= len(r.names)/2 {
+		if r.history.acked(cut) {
+			return fmt.Errorf("writes were acknowledged by %d of %d members", len(members), len(r.names))
 		}
 		return nil
 	}
@@ -153,15 +155,29 @@ func (h *history) verify(root string, names []string, cut, formed int) (err erro
 				votes++
 			}
 		}
-		if votes <= len(names)/2 {
+		if votes <= len(r.names)/2 {
 			continue
 		}
 		found, err := m.state()
 		if err != nil {
 			return err
 		}
-		if err := h.check(found, cut); err != nil {
+		if err := r.history.check(found, cut); err != nil {
 			return fmt.Errorf("%s, which may lead now: %w", m.name, err)
+		}
+	}
+	return nil
+}
+
+// remembers checks that a member knows the terms in which it led.
+func (r *run) remembers(m *member, cut int) error {
+	for _, reign := range r.reigns {
+		if reign.leader != m.name || reign.seen > cut {
+			continue
+		}
+		h := m.found.HardState
+		if h.Term < reign.term || h.Term == reign.term && h.Vote != m.dir.Identity().MemberID {
+			return fmt.Errorf("%s led in term %d, and knows of term %d and a vote for %s", m.name, reign.term, h.Term, h.Vote)
 		}
 	}
 	return nil
