@@ -49,7 +49,7 @@ func (m *Machine) Apply(entries []raft.Entry) ([]any, error) {
 func (m *Machine) applyBatch(entries []raft.Entry) (_ []any, changes *Changes, _ error) {
 	a := applier{machine: m, state: &m.current, observed: m.options.Observer != nil}
 	compacted := m.current.compacted
-	a.view = view{state: a.state, writer: true}
+	a.view = &view{state: a.state, writer: true}
 	results := make([]any, len(entries))
 	for i := range entries {
 		r, err := a.entry(&entries[i])
@@ -77,7 +77,7 @@ type applier struct {
 	machine *Machine
 	state   *state
 	// view reads at the revision of the transaction that is being applied, and so sees its writes.
-	view view
+	view *view
 	// sub numbers the writes of the transaction.
 	sub uint32
 	// readBytes is what the reads of the transaction have returned so far.
@@ -357,7 +357,7 @@ func (a *applier) remove(op *Op, out *OpResult) error {
 }
 
 func (a *applier) read(op *Op, out *OpResult) error {
-	v := &a.view
+	v := a.view
 	if op.Range.Revision != 0 {
 		v = &view{state: a.state, revision: op.Range.Revision}
 		defer func() { _ = v.close() }()

@@ -64,6 +64,11 @@ func (c Command) Level() uint32 {
 	return leaseVersion
 }
 
+// Grows tells whether carrying the command out can make the store larger.
+func (c *Command) Grows() bool {
+	return c.Kind == CommandLeaseGrant || c.Kind == CommandTxn && c.Txn.any(func(op *Op) bool { return op.Kind == OpPut })
+}
+
 func (c Command) writtenFormat() byte {
 	if c.Kind == CommandOpenSession || c.Kind == CommandCompact || c.Kind == CommandTxn && !c.Txn.any((*Op).isNew) {
 		return firstCommandFormat

@@ -2,6 +2,7 @@ package kv
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"time"
 
@@ -20,10 +21,14 @@ const (
 	// so many, that it takes when none comes.
 	compactPatience = 5 * time.Second
 	compactRest     = 4
+	// scrubPause is the pause before somebody who waits for the removal looks again.
+	scrubPause = 20 * time.Millisecond
 )
 
 // compactPending tells whether there is history to remove. The caller holds maintenance.
-func (m *Machine) compactPending() bool { return m.header.scrub.done < m.header.logical.compacted }
+func (m *Machine) compactPending() bool {
+	return !m.copying && m.header.scrub.done < m.header.logical.compacted
+}
 
 // compactStep removes some of the versions that compaction gave up, in a commit of its own. The caller holds maintenance.
 func (m *Machine) compactStep(records int) (more bool, err error) {
@@ -77,6 +82,42 @@ func (m *Machine) compacted(next scrub) {
 		m.log.Info("compacted history is removed", "compacted", next.done)
 	}
 	m.header.scrub = next
+}
+
+// Scrub removes the history before a compacted revision from this member's store before it returns, whatever else goes on.
+// It waits for a defragmentation. ErrFutureRevision says that the revision is not compacted.
+func (m *Machine) Scrub(ctx context.Context, revision uint64) error {
+	if _, compacted := m.Revision(); revision > compacted {
+		return ErrFutureRevision
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		done, waiting, err := m.scrubStep(revision)
+		if done || err != nil {
+			return err
+		}
+		if waiting {
+			select {
+			case <-ctx.Done():
+			case <-time.After(scrubPause):
+			}
+		}
+	}
+}
+
+func (m *Machine) scrubStep(revision uint64) (done, waiting bool, err error) {
+	m.maintenance.Lock()
+	defer m.maintenance.Unlock()
+	if m.header.scrub.done >= revision {
+		return true, false, nil
+	}
+	flushed, err := m.flush()
+	if err == nil && !flushed {
+		_, err = m.compactStep(compactLeastRecords)
+	}
+	return false, m.copying, err
 }
 
 type compaction struct {

@@ -46,16 +46,22 @@ func (m *Machine) hashState(ctx context.Context, s *state) (uint64, error) {
 
 // hashView sums a hash of every version that is kept, in whatever order, and of all the rest of the state.
 func hashView(ctx context.Context, v *view) (uint64, error) {
-	s := v.state
-	logical, err := s.encode()
+	logical, err := v.state.encode()
 	if err != nil {
 		return 0, err
 	}
-	sum := hashBytes(logical) + s.sessions + s.leases
+	sum, err := hashKept(ctx, v, v.state.revision)
+	return sum + hashBytes(logical) + v.state.sessions + v.state.leases, err
+}
+
+// hashKept sums a hash of every version up to a revision that compaction has not given up. The view is at the compacted revision.
+func hashKept(ctx context.Context, v *view, last uint64) (uint64, error) {
+	s := v.state
 	stored, _, err := readHeader(v.stored)
 	if err != nil {
 		return 0, err
 	}
+	var sum uint64
 	add := func(key []byte, at *version) error {
 		if at.mod <= s.compacted {
 			kept, err := v.get(key, false)
@@ -77,7 +83,7 @@ func hashView(ctx context.Context, v *view) (uint64, error) {
 		if err != nil {
 			return 0, err
 		}
-		if at.mod > s.revision {
+		if at.mod > last {
 			break
 		}
 		if err := add(key, &at); err != nil {
@@ -90,7 +96,7 @@ func hashView(ctx context.Context, v *view) (uint64, error) {
 	// What the store's view has too is counted there.
 	for _, o := range v.overlays() {
 		for n := o.head.next[0].Load(); n != nil; n = n.next[0].Load() {
-			if n.mod <= stored.logical.revision || n.mod > s.revision {
+			if n.mod <= stored.logical.revision || n.mod > last {
 				continue
 			}
 			if err := add(n.key, &n.version); err != nil {
@@ -99,6 +105,36 @@ func hashView(ctx context.Context, v *view) (uint64, error) {
 		}
 	}
 	return sum, nil
+}
+
+// HashKV is a checksum of the keys and their history up to a revision; zero means the latest. Members whose answers name the same
+// Revision and CompactRevision have the same one. It reads everything. Errors: ErrFutureRevision, ErrCompacted, *CorruptError, or the
+// context's.
+func (m *Machine) HashKV(ctx context.Context, revision uint64) (HashKVResult, error) {
+	for {
+		s := m.published.Load()
+		if err := checkRevision(revision, s.revision, s.compacted); err != nil {
+			return HashKVResult{}, err
+		}
+		last := revision
+		if last == 0 {
+			last = s.revision
+		}
+		v := &view{state: s, revision: s.compacted}
+		err := v.open()
+		var sum uint64
+		if err == nil {
+			sum, err = hashKept(ctx, v, last)
+		}
+		err = errors.Join(err, v.close())
+		now := m.published.Load()
+		if errors.Is(err, store.ErrClosed) && now.store == s.store {
+			return HashKVResult{}, ErrClosed
+		}
+		if now.store == s.store && now.compacted == s.compacted {
+			return HashKVResult{Hash: uint32(sum ^ sum>>32), Revision: last, CompactRevision: s.compacted, Latest: s.revision}, err
+		}
+	}
 }
 
 func hashBytes(parts ...[]byte) uint64 {

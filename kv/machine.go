@@ -63,6 +63,7 @@ type Machine struct {
 	maintenance sync.Mutex
 	header      header        // as it is in the store; guarded by maintenance
 	replaced    []store.Store // to be closed by Close; guarded by maintenance
+	copying     bool          // the store is being copied, so nothing may be removed; guarded by maintenance
 	retired     sync.WaitGroup
 
 	// mu guards the fields below. Apply holds it for one batch; nobody holds it during I/O but for the reads
@@ -124,7 +125,8 @@ func Open(o Options) (*Machine, error) {
 	if err := m.load(s); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	if err := m.discardStaged(); err != nil {
+	// Should a defragmentation have ended right before its copy took the store's place: nobody asks for it any more.
+	if err := errors.Join(m.discardStaged(), m.disk.Discard(defragmentName)); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	if o.Synchronous {

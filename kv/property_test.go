@@ -262,6 +262,10 @@ func againstModel(t *testing.T, seed uint64, steps int, o Options, disk *store.M
 			compareReads(t, h.machine, g)
 			compareLeases(t, h.machine, g.model)
 			compareEvents(t, h.machine, g)
+		case n == 36 && g.IntN(2) == 0:
+			if err := h.machine.Defragment(context.Background()); err != nil {
+				t.Fatal(err)
+			}
 		case n < 37:
 			if err := h.machine.FlushNow(); err != nil {
 				t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/raftkv/raftkv/kv/store"
 )
@@ -73,6 +74,37 @@ func (m *Machine) Range(ctx context.Context, r RangeRequest) (RangeResult, error
 		}
 		from = c.resume
 	}
+}
+
+// Read runs a transaction that writes nothing, as of the latest revision. Errors: ErrMalformed if it would write, those of its ranges,
+// *CorruptError, or the context's.
+func (m *Machine) Read(ctx context.Context, t *Txn) (*Result, error) {
+	if t.Writes() {
+		return nil, fmt.Errorf("%w: a transaction that writes has to be proposed", ErrMalformed)
+	}
+	var out *Result
+	err := m.read(ctx, 0, func(v *view) error {
+		a := applier{machine: m, state: v.state, view: v}
+		p, err := a.path(t)
+		if err != nil {
+			return err
+		}
+		refusal, err := a.check(t, p)
+		if err := errors.Join(refusal, err); err != nil {
+			return err
+		}
+		result, err := a.run(t, p)
+		if err == nil {
+			out = &Result{Revision: v.state.revision, Succeeded: result.Succeeded, Ops: result.Ops}
+		}
+		return err
+	})
+	return out, err
+}
+
+// Writes tells whether the transaction has an operation that writes, on either branch.
+func (t *Txn) Writes() bool {
+	return t.any(func(op *Op) bool { return op.Kind == OpPut || op.Kind == OpDelete })
 }
 
 // read calls f with a view at the revision. It begins again when the store is replaced or compacted under it; f must

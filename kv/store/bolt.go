@@ -147,6 +147,13 @@ type boltStaging struct {
 	done bool
 }
 
+func (s *boltStaging) Sync() error {
+	if err := s.db.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", s.db.Path(), err)
+	}
+	return nil
+}
+
 func (s *boltStaging) Finish() error {
 	if s.done {
 		return ErrClosed

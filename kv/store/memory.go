@@ -9,11 +9,12 @@ import (
 // Memory is a Disk in memory, for simulations and models. It is safe for concurrent use.
 type Memory struct {
 	mu sync.Mutex
-	// epoch is raised when the handles given out so far become invalid.
-	epoch   int
-	current roots
-	staged  map[string]roots
-	failure error
+	// epoch is raised when the handles given out so far become invalid, power when those of stagings do too.
+	epoch, power int
+	current      roots
+	inForce      *memoryStore // nil if none is open
+	staged       map[string]roots
+	failure      error
 }
 
 // roots are the trees of the buckets. Trees are never changed, so that a copy of the roots is a view.
@@ -26,8 +27,21 @@ func NewMemory() *Memory { return &Memory{staged: map[string]roots{}} }
 func (m *Memory) Crash() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.epoch++
+	m.lose()
 	m.failure = nil
+}
+
+// lose makes all handles invalid. The caller holds mu.
+func (m *Memory) lose() {
+	m.epoch++
+	m.power++
+}
+
+// open returns a handle of what is in force. The caller holds mu.
+func (m *Memory) open() *memoryStore {
+	m.epoch++
+	m.inForce = &memoryStore{disk: m, epoch: m.epoch, power: m.power}
+	return m.inForce
 }
 
 // FailCommits makes every commit and finish fail with err, and change nothing, until the next Crash.
@@ -41,15 +55,15 @@ func (m *Memory) FailCommits(err error) {
 func (m *Memory) Open() (Store, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.epoch++
-	return &memoryStore{disk: m, epoch: m.epoch}, nil
+	m.lose()
+	return m.open(), nil
 }
 
 // Stage begins a store.
 func (m *Memory) Stage(name string) (Staging, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return &memoryStaging{disk: m, epoch: m.epoch, name: name}, nil
+	return &memoryStaging{disk: m, power: m.power, name: name}, nil
 }
 
 // Staged returns the names of the finished ones.
@@ -73,9 +87,12 @@ func (m *Memory) Adopt(name string) (Store, error) {
 		return nil, fmt.Errorf("%w: %s", ErrNotStaged, name)
 	}
 	delete(m.staged, name)
+	if m.inForce != nil {
+		last := m.current
+		m.inForce.last = &last
+	}
 	m.current = r
-	m.epoch++
-	return &memoryStore{disk: m, epoch: m.epoch}, nil
+	return m.open(), nil
 }
 
 // Discard removes a finished one.
@@ -87,13 +104,19 @@ func (m *Memory) Discard(name string) error {
 }
 
 type memoryStore struct {
-	disk  *Memory
-	epoch int
+	disk         *Memory
+	epoch, power int
+	// last is what it held when another one took its place: it can be read until it is closed.
+	last   *roots
+	closed bool
 }
 
 func (s *memoryStore) View() (View, error) {
 	s.disk.mu.Lock()
 	defer s.disk.mu.Unlock()
+	if s.last != nil && !s.closed && s.power == s.disk.power {
+		return memoryView{roots: *s.last}, nil
+	}
 	if s.epoch != s.disk.epoch {
 		return nil, ErrClosed
 	}
@@ -128,6 +151,7 @@ func (s *memoryStore) Stats() Stats {
 func (s *memoryStore) Close() error {
 	s.disk.mu.Lock()
 	defer s.disk.mu.Unlock()
+	s.closed = true
 	if s.epoch == s.disk.epoch {
 		s.disk.epoch++
 	}
@@ -179,7 +203,7 @@ func (i *memoryIterator) move(to *node) (key, value []byte) {
 
 type memoryStaging struct {
 	disk  *Memory
-	epoch int
+	power int
 	name  string
 	roots roots
 	done  bool
@@ -193,10 +217,12 @@ func (s *memoryStaging) Commit(b *Batch) error {
 	return nil
 }
 
+func (s *memoryStaging) Sync() error { return nil }
+
 func (s *memoryStaging) Finish() error {
 	s.disk.mu.Lock()
 	defer s.disk.mu.Unlock()
-	if s.done || s.epoch != s.disk.epoch {
+	if s.done || s.power != s.disk.power {
 		return ErrClosed
 	}
 	if s.disk.failure != nil {

@@ -50,6 +50,8 @@ type Store interface {
 type Staging interface {
 	// Commit adds a batch. It need not be durable before Finish.
 	Commit(b *Batch) error
+	// Sync makes what was committed durable, so that Finish has less to do.
+	Sync() error
 	// Finish makes the whole durable under the name that it was staged under.
 	Finish() error
 	// Abort throws it away. It does nothing after Finish.

@@ -138,11 +138,12 @@ func sizeOf(events []kv.Event) int {
 
 func eventSize(e *kv.Event) int { return eventBytes + len(e.KV.Key) + len(e.KV.Value) }
 
-// Run hands out events until the context ends, and then closes all streams.
-func (h *Hub) Run(ctx context.Context, s Store) {
+// Run hands out events until the context ends, and then closes all streams. It closes running once streams can be opened.
+func (h *Hub) Run(ctx context.Context, s Store, running chan<- struct{}) {
 	h.mu.Lock()
 	h.store = s
 	h.mu.Unlock()
+	close(running)
 	for {
 		select {
 		case <-ctx.Done():

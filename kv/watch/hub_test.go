@@ -29,8 +29,9 @@ func run(t testing.TB) *running {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); h.Run(ctx, m) }()
+	ready, done := make(chan struct{}), make(chan struct{})
+	go func() { defer close(done); h.Run(ctx, m, ready) }()
+	<-ready
 	x := &running{hub: h, machine: m, stop: func() { cancel(); <-done }}
 	t.Cleanup(func() {
 		x.stop()
@@ -51,19 +52,13 @@ func (x *running) apply(t testing.TB, c kv.Command) {
 	}
 }
 
-// stream opens one, once the hub runs.
 func (x *running) stream(t testing.TB) Stream {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; {
-		s, err := x.hub.NewStream()
-		if err == nil {
-			return s
-		}
-		if !errors.Is(err, ErrClosed) || time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Millisecond)
+	s, err := x.hub.NewStream()
+	if err != nil {
+		t.Fatal(err)
 	}
+	return s
 }
 
 func next(t testing.TB, s Stream) Response {

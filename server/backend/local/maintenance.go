@@ -1,0 +1,170 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/raftkv/raftkv/kv"
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/server/backend"
+)
+
+const (
+	// measurePause is how often the size of the store is looked at, compactPause how often its history.
+	measurePause, compactPause = time.Second, 5 * time.Second
+	// roomAgain is the part of the quota below which a full store takes writes again, in percent: above it, the next writes would
+	// fill it up at once.
+	roomAgain = 90
+)
+
+// maintain looks after the size of the store, its history and silent watches.
+func (s *Store) maintain(ctx context.Context) {
+	measure, compact, progress := time.NewTicker(measurePause), time.NewTicker(compactPause), time.NewTicker(s.options.ProgressInterval)
+	defer measure.Stop()
+	defer compact.Stop()
+	defer progress.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-measure.C:
+			s.measure()
+			s.sound(ctx)
+		case <-compact.C:
+			s.compact(ctx)
+		case <-progress.C:
+			s.hub.Progress()
+		}
+	}
+}
+
+// measure takes down how large the store is.
+func (s *Store) measure() {
+	stats := s.machine.Stats()
+	s.used.Store(stats.UsedBytes + int64(stats.OverlayBytes))
+}
+
+// room refuses what can grow a store that is full. The alarm does so on all nodes; this does before it is up.
+func (s *Store) room(c *kv.Command) error {
+	used := s.used.Load()
+	if s.options.QuotaBytes <= 0 || used <= s.options.QuotaBytes || !c.Grows() {
+		return nil
+	}
+	return fmt.Errorf("%w: %d of %d bytes are used: delete keys, compact the history, keep less of it (--auto-compaction-retention), or raise "+
+		"--quota-backend-bytes on all nodes", backend.ErrNoSpace, used, s.options.QuotaBytes)
+}
+
+// alarmChange decides whether the alarm of a store is to be raised or lowered.
+func alarmChange(used, quota int64, up bool) (raise, lower bool) {
+	if quota <= 0 {
+		return false, up
+	}
+	return !up && used > quota, up && used <= quota/100*roomAgain
+}
+
+// sound raises or lowers this node's alarm for want of space.
+func (s *Store) sound(ctx context.Context) {
+	own := kv.Alarm{Member: s.Header().MemberID, Type: kv.AlarmNoSpace}
+	up := false
+	for _, a := range s.machine.Alarms() {
+		up = up || a == own
+	}
+	raise, lower := alarmChange(s.used.Load(), s.options.QuotaBytes, up)
+	if !raise && !lower {
+		return
+	}
+	c := kv.RaiseAlarm(own)
+	if lower {
+		c = kv.LowerAlarm(own)
+	}
+	if _, err := s.own(ctx, c); err != nil {
+		if !errors.Is(err, backend.ErrUnsupported) {
+			s.options.Logger.Info("the alarm about space could not be changed yet", "reason", err)
+		}
+		return
+	}
+	s.options.Logger.Warn("the store has crossed its quota", "usedBytes", s.used.Load(), "quotaBytes", s.options.QuotaBytes, "takesWrites", lower)
+}
+
+// compact gives up the history behind the retention, on the leader. All nodes follow it, so that a new leader knows the times.
+func (s *Store) compact(ctx context.Context) {
+	now := s.now()
+	revision, compacted := s.machine.Revision()
+	s.options.Retention.Note(now, revision)
+	target := s.options.Retention.Target(now, revision, compacted)
+	if target == 0 || !s.node.Standing().Leads {
+		return
+	}
+	if _, err := s.own(ctx, kv.Compact(target)); err != nil {
+		s.options.Logger.Info("the history could not be compacted yet", "revision", target, "reason", err)
+		return
+	}
+	s.options.Logger.Info("compacted the history", "revision", target)
+}
+
+// Status is that of backend.Store.
+func (s *Store) Status(context.Context) (backend.Status, error) {
+	at, applied, stats := s.node.Standing(), s.machine.Applied(), s.machine.Stats()
+	out := backend.Status{
+		Header: at.Header, Leader: at.Leader, Learner: at.Learner, Committed: max(at.Committed, applied.Index), Applied: applied.Index,
+		FileBytes: stats.FileBytes, UsedBytes: stats.UsedBytes, QuotaBytes: s.options.QuotaBytes,
+	}
+	out.Revision, out.CompactedRevision = s.machine.Revision()
+	if at.Leader == 0 {
+		out.Errors = append(out.Errors, "no leader is known")
+	}
+	for _, a := range s.machine.Alarms() {
+		out.Errors = append(out.Errors, alarmText(a))
+	}
+	return out, nil
+}
+
+func alarmText(a kv.Alarm) string {
+	switch a.Type {
+	case kv.AlarmNoSpace:
+		return fmt.Sprintf("the store of member %s is full", a.Member)
+	case kv.AlarmCorrupt:
+		return fmt.Sprintf("the store of member %s differs from the others", a.Member)
+	}
+	return fmt.Sprintf("alarm %d of member %s", a.Type, a.Member)
+}
+
+// Alarm is that of backend.Store.
+func (s *Store) Alarm(ctx context.Context, r backend.AlarmRequest) ([]kv.Alarm, error) {
+	if r.Action == backend.AlarmGet {
+		if err := s.node.ReadBarrier(ctx); err != nil {
+			return nil, err
+		}
+		return s.matching(r.Member, r.Type), nil
+	}
+	if r.Action == backend.AlarmRaise {
+		if r.Member == 0 {
+			r.Member = s.Header().MemberID
+		}
+		if r.Type == kv.AlarmNone {
+			return nil, fmt.Errorf("%w: an alarm without a type", kv.ErrMalformed)
+		}
+		a := kv.Alarm{Member: r.Member, Type: r.Type}
+		_, err := s.propose(ctx, kv.RaiseAlarm(a))
+		return []kv.Alarm{a}, err
+	}
+	lowered := s.matching(r.Member, r.Type)
+	for _, a := range lowered {
+		if _, err := s.propose(ctx, kv.LowerAlarm(a)); err != nil {
+			return nil, err
+		}
+	}
+	return lowered, nil
+}
+
+func (s *Store) matching(member raft.NodeID, kind kv.AlarmType) []kv.Alarm {
+	var out []kv.Alarm
+	for _, a := range s.machine.Alarms() {
+		if (member == 0 || a.Member == member) && (kind == kv.AlarmNone || a.Type == kind) {
+			out = append(out, a)
+		}
+	}
+	return out
+}

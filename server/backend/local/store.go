@@ -1,0 +1,306 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/raftkv/raftkv/kv"
+	"github.com/raftkv/raftkv/kv/lease"
+	"github.com/raftkv/raftkv/kv/watch"
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/server/backend"
+)
+
+const (
+	// DefaultMaxRangeBytes bounds the keys and values of one range.
+	DefaultMaxRangeBytes = 256 << 20
+	// DefaultProgressInterval is how long a watch is silent before it tells how far it is, if it was asked to.
+	DefaultProgressInterval = 10 * time.Minute
+)
+
+// Node is what replicates.
+type Node interface {
+	// Propose is that of backend.Backend.
+	Propose(context.Context, kv.Command) (*kv.Result, error)
+	// ReadBarrier is that of backend.Backend.
+	ReadBarrier(context.Context) error
+	// Standing tells where this node stands. It never waits.
+	Standing() Standing
+	// Changed is closed when Standing may have changed; it is to be asked for before Standing.
+	Changed() <-chan struct{}
+}
+
+// Standing is where a node stands in its cluster.
+type Standing struct {
+	backend.Header
+	// Leader is zero if none is known.
+	Leader raft.NodeID
+	// Leads says that this node leads, and that an entry of its term is committed.
+	Leads     bool
+	Learner   bool
+	Committed raft.Index
+}
+
+// Options are what a store is made of. Zero fields have the defaults.
+type Options struct {
+	Limits kv.Limits
+	// MaxRangeBytes bounds the keys and values of one range.
+	MaxRangeBytes int
+	// MinLeaseTTL is the least time that a lease is granted, in seconds: it should be longer than an election.
+	MinLeaseTTL int64
+	// QuotaBytes is the size that the store is to stay below; zero for no quota.
+	QuotaBytes int64
+	// Retention is how much history is kept.
+	Retention kv.Retention
+	// ProgressInterval is how long a watch is silent before it tells how far it is.
+	ProgressInterval time.Duration
+	Watch            watch.Options
+	Logger           *slog.Logger
+}
+
+// Store is a backend.Store, and the kv.Observer that its machine has to be opened with.
+type Store struct {
+	options Options
+	node    Node
+	machine *kv.Machine
+	hub     *watch.Hub
+	began   time.Time
+	renewal renewal
+	// used is how large the store was when it was looked at last.
+	used atomic.Int64
+
+	// mu guards deadlines.
+	mu        sync.Mutex
+	deadlines *lease.Deadlines
+	leases    chan struct{} // deadlines have changed
+}
+
+var (
+	_ backend.Store = (*Store)(nil)
+	_ kv.Observer   = (*Store)(nil)
+)
+
+// New makes a store. The machine is opened with it as Observer, and then given to Run.
+func New(o Options) *Store {
+	if o.MaxRangeBytes == 0 {
+		o.MaxRangeBytes = DefaultMaxRangeBytes
+	}
+	if o.ProgressInterval == 0 {
+		o.ProgressInterval = DefaultProgressInterval
+	}
+	if o.Limits == (kv.Limits{}) {
+		o.Limits = kv.DefaultLimits()
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Store{
+		options: o, hub: watch.NewHub(o.Watch), began: time.Now(), renewal: newRenewal(),
+		deadlines: lease.New(), leases: make(chan struct{}, 1),
+	}
+}
+
+// Run serves the node and the machine until the context ends; methods may be called once running is closed, which happens at once.
+func (s *Store) Run(ctx context.Context, n Node, m *kv.Machine, running chan<- struct{}) {
+	s.node, s.machine = n, m
+	s.measure()
+	var loops sync.WaitGroup
+	hub := make(chan struct{})
+	loops.Go(func() { s.hub.Run(ctx, m, hub) })
+	<-hub
+	close(running)
+	loops.Go(func() { s.expire(ctx) })
+	loops.Go(func() { s.renew(ctx) })
+	loops.Go(func() { s.maintain(ctx) })
+	loops.Wait()
+}
+
+// Applied is that of kv.Observer.
+func (s *Store) Applied(c kv.Changes) {
+	if len(c.Leases) > 0 {
+		now := s.now()
+		s.mu.Lock()
+		for _, x := range c.Leases {
+			s.deadlines.Note(x, now)
+		}
+		s.mu.Unlock()
+		poke(s.leases)
+	}
+	s.hub.Applied(c)
+}
+
+// Replaced is that of kv.Observer.
+func (s *Store) Replaced(revision, compacted uint64, leases []kv.Lease) {
+	s.mu.Lock()
+	s.deadlines.Reset(leases, s.now())
+	s.mu.Unlock()
+	poke(s.leases)
+	s.hub.Replaced(revision, compacted, leases)
+}
+
+// now is the time since the store was made, by a clock that never goes back.
+func (s *Store) now() time.Duration { return time.Since(s.began) }
+
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Header is that of backend.Store.
+func (s *Store) Header() backend.Header { return s.node.Standing().Header }
+
+// propose carries a command through, if every member knows its kind.
+func (s *Store) propose(ctx context.Context, c kv.Command) (*kv.Result, error) {
+	if level := c.Level(); level > s.machine.Applied().ClusterVersion {
+		return nil, fmt.Errorf("%w: the cluster runs at version %d, this needs version %d: upgrade every member", backend.ErrUnsupported,
+			s.machine.Applied().ClusterVersion, level)
+	}
+	if err := c.CheckLimits(s.options.Limits); err != nil {
+		return nil, err
+	}
+	if err := s.room(&c); err != nil {
+		return nil, err
+	}
+	r, err := s.node.Propose(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if errors.Is(r.Err, kv.ErrNoSpace) {
+		return nil, fmt.Errorf("%w: an alarm is up", backend.ErrNoSpace)
+	}
+	if r.Err != nil {
+		return nil, r.Err
+	}
+	return r, nil
+}
+
+// Range is that of backend.Store.
+func (s *Store) Range(ctx context.Context, r backend.RangeRequest) (kv.RangeResult, error) {
+	if err := s.barrier(ctx, r.Serializable); err != nil {
+		return kv.RangeResult{}, err
+	}
+	r.MaxBytes = s.options.MaxRangeBytes
+	out, err := s.machine.Range(ctx, r.RangeRequest)
+	if err == nil && out.More && r.Limit == 0 {
+		return kv.RangeResult{}, &kv.TooLargeError{What: "the range (ask with a limit)", Unit: "bytes or more", Size: r.MaxBytes, Most: r.MaxBytes}
+	}
+	return out, err
+}
+
+func (s *Store) barrier(ctx context.Context, serializable bool) error {
+	if serializable {
+		return nil
+	}
+	return s.node.ReadBarrier(ctx)
+}
+
+// Put is that of backend.Store.
+func (s *Store) Put(ctx context.Context, r backend.PutRequest) (backend.PutResult, error) {
+	op := kv.Op{Kind: kv.OpPut, Keys: kv.One(r.Key), Value: r.Value, Lease: r.Lease, PrevKV: r.PrevKV, IgnoreValue: r.IgnoreValue, IgnoreLease: r.IgnoreLease}
+	result, err := s.propose(ctx, kv.Transaction(kv.Txn{Success: []kv.Op{op}}))
+	if err != nil {
+		return backend.PutResult{}, err
+	}
+	out := backend.PutResult{Revision: result.Revision}
+	if r.PrevKV {
+		if err := whole(result); err != nil {
+			return backend.PutResult{}, err
+		}
+		if prev := result.Ops[0].Prev; len(prev) > 0 {
+			out.Prev = &prev[0]
+		}
+	}
+	return out, nil
+}
+
+// whole refuses a result that has lost what its operations returned.
+func whole(r *kv.Result) error {
+	if r.Repeated {
+		return fmt.Errorf("%w: it was carried out, but what it returned is lost", backend.ErrUnknown)
+	}
+	return nil
+}
+
+// DeleteRange is that of backend.Store.
+func (s *Store) DeleteRange(ctx context.Context, r backend.DeleteRequest) (backend.DeleteResult, error) {
+	op := kv.DeleteOp(r.Keys)
+	op.PrevKV = r.PrevKV
+	result, err := s.propose(ctx, kv.Transaction(kv.Txn{Success: []kv.Op{op}}))
+	if err != nil {
+		return backend.DeleteResult{}, err
+	}
+	out := backend.DeleteResult{Revision: result.Revision, Deleted: result.Deleted}
+	if r.PrevKV {
+		if err := whole(result); err != nil {
+			return backend.DeleteResult{}, err
+		}
+		if result.Ops[0].PrevTruncated {
+			return backend.DeleteResult{}, fmt.Errorf("%w: it was carried out, but what it deleted is more than one answer holds", backend.ErrUnknown)
+		}
+		out.Prev = result.Ops[0].Prev
+	}
+	return out, nil
+}
+
+// Txn is that of backend.Store.
+func (s *Store) Txn(ctx context.Context, r backend.TxnRequest) (backend.TxnResult, error) {
+	var result *kv.Result
+	var err error
+	c := kv.Transaction(r.Txn)
+	if r.Writes() {
+		result, err = s.propose(ctx, c)
+	} else if err = errors.Join(c.CheckLimits(s.options.Limits)); err == nil {
+		if err = s.barrier(ctx, r.Serializable); err == nil {
+			result, err = s.machine.Read(ctx, &r.Txn)
+		}
+	}
+	if err == nil {
+		err = whole(result)
+	}
+	if err != nil {
+		return backend.TxnResult{}, err
+	}
+	return backend.TxnResult{Revision: result.Revision, TxnResult: kv.TxnResult{Succeeded: result.Succeeded, Ops: result.Ops}}, nil
+}
+
+// Compact is that of backend.Store.
+func (s *Store) Compact(ctx context.Context, r backend.CompactRequest) (uint64, error) {
+	result, err := s.propose(ctx, kv.Compact(r.Revision))
+	if err != nil {
+		return 0, err
+	}
+	if r.Physical {
+		err = s.machine.Scrub(ctx, r.Revision)
+	}
+	return result.Revision, err
+}
+
+// Watch is that of backend.Store.
+func (s *Store) Watch() (watch.Stream, error) { return s.hub.NewStream() }
+
+// Hash is that of backend.Store.
+func (s *Store) Hash(ctx context.Context) (kv.HashResult, error) { return s.machine.Hash(ctx) }
+
+// HashKV is that of backend.Store.
+func (s *Store) HashKV(ctx context.Context, revision uint64) (kv.HashKVResult, error) {
+	return s.machine.HashKV(ctx, revision)
+}
+
+// Snapshot is that of backend.Store.
+func (s *Store) Snapshot(ctx context.Context) (backend.Snapshot, error) {
+	out, err := s.machine.Snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// Defragment is that of backend.Store.
+func (s *Store) Defragment(ctx context.Context) error { return s.machine.Defragment(ctx) }
