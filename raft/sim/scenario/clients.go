@@ -11,8 +11,8 @@ import (
 // operation is something that a client is told to do, at one machine or at any (zero). wrong tells in what the answer is not
 // what the story says.
 type operation struct {
-	start func(c *sim.Cluster, at int) (*sim.Answer, error)
-	wrong func(a *sim.Answer) string
+	start func(c Cluster, at int) (Answer, error)
+	wrong func(a Answer) string
 }
 
 func (a *args) value() uint64 {
@@ -27,8 +27,8 @@ func (a *args) value() uint64 {
 func put(a *args) operation {
 	r, value := a.register(), a.value()
 	return operation{
-		start: func(c *sim.Cluster, at int) (*sim.Answer, error) { return c.Put(int(r), value, at) },
-		wrong: func(*sim.Answer) string { return "" },
+		start: func(c Cluster, at int) (Answer, error) { return c.Put(int(r), value, at) },
+		wrong: func(Answer) string { return "" },
 	}
 }
 
@@ -37,8 +37,8 @@ func get(a *args) operation {
 	a.demand("=")
 	want := a.value()
 	return operation{
-		start: func(c *sim.Cluster, at int) (*sim.Answer, error) { return c.Get(int(r), at) },
-		wrong: func(x *sim.Answer) string {
+		start: func(c Cluster, at int) (Answer, error) { return c.Get(int(r), at) },
+		wrong: func(x Answer) string {
 			if got := x.Value(); got != want {
 				return fmt.Sprintf("%s = %d was read", r, got)
 			}
@@ -51,8 +51,8 @@ func swap(a *args) operation {
 	r, old, value := a.register(), a.value(), a.value()
 	want := !a.accept("fails")
 	return operation{
-		start: func(c *sim.Cluster, at int) (*sim.Answer, error) { return c.Swap(int(r), old, value, at) },
-		wrong: func(x *sim.Answer) string {
+		start: func(c Cluster, at int) (Answer, error) { return c.Swap(int(r), old, value, at) },
+		wrong: func(x Answer) string {
 			if x.Swapped() != want {
 				return fmt.Sprintf("the swap was made: %t", x.Swapped())
 			}
@@ -62,14 +62,14 @@ func swap(a *args) operation {
 }
 
 // asked reads the operation and where it is asked for.
-func (a *args) asked(read func(a *args) operation) func(p *play) (operation, *sim.Answer, error) {
+func (a *args) asked(read func(a *args) operation) func(p *play) (operation, Answer, error) {
 	op := read(a)
 	pinned := a.accept("at")
 	var where machines
 	if pinned {
 		where = a.machines()
 	}
-	return func(p *play) (operation, *sim.Answer, error) {
+	return func(p *play) (operation, Answer, error) {
 		at := 0
 		if pinned {
 			var err error
@@ -110,14 +110,14 @@ func operate(read func(a *args) operation) func(a *args) action {
 
 // start reads an operation whose answer nobody waits for.
 func start(a *args) action {
-	var ask func(p *play) (operation, *sim.Answer, error)
+	var ask func(p *play) (operation, Answer, error)
 	switch {
 	case a.accept("put"):
 		ask = a.asked(put)
 	case a.accept("get"):
 		ask = a.asked(func(a *args) operation {
 			r := a.register()
-			return operation{start: func(c *sim.Cluster, at int) (*sim.Answer, error) { return c.Get(int(r), at) }}
+			return operation{start: func(c Cluster, at int) (Answer, error) { return c.Get(int(r), at) }}
 		})
 	default:
 		a.fail("put or get is missing")

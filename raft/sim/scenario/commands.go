@@ -15,15 +15,15 @@ var commands map[string]func(a *args) action
 
 func init() {
 	commands = map[string]func(a *args) action{
-		"cluster": cluster, "let": let, "run": run, "elect": elect, "settle": settle, "mark": note, "maybe": maybe, "expect": expect,
+		"cluster": cluster, "let": let, "run": run, "elect": elect, "settle": settle, "mark": note, "maybe": maybe, "simulated": onlySimulated, "expect": expect,
 		"cut": cut, "block": block, "partition": partition, "reconnect": reconnect, "heal": heal,
-		"loss":      chance((*sim.Cluster).Loss),
-		"duplicate": chance((*sim.Cluster).Duplicate),
-		"reorder":   chance((*sim.Cluster).Reorder),
+		"loss":      chance(Cluster.Loss),
+		"duplicate": chance(Cluster.Duplicate),
+		"reorder":   chance(Cluster.Reorder),
 		"latency":   latency,
-		"crash":     each((*sim.Cluster).Crash), "power-loss": each((*sim.Cluster).LosePower), "restart": each((*sim.Cluster).Restart),
+		"crash":     each(Cluster.Crash), "power-loss": each(Cluster.LosePower), "restart": each(Cluster.Restart),
 		"pause": pause, "wipe": wipe, "compact": compact,
-		"allow": kinds((*sim.Cluster).Allow), "forbid": kinds((*sim.Cluster).Forbid),
+		"allow": kinds(Cluster.Allow), "forbid": kinds(Cluster.Forbid),
 		"add": add, "promote": promote, "remove": remove, "cannot": cannot, "transfer": transfer,
 		"put": operate(put), "get": operate(get), "swap": operate(swap), "start": start,
 		"submit": submit(false), "offer": submit(true), "clients": clients,
@@ -42,7 +42,7 @@ func cluster(a *args) action {
 	}
 	return func(p *play) (err error) {
 		p.links = newLinks()
-		p.cluster, err = sim.Direct(sim.Setup{Seed: p.seed, Voters: voters, Spares: spares, OneByOne: oneByOne, Trace: p.trace})
+		p.cluster, err = p.stage(sim.Setup{Seed: p.seed, Voters: voters, Spares: spares, OneByOne: oneByOne, Trace: p.trace})
 		if err == nil {
 			p.mark = p.marked()
 		}
@@ -128,6 +128,26 @@ func maybe(a *args) action {
 			return nil
 		}
 		return do(p)
+	}
+}
+
+// onlySimulated reads a command that counts in the simulation only.
+func onlySimulated(a *args) action {
+	words := a.words
+	a.words = nil
+	if len(words) == 0 {
+		a.fail("a command is missing")
+		return nil
+	}
+	do, err := a.parser.command(words)
+	if err != nil {
+		a.fail("%w", err)
+	}
+	return func(p *play) error {
+		if _, ok := p.cluster.(simulated); ok {
+			return do(p)
+		}
+		return nil
 	}
 }
 
@@ -234,7 +254,7 @@ func heal(*args) action {
 	}
 }
 
-func chance(set func(*sim.Cluster, float64)) func(a *args) action {
+func chance(set func(Cluster, float64)) func(a *args) action {
 	return func(a *args) action {
 		probability := a.percent()
 		return func(p *play) error {
@@ -253,7 +273,7 @@ func latency(a *args) action {
 }
 
 // each does something with each of some machines.
-func each(do func(*sim.Cluster, int) error) func(a *args) action {
+func each(do func(Cluster, int) error) func(a *args) action {
 	return func(a *args) action {
 		who := a.machines()
 		return func(p *play) error {
@@ -308,7 +328,7 @@ func compact(a *args) action {
 	}
 }
 
-func kinds(do func(*sim.Cluster, sim.Faults)) func(a *args) action {
+func kinds(do func(Cluster, sim.Faults)) func(a *args) action {
 	return func(a *args) action {
 		f := sim.AllFaults
 		if !a.accept("all") {

@@ -3,7 +3,7 @@
 //
 // It promises that a story and a seed play the same way each time, that all invariants of raft/sim are checked after every step
 // and linearizability at the end, and that a story which does not go as it says fails with the file and line, what was told
-// so far, and the trace of what the machines did. It says nothing about real sockets and files.
+// so far, and the trace of what the machines did. It says nothing about real sockets and files; test/sockets plays the same stories on those.
 //
 // # How a story is written
 //
@@ -46,6 +46,7 @@
 //
 //	repeat 10 ... end             repeats the lines between
 //	maybe 30% COMMAND             by chance
+//	simulated COMMAND             in the simulation only: what real sockets cannot do or show
 //
 //	expect CONDITION [within 5s]  must hold now, or at some moment within that time
 //

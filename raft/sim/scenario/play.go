@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/raft"
-	"github.com/raftkv/raftkv/raft/sim"
 )
 
 const (
@@ -26,7 +25,8 @@ const (
 type play struct {
 	seed    uint64
 	trace   io.Writer
-	cluster *sim.Cluster
+	stage   Stage
+	cluster Cluster
 	random  *rand.Rand
 	told    []telling
 	place   string // of the line that is played
@@ -38,7 +38,7 @@ type play struct {
 	term raft.Term
 	mark mark
 	// started are operations whose answer nobody waits for.
-	started []*sim.Answer
+	started []Answer
 	fresh   uint64
 	// lastMember is who was on a machine before its disk was lost.
 	lastMember map[int]raft.NodeID
@@ -74,6 +74,9 @@ func (f *Failure) Error() string {
 	for _, t := range f.told {
 		fmt.Fprintf(&b, "%10.3fs  %s  %s\n", t.at.Seconds(), t.place, t.text)
 	}
+	if len(f.trace) == 0 {
+		return b.String()
+	}
 	fmt.Fprintf(&b, "the trace, %d earlier lines left out (all of it: go test ./raft/sim/scenario -run 'TestStories/%s$' -v -scenario.seed=%d -scenario.trace):\n", f.skipped, f.Story, f.Seed)
 	for _, line := range f.trace {
 		b.WriteString(line)
@@ -95,14 +98,14 @@ type Result struct {
 // Play plays the story with the chance of a seed. A story that does not go as it says fails with a *Failure. Trace takes an account
 // of all that happens, if it is not nil.
 func (s *Story) Play(seed uint64, trace io.Writer) (Result, error) {
-	p := s.perform(seed, trace)
+	p := s.perform(seed, simulation, trace)
 	if p.failure == nil {
-		return Result{Hash: p.cluster.Hash(), Virtual: p.cluster.Now(), Commits: p.cluster.Coverage().EntriesCommitted}, nil
+		return Result{Hash: p.cluster.(simulated).Hash(), Virtual: p.cluster.Now(), Commits: p.cluster.Coverage().EntriesCommitted}, nil
 	}
 	if trace == nil {
 		// What happened is written down only when someone wants to read it; it happens again in the same way.
 		var out bytes.Buffer
-		again := s.perform(seed, &out)
+		again := s.perform(seed, simulation, &out)
 		if again.failure == nil || again.failure.Place != p.failure.Place {
 			return Result{}, fmt.Errorf("%w\nplayed again it went another way, to %s: the simulation is not deterministic", p.failure, again.place)
 		}
@@ -113,9 +116,17 @@ func (s *Story) Play(seed uint64, trace io.Writer) (Result, error) {
 	return Result{}, p.failure
 }
 
-func (s *Story) perform(seed uint64, trace io.Writer) *play {
+// PlayOn plays the story on another stage. What happens there need not be the same each time, so there is no trace but the cluster's own.
+func (s *Story) PlayOn(seed uint64, stage Stage, trace io.Writer) error {
+	if p := s.perform(seed, stage, trace); p.failure != nil {
+		return p.failure
+	}
+	return nil
+}
+
+func (s *Story) perform(seed uint64, stage Stage, trace io.Writer) *play {
 	p := &play{
-		seed: seed, trace: trace, random: rand.New(rand.NewPCG(seed, 1)),
+		seed: seed, trace: trace, stage: stage, random: rand.New(rand.NewPCG(seed, 1)),
 		names: map[string][]int{}, lastMember: map[int]raft.NodeID{},
 	}
 	err := p.steps(s.steps)
@@ -180,6 +191,7 @@ type condition func(p *play) (lacks string, err error)
 
 // wait lets time pass until the condition holds, for limit at most.
 func (p *play) wait(limit time.Duration, holds condition) error {
+	limit = p.cluster.Patience(limit)
 	deadline := p.cluster.Now() + limit
 	for {
 		lacks, err := holds(p)
