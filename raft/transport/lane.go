@@ -20,6 +20,7 @@ const (
 
 // lane is the queue of one connection to one member, and the goroutine that empties it.
 type lane struct {
+	transport             *Transport
 	maxMessages, maxBytes int
 	peer                  *rpc.Peer
 	service               raftService
@@ -32,10 +33,12 @@ type lane struct {
 	bytes    int
 	wake     chan struct{}
 	inFlight atomic.Int64 // messages that the goroutine holds
+	// inFlightBytes are theirs.
+	inFlightBytes atomic.Int64
 }
 
-func newLane(maxMessages, maxBytes int, peer *rpc.Peer, c *counters, failed func(error), overflow chan<- struct{}) (*lane, error) {
-	l := &lane{maxMessages: maxMessages, maxBytes: maxBytes, peer: peer, counters: c, failed: failed, overflow: overflow, wake: make(chan struct{}, 1)}
+func newLane(t *Transport, maxMessages, maxBytes int, peer *rpc.Peer, c *counters, failed func(error), overflow chan<- struct{}) (*lane, error) {
+	l := &lane{transport: t, maxMessages: maxMessages, maxBytes: maxBytes, peer: peer, counters: c, failed: failed, overflow: overflow, wake: make(chan struct{}, 1)}
 	return l, rpc.Bind(peer, serviceRaft, &l.service)
 }
 
@@ -52,6 +55,7 @@ func (l *lane) push(m *raft.Message) {
 	var signal chan<- struct{} = l.wake
 	if full {
 		l.counters.dropped.Add(1)
+		l.transport.droppedKinds.count([]raft.Message{*m})
 		signal = l.overflow
 	}
 	select {
@@ -71,6 +75,7 @@ func (l *lane) run(ctx context.Context) {
 		}
 		l.mu.Lock()
 		waiting := l.queue
+		l.inFlightBytes.Store(int64(l.bytes))
 		l.queue, l.bytes = spent[:0], 0
 		l.mu.Unlock()
 		l.send(ctx, waiting)
@@ -85,6 +90,7 @@ func (l *lane) run(ctx context.Context) {
 // send sends all messages, batched. When one cannot be sent, those behind it cannot either: raft sends what matters again.
 func (l *lane) send(ctx context.Context, messages []raft.Message) {
 	l.inFlight.Store(int64(len(messages)))
+	defer l.inFlightBytes.Store(0)
 	defer l.inFlight.Store(0)
 	for len(messages) > 0 {
 		n, size := 1, messageBytes(&messages[0])
@@ -98,19 +104,22 @@ func (l *lane) send(ctx context.Context, messages []raft.Message) {
 		}
 		if err := l.service.Step(ctx, &batch{messages[:n]}); err != nil {
 			l.counters.dropped.Add(uint64(len(messages)))
+			l.transport.droppedKinds.count(messages)
 			if ctx.Err() == nil {
 				l.failed(err)
 			}
 			return
 		}
 		l.counters.sent.Add(uint64(n))
+		l.transport.sentKinds.count(messages[:n])
 		l.counters.sentBytes.Add(uint64(size))
 		messages = messages[n:]
 	}
 }
 
-func (l *lane) waiting() int {
+// waiting is what has not been handed to the connection yet.
+func (l *lane) waiting() (messages, bytes int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.queue) + int(l.inFlight.Load())
+	return len(l.queue) + int(l.inFlight.Load()), l.bytes + int(l.inFlightBytes.Load())
 }

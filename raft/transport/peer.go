@@ -46,11 +46,11 @@ func newPeer(t *Transport, m raft.Member, identity Identity) (*peer, error) {
 	overflow := make(chan struct{}, 1)
 	var err error
 	// The control connection's events use bulk.
-	p.bulk, err = newLane(BulkQueueMessages, BulkQueueBytes, p.connect(purposeBulk, nil), &p.counters, p.sendFailed, overflow)
+	p.bulk, err = newLane(t, BulkQueueMessages, BulkQueueBytes, p.connect(purposeBulk, nil), &p.counters, p.sendFailed, overflow)
 	if err != nil {
 		return nil, err
 	}
-	p.control, err = newLane(ControlQueueMessages, ControlQueueBytes, p.connect(purposeControl, p.controlEvent), &p.counters, p.sendFailed, overflow)
+	p.control, err = newLane(t, ControlQueueMessages, ControlQueueBytes, p.connect(purposeControl, p.controlEvent), &p.counters, p.sendFailed, overflow)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func (p *peer) clientOptions(purpose string) rpc.ClientOptions {
 	hello.Purpose = purpose
 	return rpc.ClientOptions{
 		Metadata: hello.metadata(), Dial: cfg.Dial, MaxFrameBytes: cfg.MaxFrameBytes,
-		PingInterval: cfg.PingInterval, IdleTimeout: cfg.IdleTimeout,
+		PingInterval: cfg.PingInterval, IdleTimeout: cfg.IdleTimeout, Calls: &p.transport.calls,
 	}
 }
 

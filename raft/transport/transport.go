@@ -67,6 +67,9 @@ type Transport struct {
 	receiver receiver
 	received atomic.Uint64
 	rejected atomic.Uint64
+	calls    rpc.Calls // over the connections that this side opens
+
+	sentKinds, droppedKinds, receivedKinds kindCounters
 
 	snapshotRate                            *rate.Limiter // nil: no bound
 	resumeTimeout, resumeTotal, keepTimeout time.Duration
@@ -289,6 +292,7 @@ func (t *Transport) step(ctx context.Context, b *batch) error {
 		}
 	}
 	t.received.Add(uint64(len(b.messages)))
+	t.receivedKinds.count(b.messages)
 	t.cfg.Receive(b.messages)
 	return nil
 }

@@ -50,6 +50,16 @@ func TestMessagesArriveWholeAndInOrder(t *testing.T) {
 	if p := s.Peers[0]; p.Sent != 2*n || p.Dropped != 0 || p.SentBytes == 0 {
 		t.Fatalf("stats: %+v", p)
 	}
+	kinds := map[raft.MessageType]KindStats{}
+	for _, k := range s.Kinds {
+		kinds[k.Type] = k
+	}
+	if a, h := kinds[raft.MsgAppend], kinds[raft.MsgHeartbeat]; len(kinds) != 2 || a.Sent != n || h.Sent != n || h.Received != 1 || a.Dropped+h.Dropped != 0 {
+		t.Fatalf("kinds: %+v", s.Kinds)
+	}
+	if c := s.Calls; c.Connections < 2 || c.BytesWritten < s.Peers[0].SentBytes/2 || len(c.Methods) != 1 || c.Methods[0].Successes == 0 {
+		t.Fatalf("calls: %+v", c)
+	}
 }
 
 // A pod that comes back with another address is found through its name.
