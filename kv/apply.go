@@ -122,6 +122,9 @@ func (a *applier) entry(e *raft.Entry) (*Result, error) {
 		return nil, fmt.Errorf("unknown type %s: a newer build wrote this entry", e.Type)
 	}
 	a.state.meta.Index, a.state.meta.Term = e.Index, e.Term
+	if e.Index%hashPointEvery == 0 && a.hasLeases() {
+		a.machine.points.add(a.state.runningHash())
+	}
 	return result, nil
 }
 

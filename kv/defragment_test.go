@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/raftkv/raftkv/kv/store"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/session"
 )
@@ -14,7 +15,7 @@ import (
 func TestDefragmentWhileWriting(t *testing.T) {
 	ctx := context.Background()
 	o := Options{Dir: t.TempDir(), FlushBytes: 2 << 20}
-	m, twin := open(t, o), open(t, Options{Dir: t.TempDir()})
+	m, twin := open(t, o), open(t, Options{Disk: store.NewMemory()})
 	var next raft.Index
 	apply := func(c Command) {
 		next++
@@ -55,7 +56,7 @@ func TestDefragmentWhileWriting(t *testing.T) {
 			}
 		}
 	}()
-	for range 3 {
+	for range 2 {
 		if err := m.Defragment(ctx); err != nil {
 			t.Fatal(err)
 		}

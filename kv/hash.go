@@ -162,6 +162,32 @@ type RunningHash struct {
 	Hash           uint64
 }
 
+// Members rarely ask each other while they are at the same index, so each keeps the running checksum of some: those of every
+// hashPointEvery-th entry, the latest maxHashPoints of them.
+const (
+	hashPointEvery = 1024
+	maxHashPoints  = 64
+)
+
+// hashPoints are the running checksums of this member at indexes at which all members keep them, the oldest first. They are not
+// kept on disk.
+type hashPoints struct{ list []RunningHash }
+
+func (p *hashPoints) add(h RunningHash) {
+	if len(p.list) == maxHashPoints {
+		p.list = append(p.list[:0], p.list[1:]...)
+	}
+	p.list = append(p.list, h)
+}
+
+// HashPoints returns the running checksums at some of the latest indexes that are a multiple of a number that all members share, the oldest
+// first: two members that both name an index and a cluster version must agree on the checksum.
+func (m *Machine) HashPoints() []RunningHash {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([]RunningHash(nil), m.points.list...)
+}
+
 func (s *state) runningHash() RunningHash {
 	return RunningHash{Applied: s.meta.Index, Revision: s.revision, ClusterVersion: s.meta.ClusterVersion, Hash: s.running}
 }

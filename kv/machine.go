@@ -74,6 +74,7 @@ type Machine struct {
 	current      state // what published will be next
 	sessions     *session.Table
 	leases       *leaseTable
+	points       hashPoints
 	cluster      raft.ClusterID
 	failure      error
 	closed       bool
@@ -174,7 +175,7 @@ func (m *Machine) load(s store.Store) error {
 	}
 	m.cluster = h.cluster
 	m.header = h
-	m.sessions, m.leases = table, leases
+	m.sessions, m.leases, m.points = table, leases, hashPoints{}
 	m.current = state{logical: h.logical, sessions: table.Digest(), leases: leases.digest, active: newOverlay(), store: s}
 	m.publish()
 	m.durable.Store(uint64(h.logical.meta.Index))
