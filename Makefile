@@ -119,6 +119,18 @@ bench: ## The core beside etcd's, and the whole store beside etcd (BENCH="-round
 	@go build -C test/bench -o $(CURDIR)/build/bench/compare .
 	@build/bench/compare $(BENCH)
 
+.PHONY: bench-layer
+bench-layer: ## The consensus layer beside hashicorp/raft and dragonboat, three processes each (LAYER="-rounds 5")
+	@mkdir -p build/bench
+	@go build -C test/bench -o $(CURDIR)/build/bench/layer ./layer
+	@build/bench/layer -dir build/bench $(LAYER)
+
+.PHONY: bench-wal
+bench-wal: ## The write-ahead log beside a bare file, raft-wal and raft-boltdb (WAL="-duration 30s")
+	@mkdir -p build/bench
+	@go build -C test/bench -o $(CURDIR)/build/bench/wal ./wal
+	@build/bench/wal -dir build/bench $(WAL)
+
 .PHONY: sim
 sim: ## A simulation campaign of new seeds (CPU=1h of all processors together, or SEEDS=20000); replay one with make sim SEED=...
 	@SEED="$(SEED)" SEEDS="$(SEEDS)" CPU="$(CPU)" hack/test.sh hunt

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -216,16 +217,19 @@ func (c *cluster) usage() ([]usage, error) {
 	return out, nil
 }
 
-// freeAddresses are ports of the loopback interface that were free a moment ago.
+// freeAddresses are below those that the kernel gives to outgoing connections, so that nobody else has one when its member wants it.
 func freeAddresses(n int) ([]string, error) {
+	const first, count, attempts = 20_000, 12_000, 1000
 	out := make([]string, 0, n)
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for range attempts {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+rand.IntN(count)))
 		if err != nil {
-			return nil, err
+			continue
 		}
 		defer l.Close()
-		out = append(out, l.Addr().String())
+		if out = append(out, l.Addr().String()); len(out) == n {
+			return out, nil
+		}
 	}
-	return out, nil
+	return nil, errors.New("no free ports between 20000 and 32000")
 }
