@@ -23,6 +23,10 @@ type pump struct {
 	hold    map[NodeID]bool
 	pending map[NodeID][]*StoreRequest
 	sent    map[MessageType]int
+	// configure adapts the configuration of nodes that are added.
+	configure func(*Config)
+	// watch sees all effects, if it is not nil.
+	watch func(NodeID, Effects)
 }
 
 func members(n int) Membership {
@@ -35,9 +39,11 @@ func members(n int) Membership {
 	return m
 }
 
-func newPump(t testing.TB, n int) *pump {
+func newPump(t testing.TB, n int) *pump { return newPumpOf(t, n, func(*Config) {}) }
+
+func newPumpOf(t testing.TB, n int, configure func(*Config)) *pump {
 	p := &pump{
-		t: t, nodes: map[NodeID]*Core{}, applied: map[NodeID][]Entry{}, reads: map[NodeID][]ReadResult{},
+		t: t, configure: configure, nodes: map[NodeID]*Core{}, applied: map[NodeID][]Entry{}, reads: map[NodeID][]ReadResult{},
 		failed: map[NodeID][]uint64{}, snaps: map[NodeID][]NodeID{}, stored: map[NodeID]map[Index]Entry{},
 		hold: map[NodeID]bool{}, pending: map[NodeID][]*StoreRequest{}, sent: map[MessageType]int{},
 	}
@@ -51,8 +57,9 @@ func newPump(t testing.TB, n int) *pump {
 func (p *pump) add(id NodeID, base SnapshotMeta) *Core {
 	p.t.Helper()
 	random := rand.New(rand.NewPCG(uint64(id), 1))
-	c, err := New(Config{ID: id, ElectionTicks: 10, HeartbeatTicks: 2, Random: random.IntN},
-		Initial{Applied: base, LogStart: Position{base.Index, base.Term}})
+	cfg := Config{ID: id, ElectionTicks: 10, HeartbeatTicks: 2, Random: random.IntN}
+	p.configure(&cfg)
+	c, err := New(cfg, Initial{Applied: base, LogStart: Position{base.Index, base.Term}})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -102,6 +109,9 @@ func (p *pump) settle() {
 func (p *pump) drain(id NodeID) bool {
 	c := p.nodes[id]
 	e := c.TakeEffects()
+	if p.watch != nil {
+		p.watch(id, e)
+	}
 	p.queue = append(p.queue, e.Messages...)
 	p.applied[id] = append(p.applied[id], e.Committed...)
 	p.reads[id] = append(p.reads[id], e.Reads...)

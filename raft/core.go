@@ -296,8 +296,8 @@ func (cfg *Config) complete() error {
 	case cfg.ElectionTicks <= cfg.HeartbeatTicks:
 		return fmt.Errorf("raft: %d election ticks must be more than %d heartbeat ticks", cfg.ElectionTicks, cfg.HeartbeatTicks)
 	}
-	if cfg.ClockDriftPercent < 0 || cfg.ClockDriftPercent > maxClockDriftPercent {
-		return fmt.Errorf("raft: a clock drift of %d %%, from 1 to %d is possible", cfg.ClockDriftPercent, maxClockDriftPercent)
+	if cfg.ClockDriftPercent < 0 || cfg.ClockDriftPercent > MaxClockDriftPercent {
+		return fmt.Errorf("raft: a clock drift of %d %%, from 1 to %d is possible", cfg.ClockDriftPercent, MaxClockDriftPercent)
 	}
 	if cfg.LeaseReads && cfg.TickLength < time.Microsecond {
 		return fmt.Errorf("raft: lease reads need to know how long a tick is, and %s is too short", cfg.TickLength)

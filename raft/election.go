@@ -141,6 +141,7 @@ func (c *Core) becomeLeader() {
 
 func (c *Core) leaveLeadership() {
 	c.transferTo = 0
+	c.uncommittedBytes = 0
 	clear(c.progress)
 	c.peers = c.peers[:0]
 }

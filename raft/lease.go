@@ -29,8 +29,8 @@ import (
 // DefaultClockDriftPercent holds where Config names none.
 const DefaultClockDriftPercent = 10
 
-// maxClockDriftPercent leaves something of the lease.
-const maxClockDriftPercent = 50
+// MaxClockDriftPercent leaves something of the lease.
+const MaxClockDriftPercent = 50
 
 // promise is what a member owes the leaders that it has answered.
 type promise struct {

@@ -1,5 +1,7 @@
 package raft
 
+import "github.com/raftkv/raftkv/raft/tracker"
+
 // Status is a picture of the core at one moment. It shares nothing with the core.
 type Status struct {
 	ID     NodeID
@@ -20,6 +22,25 @@ type Status struct {
 	// CommittedInTerm says that a leader has committed an entry of its own term.
 	CommittedInTerm bool
 	TransferTo      NodeID
+	// ClusterVersion is the feature level that is committed.
+	ClusterVersion uint32
+
+	// LogEntries and LogBytes are those of the log in memory.
+	LogEntries uint64
+	LogBytes   int
+	// UncommittedBytes are a leader's proposals that are not committed; ApplyingBytes the committed entries handed out that were
+	// not reported applied.
+	UncommittedBytes, ApplyingBytes int
+	// PendingReads wait for a round, for its answers, or for the leader; GatedMessages for term and vote to be stored.
+	PendingReads, GatedMessages int
+	// UnstoredRequests are on their way to stable storage, the oldest for StorageWaitTicks; StorageStalled says that this is too
+	// long (Config.StorageStallTicks).
+	UnstoredRequests int
+	StorageWaitTicks uint64
+	StorageStalled   bool
+	// LeaseTicks is for how long a leader may still answer reads without a round; zero when it may not.
+	LeaseTicks uint64
+
 	// Progress is what a leader knows of the other members.
 	Progress map[NodeID]FollowerStatus
 }
@@ -32,7 +53,14 @@ type FollowerStatus struct {
 	CaughtUp         bool
 	InflightMessages int
 	InflightBytes    int
-	LagEntries       uint64
+	// LagEntries and LagBytes are what is not known to be on its stable storage; of what was compacted only the entries count.
+	LagEntries uint64
+	LagBytes   int
+	// SnapshotPending says that it needs a snapshot, which is on its way.
+	SnapshotPending bool
+	// HeardTicksAgo is how long ago it was last heard from.
+	HeardTicksAgo uint64
+	Learner       bool
 }
 
 // Status returns a picture of the core.
@@ -41,10 +69,18 @@ func (c *Core) Status() Status {
 		ID: c.id, Role: c.Role(), Term: c.term, Vote: c.vote, Leader: c.leader,
 		LogStart: c.log.start, Last: c.log.last(), Stored: c.log.stored, Commit: c.commit, Applied: c.applied,
 		Membership: c.membership().Clone(), ConfigIndex: c.configIndex(), ConfigCommitted: c.configIndex() <= c.commit,
-		CommittedInTerm: c.committedInTerm(), TransferTo: c.transferTo,
+		CommittedInTerm: c.committedInTerm(), TransferTo: c.transferTo, ClusterVersion: c.versions.at(c.commit),
+		LogEntries: uint64(c.log.last().Index - c.log.start.Index), LogBytes: c.log.bytes(),
+		UncommittedBytes: c.uncommittedBytes, ApplyingBytes: c.applyingBytes,
+		PendingReads:  len(c.reads.waiting) + len(c.reads.inFlight) + len(c.asked),
+		GatedMessages: len(c.gated), UnstoredRequests: len(c.log.writes),
+		StorageWaitTicks: c.oldestWriteTicks(), StorageStalled: c.storageStalled(),
 	}
 	if c.role != RoleLeader {
 		return s
+	}
+	if until := c.leaseUntil(); until > c.clock {
+		s.LeaseTicks = min(until-c.clock, uint64(c.cfg.ElectionTicks))
 	}
 	s.Progress = make(map[NodeID]FollowerStatus, len(c.peers))
 	for _, id := range c.peers {
@@ -53,7 +89,8 @@ func (c *Core) Status() Status {
 			Match: Index(p.Match), Next: Index(p.Next), State: p.State.String(),
 			Active: c.active(id), CaughtUp: c.caughtUp(id),
 			InflightMessages: p.Inflight.Len(), InflightBytes: p.Inflight.Bytes(),
-			LagEntries: uint64(s.Last.Index) - p.Match,
+			LagEntries: uint64(s.Last.Index) - p.Match, LagBytes: c.log.size(max(Index(p.Match), s.LogStart.Index)+1, s.Last.Index),
+			SnapshotPending: p.State == tracker.Snapshot, HeardTicksAgo: c.now - p.HeardTick, Learner: !c.electorate.has(id),
 		}
 	}
 	return s
