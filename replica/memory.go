@@ -349,7 +349,7 @@ func (m *memory) Stage(meta raft.SnapshotMeta) (node.Stage, error) {
 	if err := m.images.discard(m.Applied().Index); err != nil {
 		return nil, err
 	}
-	s, err := m.images.stage(meta)
+	s, err := m.images.stage(meta, m.cluster)
 	if err != nil {
 		return nil, err
 	}

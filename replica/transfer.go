@@ -48,18 +48,19 @@ func (o *openImage) Close() error { return o.file.Close() }
 
 // stage is an image that is being received.
 type stage struct {
-	images images
-	meta   raft.SnapshotMeta
-	file   vfs.File
-	offset int64
+	images  images
+	meta    raft.SnapshotMeta
+	cluster raft.ClusterID
+	file    vfs.File
+	offset  int64
 }
 
-func (s images) stage(meta raft.SnapshotMeta) (*stage, error) {
+func (s images) stage(meta raft.SnapshotMeta, cluster raft.ClusterID) (*stage, error) {
 	file, err := s.fresh(stagedImage(meta) + partSuffix)
 	if err != nil {
 		return nil, err
 	}
-	return &stage{images: s, meta: meta, file: file}, nil
+	return &stage{images: s, meta: meta, cluster: cluster, file: file}, nil
 }
 
 // Write takes the next bytes.
@@ -76,6 +77,9 @@ func (s *stage) Commit() error {
 		return err
 	}
 	err := s.images.read(name+partSuffix, func(head imageHead, _ *session.Table, state *imageReader) error {
+		if head.cluster != s.cluster {
+			return fmt.Errorf("the state is that of cluster %s, this is cluster %s", head.cluster, s.cluster)
+		}
 		if head.meta.Index != s.meta.Index || head.meta.Term != s.meta.Term {
 			return fmt.Errorf("a state of index %d and term %d was announced, that of index %d and term %d came", s.meta.Index, s.meta.Term, head.meta.Index, head.meta.Term)
 		}
