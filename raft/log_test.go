@@ -17,11 +17,11 @@ func TestLogAgainstASlice(t *testing.T) {
 			term := Term(1)
 			kept := map[Index][]Entry{} // slices handed out, which must stay as they are
 			copies := map[Index][]Entry{}
-			for range 150 {
+			for range 100 {
 				switch k := random.IntN(10); {
 				case k < 6:
 					var more []Entry
-					for range random.IntN(1500) {
+					for range random.IntN(1200) {
 						more = append(more, Entry{Term: term, Index: l.end.Index + Index(len(more)) + 1, Type: EntryNormal, Data: make([]byte, random.IntN(700))})
 					}
 					if len(more) == 1 {
