@@ -70,6 +70,7 @@ func newDoor(server *rpc.Server, id identity.Identity, levels features, adoptabl
 	settings := transport.Config{
 		Identity: identityOf(id), FeatureMin: levels.lowest, FeatureMax: levels.highest,
 		Gate: d, Receive: d.receive, Sink: d, Dial: cfg.Dial, Logger: quiet(cfg.Logger),
+		SnapshotBytesPerSecond: transport.DefaultSnapshotBytesPerSecond,
 		Events: transport.Events{
 			Unreachable: d.unreachable, Connected: d.connected, Lost: d.lost, DialFailed: d.dialFailed, Refused: d.refused,
 		},

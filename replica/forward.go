@@ -46,7 +46,7 @@ var errProposals = errors.New("malformed batch of proposals")
 // UnmarshalBinary decodes a batch. It copies the input, once.
 func (p *proposalBatch) UnmarshalBinary(data []byte) error {
 	count, n := binary.Uvarint(data)
-	if n <= 0 || count > uint64(len(data)) {
+	if n <= 0 || count > node.MaxProposals || count > uint64(len(data)) { // no sender has more that wait
 		return errProposals
 	}
 	rest := append([]byte(nil), data[n:]...)

@@ -60,3 +60,34 @@ func TestTheCommonLevelNeedsEveryMember(t *testing.T) {
 		}
 	}
 }
+
+func FuzzProposalBatch(f *testing.F) {
+	for _, data := range [][][]byte{nil, {{}}, {[]byte("a"), {}, []byte("bc")}} {
+		b, err := (&proposalBatch{data: data}).AppendBinary(nil)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+		f.Add(append(b, 1))
+	}
+	f.Add([]byte{0xff, 0xff, 0x3f})
+	f.Add(append([]byte{0xff, 0xff, 0x3f}, make([]byte, 1<<20)...))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var got, again proposalBatch
+		if got.UnmarshalBinary(b) != nil {
+			return
+		}
+		if len(got.data) > node.MaxProposals {
+			t.Fatalf("%d proposals", len(got.data))
+		}
+		encoded, err := got.AppendBinary(nil)
+		if err != nil || again.UnmarshalBinary(encoded) != nil || len(again.data) != len(got.data) {
+			t.Fatalf("what was read cannot be written and read again: %v", err)
+		}
+		for i := range got.data {
+			if !bytes.Equal(got.data[i], again.data[i]) {
+				t.Fatalf("proposal %d changes", i)
+			}
+		}
+	})
+}

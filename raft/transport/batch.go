@@ -41,6 +41,9 @@ func (b *batch) AppendBinary(to []byte) ([]byte, error) {
 	return to, nil
 }
 
+// maxBatchMessages bounds what a receiver takes room for: no queue of a sender holds more.
+const maxBatchMessages = max(ControlQueueMessages, BulkQueueMessages)
+
 // leastMessageBytes is below what any message takes with its length.
 const leastMessageBytes = 4
 
@@ -50,7 +53,7 @@ func (b *batch) UnmarshalBinary(from []byte) error {
 		return errors.New("batch of messages is truncated")
 	}
 	count := binary.BigEndian.Uint32(from)
-	if uint64(count)*leastMessageBytes > uint64(len(from)) {
+	if count > maxBatchMessages || uint64(count)*leastMessageBytes > uint64(len(from)) {
 		return fmt.Errorf("batch of %d messages in %d bytes", count, len(from))
 	}
 	rest := append([]byte(nil), from[4:]...)

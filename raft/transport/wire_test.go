@@ -3,6 +3,8 @@ package transport
 import (
 	"bytes"
 	"reflect"
+	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/raftkv/raftkv/raft"
@@ -55,6 +57,13 @@ func TestDamagedBatchesAndChunksAreRefused(t *testing.T) {
 	if new(batch).UnmarshalBinary(append(encoded, 0)) == nil {
 		t.Fatal("a byte too many was not noticed")
 	}
+	many := &batch{make([]raft.Message, maxBatchMessages+1)}
+	if encoded, err = many.AppendBinary(nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := new(batch).UnmarshalBinary(encoded); err == nil || !strings.Contains(err.Error(), "1025 messages") {
+		t.Fatalf("more messages than any queue holds: %v", err)
+	}
 	c, err := (&chunk{handle: 1, offset: 2, data: []byte("data")}).AppendBinary([]byte("prefix"))
 	if err != nil {
 		t.Fatal(err)
@@ -84,7 +93,7 @@ func FuzzBatch(f *testing.F) {
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var b batch
-		if b.UnmarshalBinary(data) != nil {
+		if !decodes(t, data, b.UnmarshalBinary) {
 			return
 		}
 		again, err := b.AppendBinary(nil)
@@ -94,6 +103,96 @@ func FuzzBatch(f *testing.F) {
 		var c batch
 		if err := c.UnmarshalBinary(again); err != nil || len(c.messages) != len(b.messages) {
 			t.Fatalf("what was read cannot be written and read again: %v", err)
+		}
+	})
+}
+
+func sampleBegin(t testing.TB) []byte {
+	encoded, err := (&snapshotBegin{stream: 1, acked: 2, total: 3, message: snapshotMessage(1, 2, 3)}).AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return encoded
+}
+
+func TestBeginningOfASnapshotKeepsNothingOfItsInput(t *testing.T) {
+	encoded := sampleBegin(t)
+	for n := range encoded {
+		if new(snapshotBegin).UnmarshalBinary(encoded[:n]) == nil {
+			t.Fatalf("the first %d of %d bytes were taken", n, len(encoded))
+		}
+	}
+	var got snapshotBegin
+	if err := got.UnmarshalBinary(encoded); err != nil {
+		t.Fatal(err)
+	}
+	clear(encoded)
+	if want := (snapshotBegin{1, 2, 3, snapshotMessage(1, 2, 3)}); !reflect.DeepEqual(got, want) {
+		t.Fatalf("got %+v", got)
+	}
+}
+
+// mostPerByte is how many bytes a decoder may allocate for one of its input, and for nothing at all.
+const (
+	mostPerByte = 64
+	mostAtAll   = 1 << 20
+)
+
+// decodes runs a decoder and fails when it takes too much memory for what it was given.
+func decodes(t *testing.T, data []byte, decode func([]byte) error) bool {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err := decode(data)
+	runtime.ReadMemStats(&after)
+	if got := after.TotalAlloc - before.TotalAlloc; got > uint64(mostPerByte*len(data)+mostAtAll) {
+		t.Fatalf("%d bytes of input took %d bytes", len(data), got)
+	}
+	if err != nil && err.Error() == "" {
+		t.Fatal("an error without text")
+	}
+	return err == nil
+}
+
+func FuzzSnapshotBegin(f *testing.F) {
+	good := sampleBegin(f)
+	f.Add(good)
+	f.Add(good[:beginHeaderBytes])
+	f.Add(good[:len(good)-1])
+	f.Add(append(bytes.Clone(good), 0))
+	f.Add(append(bytes.Clone(good[:beginHeaderBytes]), bytes.Repeat([]byte{0xff}, 40)...))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var b snapshotBegin
+		if !decodes(t, data, b.UnmarshalBinary) {
+			return
+		}
+		again, err := b.AppendBinary(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var c snapshotBegin
+		if err := c.UnmarshalBinary(again); err != nil || !reflect.DeepEqual(b, c) {
+			t.Fatalf("%+v was read again as %+v: %v", b, c, err)
+		}
+	})
+}
+
+func FuzzChunk(f *testing.F) {
+	good, err := (&chunk{handle: 1, offset: 2, data: []byte("data")}).AppendBinary(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add(good[:chunkHeaderBytes])
+	f.Add(good[:5])
+	f.Add(make([]byte, chunkHeaderBytes))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var c chunk
+		if !decodes(t, data, c.UnmarshalBinary) {
+			return
+		}
+		if again, err := c.AppendBinary(nil); err != nil || !bytes.Equal(again, data) {
+			t.Fatalf("%x is written %x: %v", data, again, err)
 		}
 	})
 }
