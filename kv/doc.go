@@ -9,11 +9,16 @@
 // # Writing
 //
 // An entry's data is a session header and a command: AppendProposal(nil, header, command). Commands are made by Put,
-// Delete, DeleteRange, CompareAndPut, CompareAndDelete, Transaction, OpenSession and Compact; all but the last two
-// are special cases of a transaction. Apply returns a *Result for every EntryNormal and nil for the other types. A refused
+// Delete, DeleteRange, CompareAndPut, CompareAndDelete and Transaction, which are all transactions, and by OpenSession, Compact,
+// GrantLease, RevokeLease, RenewLeases, ExpireLeases, RaiseAlarm and LowerAlarm. All compares of a transaction, nested ones included,
+// are decided before anything is written. Apply returns a *Result for every EntryNormal and nil for the other types. A refused
 // command (Result.Err) has changed nothing but the session that it came from. Errors that Result.Err may hold:
 // ErrExpired and ErrForgotten (see package session), ErrSequence, ErrMalformed, ErrDuplicateKey, ErrFutureRevision, ErrCompacted,
-// ErrEmptyKey.
+// ErrEmptyKey, ErrKeyNotFound, ErrLeaseNotFound, ErrLeaseExists, ErrLeaseTTL, ErrTooManyLeases, ErrNoSpace.
+//
+// Leases are known with their keys, and without time: whoever leads proposes to end them (package lease). What came with command
+// format 2, which is leases, alarms, the running checksum, and ranges that are sorted or filtered, is refused before cluster version 2
+// and written nowhere, so that until then an older build can take over (Command.Level).
 //
 // Sizes of keys and values are not checked in Apply, or members with other settings would disagree: front ends
 // call Command.CheckLimits before they propose.
@@ -21,7 +26,8 @@
 // # Reading
 //
 // Machine.Get and Machine.Range read at the revision that was last applied, or at an older one that is not compacted
-// away. Reads never wait for writes, flushes or compaction, nor the other way round. The answer's slices must
+// away; Read runs a transaction that writes nothing, and Events reads the history in the order of its revisions, which is what watches
+// need (package watch). Reads never wait for writes, flushes or compaction, nor the other way round. The answer's slices must
 // not be changed by the caller.
 //
 // # Durability
@@ -31,6 +37,9 @@
 // far that has come; the log covers the rest. The overlay is bounded: when the flush falls behind, Apply waits. With
 // Options.Synchronous there are no goroutines: the flush happens inside Apply and FlushNow, which makes a simulation
 // deterministic.
+//
+// Removing compacted history goes with the flushes, in their commits, and has commits of its own only when there are none. Defragment
+// gives the space that it leaves in the file back, beside reads and writes.
 //
 // Snapshot, Stage and Install move the whole state; package kv/statemachine fits a Machine to the node's interface.
 //

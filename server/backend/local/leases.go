@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -29,7 +30,7 @@ func (s *Store) LeaseGrant(ctx context.Context, id kv.LeaseID, ttl int64) (backe
 		}
 		l := kv.Lease{ID: id, TTL: max(ttl, s.options.MinLeaseTTL, 1)}
 		r, err := s.propose(ctx, kv.GrantLease(l.ID, l.TTL))
-		if drawn && err == kv.ErrLeaseExists {
+		if drawn && errors.Is(err, kv.ErrLeaseExists) {
 			continue
 		}
 		if err != nil {
