@@ -3,7 +3,6 @@ package raft
 import (
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/raftkv/raftkv/raft/tracker"
 )
@@ -107,10 +106,10 @@ type Config struct {
 	StorageStallTicks int
 	// LeaseReads lets this member answer reads without a round as a leader, and make the promises that this takes as a
 	// follower. It rests on clocks: ClockDriftPercent bounds by how much those of two members may disagree over an election
-	// timeout (zero means DefaultClockDriftPercent), and TickLength says how long a tick is.
+	// timeout (zero means DefaultClockDriftPercent), and TickMicros says how long a tick is, in microseconds.
 	LeaseReads        bool
 	ClockDriftPercent int
-	TickLength        time.Duration
+	TickMicros        int
 }
 
 // Limits that hold where Config names none.
@@ -299,8 +298,8 @@ func (cfg *Config) complete() error {
 	if cfg.ClockDriftPercent < 0 || cfg.ClockDriftPercent > MaxClockDriftPercent {
 		return fmt.Errorf("raft: a clock drift of %d %%, from 1 to %d is possible", cfg.ClockDriftPercent, MaxClockDriftPercent)
 	}
-	if cfg.LeaseReads && cfg.TickLength < time.Microsecond {
-		return fmt.Errorf("raft: lease reads need to know how long a tick is, and %s is too short", cfg.TickLength)
+	if cfg.LeaseReads && cfg.TickMicros < 1 {
+		return fmt.Errorf("raft: lease reads need to know how long a tick is, and %d microseconds is too short", cfg.TickMicros)
 	}
 	for _, limit := range []struct {
 		value  *int

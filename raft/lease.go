@@ -1,9 +1,6 @@
 package raft
 
-import (
-	"math"
-	"time"
-)
+import "math"
 
 // Lease reads (thesis §6.4.1). A leader answers a read without a round while a quorum has promised to elect nobody else.
 //
@@ -38,8 +35,8 @@ type promise struct {
 	until uint64 // tick of the clock
 }
 
-// maxPromise bounds what is believed of a promise.
-const maxPromise = time.Hour
+// maxPromiseMicros bounds what is believed of a promise: an hour.
+const maxPromiseMicros = 3600 * 1_000_000
 
 // promised tells whether the member owes a leader not to help elect another.
 func (c *Core) promised() bool { return c.promise.fresh || c.clock < c.promise.until }
@@ -51,7 +48,7 @@ func (c *Core) withholdsVote() bool { return c.promised() || c.clock < c.quietUn
 // made does not count.
 func (c *Core) makePromise() uint64 {
 	c.promise.fresh = true
-	return uint64(time.Duration(c.cfg.ElectionTicks-1) * c.cfg.TickLength / time.Microsecond)
+	return uint64(c.cfg.ElectionTicks-1) * uint64(c.cfg.TickMicros)
 }
 
 // settlePromise lets a promise made since the last Advance count from this one on.
@@ -66,10 +63,9 @@ func (c *Core) noteLease(id NodeID, sent, micros uint64) {
 	if !c.cfg.LeaseReads || sent == 0 || micros == 0 || sent-1 > c.clock {
 		return
 	}
-	length := min(time.Duration(min(micros, uint64(maxPromise/time.Microsecond)))*time.Microsecond, maxPromise)
-	length = length / 100 * time.Duration(100-c.cfg.ClockDriftPercent)
+	sure := min(micros, maxPromiseMicros) * uint64(100-c.cfg.ClockDriftPercent) / 100
 	// The heartbeat left after its tick began, and the answer to a read is given before the present one ends.
-	until := sent - 1 + uint64(length/c.cfg.TickLength)
+	until := sent - 1 + sure/uint64(c.cfg.TickMicros)
 	if c.promises == nil {
 		c.promises = map[NodeID]uint64{}
 	}

@@ -4,10 +4,9 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"testing"
-	"time"
 )
 
-func withLeases(cfg *Config) { cfg.LeaseReads, cfg.TickLength = true, time.Millisecond }
+func withLeases(cfg *Config) { cfg.LeaseReads, cfg.TickMicros = true, 1000 }
 
 func TestALeaseAnswersReadsWithoutARound(t *testing.T) {
 	p := newPumpOf(t, 3, withLeases)
@@ -129,7 +128,7 @@ func TestAMemberIsQuietAfterItsStart(t *testing.T) {
 		{"leases switched off", HardState{Term: 2}, 40, false, 40},
 		{"never had leases", HardState{Term: 2}, 0, false, 0},
 	} {
-		cfg := Config{ID: 1, ElectionTicks: 10, HeartbeatTicks: 2, Random: func(int) int { return 0 }, LeaseReads: c.lease, TickLength: time.Millisecond}
+		cfg := Config{ID: 1, ElectionTicks: 10, HeartbeatTicks: 2, Random: func(int) int { return 0 }, LeaseReads: c.lease, TickMicros: 1000}
 		base := SnapshotMeta{Index: 1, Term: 1, Membership: members(3)}
 		n, err := New(cfg, Initial{HardState: c.hard, Applied: base, LogStart: Position{1, 1}, QuietTicks: c.quiet})
 		if err != nil {
@@ -359,7 +358,7 @@ func TestAPromiseCountsFromTheNextLookAtTheClock(t *testing.T) {
 
 func TestLeaseReadsNeedASaneConfiguration(t *testing.T) {
 	for name, spoil := range map[string]func(*Config){
-		"no tick length": func(cfg *Config) { cfg.TickLength = 0 },
+		"no tick length": func(cfg *Config) { cfg.TickMicros = 0 },
 		"negative drift": func(cfg *Config) { cfg.ClockDriftPercent = -1 },
 		"too much drift": func(cfg *Config) { cfg.ClockDriftPercent = MaxClockDriftPercent + 1 },
 	} {

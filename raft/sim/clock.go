@@ -58,6 +58,9 @@ func (p *process) drift() int64 {
 		most = million * bound / (200 - bound)
 		most -= most / 100
 	}
+	if p.random.chance(0.5) {
+		return million + most*int64(2*p.random.n(2)-1) // where bounds show
+	}
 	return million + most*int64(p.random.span(-100, 100))/100
 }
 
@@ -135,7 +138,7 @@ func (p *process) config(leases bool) raft.Config {
 		MaxApplyBytes: plan.maxApplyBytes, MaxPendingReads: plan.maxPendingReads,
 	}
 	if leases {
-		c.LeaseReads, c.ClockDriftPercent, c.TickLength = true, plan.leaseDrift, plan.tick
+		c.LeaseReads, c.ClockDriftPercent, c.TickMicros = true, plan.leaseDrift, int(plan.tick.Microseconds())
 	}
 	return c
 }
