@@ -6,11 +6,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 )
 
 // WireVersioner lets a type with its own binary encoding declare the version of that encoding; without it the version is 0.
 // The two sides of a service must declare the same.
 type WireVersioner interface{ WireVersion() uint16 }
+
+// SizeHinter lets a type with its own binary encoding tell about how many bytes that takes, so that a large one is not copied from one
+// growing buffer to the next.
+type SizeHinter interface{ SizeHint() int }
 
 // codec moves one message type to and from bytes.
 type codec struct {
@@ -46,6 +51,9 @@ func (c codec) new() any { return reflect.New(c.elem).Interface() }
 // append encodes v, a non-nil *T, after b.
 func (c codec) append(b []byte, v any) ([]byte, error) {
 	if c.binary {
+		if h, ok := v.(SizeHinter); ok {
+			b = slices.Grow(b, h.SizeHint())
+		}
 		return v.(encoding.BinaryAppender).AppendBinary(b)
 	}
 	w := bytes.NewBuffer(b)

@@ -44,8 +44,9 @@ const (
 	DefaultMaxFrameBytes = 16 << 20
 	// minMaxFrameBytes is the smallest limit that a side may declare: control frames and errors must fit.
 	minMaxFrameBytes = 64 << 10
-	// pooledBufferBytes is the largest buffer that goes back to the pool, so that one big frame does not pin memory.
-	pooledBufferBytes = 1 << 20
+	// pooledBufferBytes is the largest buffer that goes back to the pool, so that one big frame does not pin memory. Frames that are filled up
+	// to a round megabyte fit with what surrounds them.
+	pooledBufferBytes = 5 << 18
 	// readStepBytes is how far a payload's buffer may run ahead of what has arrived, so that a header alone cannot make the
 	// receiver allocate a full frame.
 	readStepBytes = 256 << 10

@@ -47,7 +47,16 @@ const maxBatchMessages = max(ControlQueueMessages, BulkQueueMessages)
 // leastMessageBytes is below what any message takes with its length.
 const leastMessageBytes = 4
 
-// UnmarshalBinary implements encoding.BinaryUnmarshaler. It copies the input once, since messages keep slices of theirs.
+// SizeHint bounds the encoded length.
+func (b *batch) SizeHint() int {
+	n := 4
+	for i := range b.messages {
+		n += messageBytes(&b.messages[i])
+	}
+	return n
+}
+
+// UnmarshalBinary implements encoding.BinaryUnmarshaler. Messages copy what they keep.
 func (b *batch) UnmarshalBinary(from []byte) error {
 	if len(from) < 4 {
 		return errors.New("batch of messages is truncated")
@@ -56,7 +65,7 @@ func (b *batch) UnmarshalBinary(from []byte) error {
 	if count > maxBatchMessages || uint64(count)*leastMessageBytes > uint64(len(from)) {
 		return fmt.Errorf("batch of %d messages in %d bytes", count, len(from))
 	}
-	rest := append([]byte(nil), from[4:]...)
+	rest := from[4:]
 	messages := make([]raft.Message, count)
 	for i := range messages {
 		if len(rest) < 4 || uint64(binary.BigEndian.Uint32(rest)) > uint64(len(rest)-4) {

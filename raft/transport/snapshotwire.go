@@ -51,13 +51,13 @@ func (b *snapshotBegin) AppendBinary(to []byte) ([]byte, error) {
 	return b.message.AppendBinary(to)
 }
 
-// UnmarshalBinary implements encoding.BinaryUnmarshaler. It copies what it keeps.
+// UnmarshalBinary implements encoding.BinaryUnmarshaler. The message copies what it keeps.
 func (b *snapshotBegin) UnmarshalBinary(from []byte) error {
 	if len(from) < beginHeaderBytes {
 		return errors.New("the beginning of a snapshot is truncated")
 	}
 	var m raft.Message
-	if err := m.UnmarshalBinary(append([]byte(nil), from[beginHeaderBytes:]...)); err != nil {
+	if err := m.UnmarshalBinary(from[beginHeaderBytes:]); err != nil {
 		return fmt.Errorf("the beginning of a snapshot: %w", err)
 	}
 	b.stream, b.acked, b.total = binary.BigEndian.Uint64(from), binary.BigEndian.Uint64(from[8:]), binary.BigEndian.Uint64(from[16:])
@@ -108,6 +108,9 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // WireVersion is the version of the chunk's encoding.
 func (*chunk) WireVersion() uint16 { return chunkFormat }
+
+// SizeHint is the encoded length.
+func (c *chunk) SizeHint() int { return chunkHeaderBytes + len(c.data) }
 
 // AppendBinary implements encoding.BinaryAppender.
 func (c *chunk) AppendBinary(to []byte) ([]byte, error) {
