@@ -18,7 +18,7 @@ func FuzzRecords(f *testing.F) {
 	}
 	f.Add(seed)
 	for _, e := range entriesFrom(1, 1, "", "x", "some data") {
-		b, err := appendEntry(nil, e)
+		b, err := appendEntry(nil, &e)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -46,7 +46,7 @@ func FuzzRecords(f *testing.F) {
 			}
 			payload = rest
 			if rec.kind == recordEntry {
-				again, err := appendEntry(nil, rec.entry)
+				again, err := appendEntry(nil, &rec.entry)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -94,6 +94,10 @@ func (l *ledger) term(index raft.Index) (raft.Term, bool) {
 
 // addEntry appends an entry after having dropped all at or after its index.
 func (l *ledger) addEntry(index raft.Index, term raft.Term) error {
+	if n := len(l.runs); index == l.last+1 && n > 0 && l.runs[n-1].term == term {
+		l.last = index // the next of the same term, as nearly all are
+		return nil
+	}
 	if index <= l.start.Index || index > l.last+1 {
 		return fmt.Errorf("entry %d does not fit a log that holds the entries after %d up to %d", index, l.start.Index, l.last)
 	}

@@ -249,14 +249,14 @@ func (l *Log) encode(w *write, request *raft.StoreRequest) error {
 		}
 	}
 	for i := range request.Entries {
-		if err := l.encodeEntry(w, request.Entries[i]); err != nil {
+		if err := l.encodeEntry(w, &request.Entries[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (l *Log) encodeEntry(w *write, e raft.Entry) error {
+func (l *Log) encodeEntry(w *write, e *raft.Entry) error {
 	if size := e.EncodedSize(); size > maxPayloadBytes-len(l.buffer)-recordHeaderBytes {
 		return fmt.Errorf("entry %d has %d bytes; a write has at most %d", e.Index, size, maxPayloadBytes)
 	}

@@ -53,7 +53,7 @@ func endRecord(b []byte, at int) []byte {
 	return b
 }
 
-func appendEntry(b []byte, e raft.Entry) ([]byte, error) {
+func appendEntry(b []byte, e *raft.Entry) ([]byte, error) {
 	b, at := beginRecord(b, recordEntry)
 	b, err := e.AppendBinary(b)
 	if err != nil {
