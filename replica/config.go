@@ -56,6 +56,11 @@ type Config struct {
 
 	// HeartbeatInterval and ElectionTimeout are the same on all members. Zero means the defaults.
 	HeartbeatInterval, ElectionTimeout time.Duration
+	// LeaseReads lets the leader answer reads without asking anyone while its lease holds. It is right only as long as the clocks of two members
+	// disagree over an election timeout by at most ClockDriftPercent (zero means raft.DefaultClockDriftPercent), and followers that see
+	// their leader's process die wait for an election timeout all the same.
+	LeaseReads        bool
+	ClockDriftPercent int
 	// SnapshotEntries is the number of applied entries after which the state is saved and the log cut. Zero means the default.
 	SnapshotEntries uint64
 

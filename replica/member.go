@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/node"
@@ -45,12 +46,17 @@ func startMember(dir string, id identity.Identity, cfg Config, door *door) (_ *m
 	if v := initial.Applied.ClusterVersion; v > cfg.FeatureLevel {
 		return nil, fmt.Errorf("the cluster runs at version %d, this build reads up to version %d: start the newer build again", v, cfg.FeatureLevel)
 	}
+	quiet, err := notePromise(dir, cfg.LeaseReads, cfg.ElectionTimeout)
+	if err != nil {
+		return nil, fmt.Errorf("find out what the member has promised: %w", err)
+	}
 	door.identify(id)
 	m.node, err = node.Start(node.Config{
 		ID: id.MemberID, Name: cfg.Name, Incarnation: id.Incarnation,
 		StateMachine: m.machine, Sessions: m.machine, Log: m.log, Initial: initial,
 		Transport: link{door}, Logger: cfg.Logger, Observer: cfg.Observer, Random: rand.IntN, Nonce: rand.Uint64() | 1,
 		HeartbeatInterval: cfg.HeartbeatInterval, ElectionTimeout: cfg.ElectionTimeout, SnapshotEntries: cfg.SnapshotEntries,
+		LeaseReads: cfg.LeaseReads, ClockDriftPercent: cfg.ClockDriftPercent, Quiet: quiet,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start the member: %w", err)
@@ -59,7 +65,24 @@ func startMember(dir string, id identity.Identity, cfg Config, door *door) (_ *m
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
 	m.running.Go(func() { m.watch(ctx) })
+	if quiet > 0 && !cfg.LeaseReads {
+		m.running.Go(func() { m.outlivePromise(ctx, dir, quiet) })
+	}
 	return m, nil
+}
+
+// outlivePromise forgets what an earlier process has promised, once that is over.
+func (m *member) outlivePromise(ctx context.Context, dir string, quiet time.Duration) {
+	over := time.NewTimer(promiseFactor * quiet)
+	defer over.Stop()
+	select {
+	case <-ctx.Done():
+		return
+	case <-over.C:
+	}
+	if err := forgetPromise(dir); err != nil {
+		m.logger.Warn("the member will be quiet again at its next start", "error", err)
+	}
 }
 
 // open reads what the member had on its disk.

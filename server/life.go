@@ -44,6 +44,7 @@ func (n *node) live(ctx context.Context, fronts *fronts) error {
 		},
 		FeatureLevel:      member.FeatureLevel,
 		HeartbeatInterval: n.cfg.HeartbeatInterval, ElectionTimeout: n.cfg.ElectionTimeout, SnapshotEntries: n.cfg.SnapshotCount,
+		LeaseReads: n.cfg.LeaseReads, ClockDriftPercent: n.cfg.ClockDriftPercent,
 		Logger: n.logger, Observer: n.metrics,
 	})
 	if err != nil {

@@ -42,18 +42,6 @@ type Sessions interface {
 	Expired(result any) bool
 }
 
-// Ticker is a source of ticks.
-type Ticker interface {
-	C() <-chan time.Time
-	Stop()
-}
-
-// Clock is the node's only source of time.
-type Clock interface {
-	Now() time.Time
-	NewTicker(time.Duration) Ticker
-}
-
 // Observer is told what is worth measuring. Its methods are called from the node's goroutines and must not block.
 type Observer interface {
 	// Synced: one batch of entries is on stable storage.
@@ -96,6 +84,15 @@ type Config struct {
 	// SnapshotEntries is the number of applied entries after which the log is compacted; half of them stay for
 	// followers that are a little behind.
 	SnapshotEntries uint64
+
+	// LeaseReads lets the leader answer reads without asking anyone while its lease holds, and this member promise what that takes. Leases
+	// rest on the clocks: ClockDriftPercent bounds by how much those of two members may disagree over an election timeout; zero means
+	// raft.DefaultClockDriftPercent.
+	LeaseReads        bool
+	ClockDriftPercent int
+	// Quiet is for how long after the start the member neither votes nor stands, because a process before this one may have
+	// promised so under other settings (raft.Initial.QuietTicks).
+	Quiet time.Duration
 
 	maxLogBytes int // HardLogBytes when zero
 }
@@ -159,16 +156,6 @@ func (cfg *Config) complete() error {
 	}
 	return nil
 }
-
-type machineClock struct{}
-
-func (machineClock) Now() time.Time { return time.Now() }
-
-func (machineClock) NewTicker(d time.Duration) Ticker { return machineTicker{time.NewTicker(d)} }
-
-type machineTicker struct{ *time.Ticker }
-
-func (t machineTicker) C() <-chan time.Time { return t.Ticker.C }
 
 type noObserver struct{}
 

@@ -33,13 +33,13 @@ func (n *Node) loop() {
 		n.turning.Lock()
 		n.settle()
 		if ticked {
-			n.core.Tick()
 			n.tickProposals()
 			n.tickReads()
 			n.compact()
 		}
 		n.takeNews()
 		n.takeProposals()
+		n.advance(ticked)
 		n.turn()
 		n.settle()
 		n.turning.Unlock()
@@ -64,6 +64,7 @@ func (n *Node) hasten(proposals bool) {
 	if proposals {
 		n.takeProposals()
 	}
+	n.advance(false)
 	n.turn()
 	if n.unsettled() {
 		poke(n.wake)

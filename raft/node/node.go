@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/raftkv/raftkv/raft"
 )
@@ -15,12 +16,15 @@ type Node struct {
 	log *slog.Logger
 
 	// turning is held for a turn with the core, by the loop or by a goroutine that brings it news (hasten). It guards these.
-	turning   sync.Mutex
-	ended     bool // no turn follows
-	core      *raft.Core
-	published Summary
-	view      raft.View       // of the core when the summary was published
-	committed raft.Membership // the latest that is known to be committed
+	turning    sync.Mutex
+	tickLength time.Duration
+	origin     time.Duration // on the clock: when the core began to count
+	ticks      int64         // reported to the core since then
+	ended      bool          // no turn follows
+	core       *raft.Core
+	published  Summary
+	view       raft.View       // of the core when the summary was published
+	committed  raft.Membership // the latest that is known to be committed
 	// membershipMoved says that the membership may be another one although its index is the same.
 	membershipMoved bool
 	readyTerm       raft.Term
@@ -66,17 +70,22 @@ func Start(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	tick := cfg.HeartbeatInterval / ticksPerHeartbeat
+	cfg.Initial.QuietTicks = int((cfg.Quiet+tick-1)/tick) + 1
+	if cfg.Quiet <= 0 {
+		cfg.Initial.QuietTicks = 0
+	}
 	core, err := raft.New(raft.Config{
 		ID: cfg.ID, HeartbeatTicks: ticksPerHeartbeat,
 		ElectionTicks: int((cfg.ElectionTimeout + tick - 1) / tick),
 		Random:        cfg.Random,
+		LeaseReads:    cfg.LeaseReads, ClockDriftPercent: cfg.ClockDriftPercent, TickMicros: int(tick.Microseconds()),
 	}, cfg.Initial)
 	if err != nil {
 		return nil, err
 	}
 	wake := newWake()
 	n := &Node{
-		cfg: cfg, core: core,
+		cfg: cfg, core: core, tickLength: tick, origin: cfg.Clock.Elapsed(),
 		log:     cfg.Logger.With("node", cfg.Name, "member", cfg.ID.String()),
 		streams: map[raft.NodeID]*stream{}, streaming: make(chan struct{}, MaxSnapshotStreams),
 		wake:     wake,
@@ -120,7 +129,7 @@ func (n *Node) fail(err error) {
 // taken, and stops. It does so until ctx ends, and waits for answers no longer than drainTimeouts.
 func (n *Node) Stop(ctx context.Context) {
 	n.proposals.stopping.Store(true)
-	if n.Summary().Role == raft.RoleLeader {
+	if ctx.Err() == nil && n.Summary().Role == raft.RoleLeader {
 		if _, err := n.Transfer(ctx, 0); err != nil {
 			n.log.Info("stopping without a hand-over of leadership", "reason", err)
 		}

@@ -46,6 +46,10 @@ type Config struct {
 
 	HeartbeatInterval time.Duration
 	ElectionTimeout   time.Duration
+	// LeaseReads lets the leader answer linearizable reads without asking anyone while its lease holds, which rests on clocks that disagree by
+	// at most ClockDriftPercent.
+	LeaseReads        bool
+	ClockDriftPercent int
 	// SnapshotCount is the number of applied entries after which the log is compacted.
 	SnapshotCount     uint64
 	QuotaBackendBytes int64

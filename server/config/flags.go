@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"github.com/raftkv/raftkv/raft"
 )
 
 // Names of the settings, as flags and as keys of the configuration file.
@@ -23,6 +25,8 @@ const (
 	keyHeartbeatInterval   = "heartbeat-interval"
 	keyElectionTimeout     = "election-timeout"
 	keySnapshotCount       = "snapshot-count"
+	keyLeaseReads          = "lease-reads"
+	keyClockDrift          = "max-clock-drift-percent"
 	keyQuotaBackendBytes   = "quota-backend-bytes"
 	keyCompactionMode      = "auto-compaction-mode"
 	keyCompactionRetention = "auto-compaction-retention"
@@ -45,7 +49,7 @@ var groups = []group{
 	{"Addresses told to others", []string{keyAdvertiseClient, keyAdvertisePeer}},
 	{"First start of a static cluster (ignored once the data directory belongs to a member)",
 		[]string{keyInitialCluster, keyInitialClusterToken, keyInitialClusterState}},
-	{"Raft", []string{keyHeartbeatInterval, keyElectionTimeout, keySnapshotCount}},
+	{"Raft", []string{keyHeartbeatInterval, keyElectionTimeout, keySnapshotCount, keyLeaseReads, keyClockDrift}},
 	{"History", []string{keyCompactionMode, keyCompactionRetention}},
 	{"Limits", []string{keyQuotaBackendBytes, keyMaxKeyBytes, keyMaxValueBytes}},
 	{"Administration", []string{keyAdminTokenFile}},
@@ -70,6 +74,8 @@ func Flags() *pflag.FlagSet {
 	f.Int(keyHeartbeatInterval, int(DefaultHeartbeatInterval.Milliseconds()), "`milliseconds` between a leader's heartbeats")
 	f.Int(keyElectionTimeout, int(DefaultElectionTimeout.Milliseconds()), "least `milliseconds` without a leader before an election, at least 5 heartbeats")
 	f.Uint64(keySnapshotCount, DefaultSnapshotCount, "applied `entries` after which the log is compacted")
+	f.Bool(keyLeaseReads, false, "answer linearizable reads under the leader's lease; only for machines whose clocks keep to --"+keyClockDrift)
+	f.Int(keyClockDrift, raft.DefaultClockDriftPercent, "most `percent` by which two members' clocks may disagree over an election timeout, with --"+keyLeaseReads)
 	f.Int64(keyQuotaBackendBytes, DefaultQuotaBackendBytes, "`bytes` that the state may take on disk; past it puts are refused")
 	f.String(keyCompactionMode, compactionByRevision, "`mode` of giving up history: revision")
 	f.Uint64(keyCompactionRetention, DefaultAutoCompactionRetention, "`revisions` whose history is kept; 0 keeps all of it")

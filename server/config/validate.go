@@ -258,6 +258,11 @@ func (r *reader) timing(c *Config) {
 	if election > maxElectionMillis {
 		r.failf(keyElectionTimeout, "%d ms, the most is %d ms", election, maxElectionMillis)
 	}
+	c.LeaseReads, _ = r.flags.GetBool(keyLeaseReads)
+	c.ClockDriftPercent = r.integer(keyClockDrift)
+	if c.ClockDriftPercent < 1 || c.ClockDriftPercent > raft.MaxClockDriftPercent {
+		r.failf(keyClockDrift, "%d percent, it must be from 1 to %d", c.ClockDriftPercent, raft.MaxClockDriftPercent)
+	}
 	c.SnapshotCount, _ = r.flags.GetUint64(keySnapshotCount)
 	if c.SnapshotCount < minSnapshotCount {
 		r.failf(keySnapshotCount, "%d entries, the least is %d", c.SnapshotCount, minSnapshotCount)

@@ -14,11 +14,14 @@ func TestOneNode(t *testing.T)    { survive(t, 1) }
 func TestThreeNodes(t *testing.T) { survive(t, 3) }
 func TestFiveNodes(t *testing.T)  { survive(t, 5) }
 
+// TestLeaseReads has the same faults, a leader that is stopped and goes on among them, while leaders answer reads by themselves.
+func TestLeaseReads(t *testing.T) { survive(t, 3, "--lease-reads") }
+
 // survive runs a cluster through faults under clients, heals it and checks all that was promised.
-func survive(t *testing.T, size int) {
+func survive(t *testing.T, size int, flags ...string) {
 	t.Parallel() // most of the time something is waited for
 	seed := tellSeed(t)
-	c := newCluster(t, size, t.TempDir(), "--snapshot-count=500")
+	c := newCluster(t, size, t.TempDir(), append(flags, "--snapshot-count=500")...)
 	c.start(c.nodes...)
 	c.awaitReady()
 	w := startWorkload(t, c, seed)
