@@ -100,13 +100,7 @@ func (m *Machine) flush() (flushed bool, err error) {
 			b.Put(bucketSessions, r.Key, seal(r.Key, r.Value))
 		}
 	}
-	for _, r := range leases {
-		if r.value == nil {
-			b.Delete(bucketLeases, r.key)
-		} else {
-			b.Put(bucketLeases, r.key, r.value)
-		}
-	}
+	putLeases(&b, leases)
 	// What goes is given up by the state that is in the store, so it is in the store.
 	next, err := m.compactInto(s, &b, compactFlushFactor*len(frozen.order))
 	if err == nil {

@@ -1,9 +1,10 @@
 package kv
 
 import (
+	"cmp"
 	"encoding/binary"
 	"slices"
-	"sort"
+	"strings"
 
 	"github.com/raftkv/raftkv/kv/store"
 )
@@ -93,45 +94,55 @@ func (s *leaseState) sortedKeys() []string {
 	return out
 }
 
-// all returns the leases in the order of their IDs.
+// all returns the leases in no order.
 func (t *leaseTable) all() []Lease {
 	out := make([]Lease, 0, len(t.leases))
 	for _, s := range t.leases {
 		out = append(out, s.Lease)
 	}
-	slices.SortFunc(out, func(a, b Lease) int {
-		if a.ID < b.ID {
-			return -1
-		}
-		return 1
-	})
 	return out
 }
 
-// leaseRecord is a record for the store; a nil value deletes it.
-type leaseRecord struct{ key, value []byte }
+// leaseRecord is a record for the store.
+type leaseRecord struct {
+	place leasePlace
+	lease Lease // unless the record is an attachment
+	gone  bool
+}
 
-// changes returns what has changed since the last call, in the order of the records, and forgets that it has.
+// changes returns what has changed since the last call, in no order, and forgets that it has. Encoding it is left to the caller,
+// who does it without making Apply wait.
 func (t *leaseTable) changes() []leaseRecord {
 	out := make([]leaseRecord, 0, len(t.changed))
 	for p := range t.changed {
-		r := leaseRecord{key: append(binary.BigEndian.AppendUint64(nil, uint64(p.id)), p.key...)}
-		s := t.leases[p.id]
-		switch {
-		case s == nil:
-		case p.key == "":
-			b := binary.AppendUvarint([]byte{leaseFormat}, uint64(s.TTL))
-			r.value = seal(r.key, binary.AppendUvarint(b, s.Renewed))
-		default:
-			if _, ok := s.keys[p.key]; ok {
-				r.value = seal(r.key, []byte{leaseFormat})
-			}
+		r := leaseRecord{place: p, gone: true}
+		if s := t.leases[p.id]; s != nil {
+			_, attached := s.keys[p.key]
+			r.lease, r.gone = s.Lease, p.key != "" && !attached
 		}
 		out = append(out, r)
 	}
 	clear(t.changed)
-	sort.Slice(out, func(i, j int) bool { return string(out[i].key) < string(out[j].key) })
 	return out
+}
+
+// putLeases adds the changes to a batch, in the order of the records.
+func putLeases(b *store.Batch, changes []leaseRecord) {
+	slices.SortFunc(changes, func(x, y leaseRecord) int {
+		return cmp.Or(cmp.Compare(uint64(x.place.id), uint64(y.place.id)), strings.Compare(x.place.key, y.place.key))
+	})
+	for _, r := range changes {
+		key := append(binary.BigEndian.AppendUint64(nil, uint64(r.place.id)), r.place.key...)
+		switch {
+		case r.gone:
+			b.Delete(bucketLeases, key)
+		case r.place.key == "":
+			v := binary.AppendUvarint([]byte{leaseFormat}, uint64(r.lease.TTL))
+			b.Put(bucketLeases, key, seal(key, binary.AppendUvarint(v, r.lease.Renewed)))
+		default:
+			b.Put(bucketLeases, key, seal(key, []byte{leaseFormat}))
+		}
+	}
 }
 
 // leaseFormat is the first byte of every record of a lease: the time to live and the index that renewed it follow as uvarints;
@@ -183,8 +194,10 @@ func mix(h, v uint64) uint64 {
 // Leases returns the leases in the order of their IDs, as they are after the last Apply.
 func (m *Machine) Leases() []Lease {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.leases.all()
+	out := m.leases.all()
+	m.mu.Unlock()
+	slices.SortFunc(out, func(a, b Lease) int { return cmp.Compare(a.ID, b.ID) })
+	return out
 }
 
 // Lease looks a lease up.
