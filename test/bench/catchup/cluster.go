@@ -218,25 +218,23 @@ func (c *cluster) profile(ctx context.Context, path string, leader, follower int
 		return done
 	}
 	fetch := func(member int, to string) error {
-		var response *http.Response
-		err := eventually(ctx, settleTimeout, func(ctx context.Context) error {
-			request, err := http.NewRequest(http.MethodGet, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", c.nodes[member].profile, profileSeconds), nil)
+		return eventually(ctx, settleTimeout, func(ctx context.Context) error {
+			request, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", c.nodes[member].profile, profileSeconds), nil)
 			if err != nil {
 				return err
 			}
-			response, err = http.DefaultClient.Do(request)
-			return err
+			response, err := http.DefaultClient.Do(request)
+			if err != nil {
+				return err
+			}
+			defer response.Body.Close()
+			file, err := os.Create(to)
+			if err != nil {
+				return err
+			}
+			_, err = io.Copy(file, response.Body)
+			return errors.Join(err, file.Close())
 		})
-		if err != nil {
-			return err
-		}
-		defer response.Body.Close()
-		file, err := os.Create(to)
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(file, response.Body)
-		return errors.Join(err, file.Close())
 	}
 	go func() {
 		second := make(chan error, 1)

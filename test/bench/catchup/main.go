@@ -113,8 +113,12 @@ func run(o options) error {
 		return fmt.Errorf("the member does not catch up: %w\n%s", err, c.nodes[down].logTail())
 	}
 	leaderCPU, followerCPU := c.nodes[leader].cpu()-cpuBefore, c.nodes[down].cpu()
-	if now, err := c.leader(ctx); err != nil || now != leader {
-		return fmt.Errorf("the leader has changed meanwhile (%v): the figures mean nothing", err)
+	now, err := c.leader(ctx)
+	if err != nil {
+		return err
+	}
+	if now != leader {
+		return errors.New("the leader has changed meanwhile: the figures mean nothing")
 	}
 	if err := <-profiled; err != nil {
 		return err
