@@ -41,7 +41,7 @@ const (
 	// progressEvery is the processor time between two words on how far a campaign is.
 	progressEvery = 5 * time.Minute
 	// garbagePercent trades memory, of which a campaign needs little, for time.
-	garbagePercent = 800
+	garbagePercent = 400
 )
 
 // Run runs the campaign.

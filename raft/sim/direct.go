@@ -81,7 +81,7 @@ func directedPlan(s Setup) plan {
 		flush: 200 * time.Millisecond, compact: 400 * time.Millisecond, keepEntries: 5,
 		partition: 3 * time.Second, leaky: 5 * time.Second, crash: 3 * time.Second, powerLoss: 6 * time.Second,
 		pause: 5 * time.Second, jump: 8 * time.Second, wipe: 15 * time.Second, change: 500 * time.Millisecond,
-		transfer: 5 * time.Second,
+		transfer: 5 * time.Second, rot: 15 * time.Second, full: 10 * time.Second, storm: 20 * time.Second,
 	}
 }
 

@@ -11,6 +11,9 @@ func (w *world) startNemesis() {
 	label := uint64(labelNemesis)
 	fault := func(kind Faults, mean time.Duration, strike func(r *random)) {
 		label++
+		if mean == 0 {
+			return // not in this run
+		}
 		r := w.root.child(label)
 		w.every(r, mean, func() bool {
 			if w.allows(kind) {
@@ -31,9 +34,7 @@ func (w *world) startNemesis() {
 	fault(Transfer, w.plan.transfer, w.strikeTransfer)
 	fault(BitRot, w.plan.rot, w.strikeRot)
 	fault(FullDisk, w.plan.full, w.strikeFull)
-	if w.plan.storm > 0 {
-		fault(SessionStorm, w.plan.storm, w.strikeStorm)
-	}
+	fault(SessionStorm, w.plan.storm, w.strikeStorm)
 }
 
 // victim picks a host: often that of the leader, who has most to lose.

@@ -104,7 +104,7 @@ var failure = regexp.MustCompile(`(?m)seed (\d+): (.*?) broken at`)
 
 const (
 	buildLimit = 5 * time.Minute
-	runLimit   = 10 * time.Minute
+	runLimit   = 30 * time.Minute
 )
 
 // try builds the simulation with the bug in it and runs it until a seed fails.

@@ -24,7 +24,8 @@ func init() {
 		"crash":     each(Cluster.Crash), "power-loss": each(Cluster.LosePower), "restart": each(Cluster.Restart),
 		"pause": pause, "wipe": wipe, "compact": compact,
 		"allow": kinds(Cluster.Allow), "forbid": kinds(Cluster.Forbid),
-		"add": add, "promote": promote, "remove": remove, "cannot": cannot, "transfer": transfer,
+		"add": add, "promote": promote, "remove": remove, "cannot": cannot, "change": together, "transfer": transfer,
+		"stall": stall, "fill": fill(true), "free": fill(false), "rot": rot,
 		"put": operate(put), "get": operate(get), "swap": operate(swap), "start": start,
 		"submit": submit(false), "offer": submit(true), "clients": clients,
 	}
@@ -36,13 +37,13 @@ func cluster(a *args) action {
 		spares = a.number("the number of spares")
 		a.demand("spares")
 	}
-	oneByOne := a.accept("one-by-one")
+	oneByOne, leases := a.accept("one-by-one"), a.accept("leases")
 	if voters < 1 || voters > raft.MaxVoters || spares > raft.MaxMembers-raft.MaxVoters {
 		a.fail("a cluster begins with 1 to %d machines and at most %d spares", raft.MaxVoters, raft.MaxMembers-raft.MaxVoters)
 	}
 	return func(p *play) (err error) {
 		p.links = newLinks()
-		p.cluster, err = p.stage(sim.Setup{Seed: p.seed, Voters: voters, Spares: spares, OneByOne: oneByOne, Trace: p.trace})
+		p.cluster, err = p.stage(sim.Setup{Seed: p.seed, Voters: voters, Spares: spares, OneByOne: oneByOne, Leases: leases, Trace: p.trace})
 		if err == nil {
 			p.mark = p.marked()
 		}

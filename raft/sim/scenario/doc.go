@@ -13,7 +13,7 @@
 // leave out. Registers are called a to z.
 //
 //	cluster 5 [with 2 spares]     begins, with empty machines behind the others; one-by-one at the end: each append
-//	                              message carries one entry
+//	                              message carries one entry; leases: reads need no round while a lease holds
 //	let A = leader                gives a name to machines
 //	run 5s | run 10ms..500ms      lets time pass
 //	elect [among 1,2,3]           waits until one leads, has committed in its term, and all that it reaches follow
@@ -42,7 +42,11 @@
 //	add 4, promote 4, remove 4    change the membership and wait until that is committed
 //	remove lost 4                 the member that 4 had before its disk was lost
 //	cannot remove 4               the leader must refuse
+//	change promote 4 and remove 3 several changes in one call, until the joint phase is over
 //	transfer to 2
+//
+//	stall 2 3s                    the disk stands still; fill 2 takes all room from it, free 2 gives it back
+//	rot 2                         bits of the log flip: the next start refuses it, and the machine begins anew
 //
 //	repeat 10 ... end             repeats the lines between
 //	maybe 30% COMMAND             by chance

@@ -25,11 +25,12 @@ func (a *args) change(kind raft.ChangeKind) change {
 	return c
 }
 
+var changeKinds = map[string]raft.ChangeKind{"add": raft.ChangeAddLearner, "promote": raft.ChangePromote, "remove": raft.ChangeRemove}
+
 // cannot reads a change that must be refused.
 func cannot(a *args) action {
-	kinds := map[string]raft.ChangeKind{"add": raft.ChangeAddLearner, "promote": raft.ChangePromote, "remove": raft.ChangeRemove}
 	verb := a.word("a change")
-	kind, ok := kinds[verb]
+	kind, ok := changeKinds[verb]
 	if !ok {
 		a.fail("%q is no change of the membership: add, promote, remove", verb)
 	}

@@ -15,9 +15,14 @@ var (
 	traceFlag = flag.Bool("scenario.trace", false, "write a readable account of all that happens")
 )
 
-// TestStories plays every story of testdata.
+// TestStories plays every story of testdata, and those of testdata/simulated, whose disks no file system offers.
 func TestStories(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
+	if err == nil {
+		var simulated []string
+		simulated, err = filepath.Glob("testdata/simulated/*.txt")
+		files = append(files, simulated...)
+	}
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no stories: %v", err)
 	}
