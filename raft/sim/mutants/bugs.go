@@ -86,7 +86,7 @@ var bugs = []bug{
 	one("lease read after the lease", "raft/lease.go",
 		"return c.clock < c.leaseUntil() }", "return c.clock < c.leaseUntil()+uint64(4*c.cfg.ElectionTicks) }"),
 	one("a lease allows for no drift of clocks", "raft/lease.go",
-		"\tlength = length / 100 * time.Duration(100-c.cfg.ClockDriftPercent)\n", ""),
+		"uint64(100-c.cfg.ClockDriftPercent) / 100", "uint64(100) / 100"),
 	one("a promise does not hold back votes", "raft/core.go",
 		"&& !m.Transfer && c.withholdsVote():\n\t\treturn nil\n", "&& false:\n\t\treturn nil\n"),
 	one("a promise does not hold back an election of one's own", "raft/core.go",
