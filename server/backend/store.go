@@ -15,6 +15,8 @@ import (
 type Store interface {
 	// Header tells who answers, for the headers of responses. It never waits.
 	Header() Header
+	// Revision is that of this node's state. It never waits.
+	Revision() uint64
 
 	// Range reads. Errors: kv.ErrFutureRevision, kv.ErrCompacted, *kv.TooLargeError if a range without a limit is larger than what
 	// one response may hold.

@@ -16,8 +16,12 @@ const (
 	// DefaultAutoCompactionRetention is in revisions.
 	DefaultAutoCompactionRetention = 100_000
 	DefaultMaxKeyBytes             = 4 << 10
-	DefaultMaxValueBytes           = 1 << 20
-	DefaultClusterToken            = "raftkv-cluster"
+	// DefaultMaxValueBytes, DefaultMaxRequestBytes and DefaultMaxTxnOps are etcd's limits.
+	DefaultMaxValueBytes         = 3 << 19
+	DefaultMaxRequestBytes       = 3 << 19
+	DefaultMaxTxnOps             = 128
+	DefaultWatchProgressInterval = 10 * time.Minute
+	DefaultClusterToken          = "raftkv-cluster"
 )
 
 // Config is a node's complete, validated configuration.
@@ -53,10 +57,18 @@ type Config struct {
 	// SnapshotCount is the number of applied entries after which the log is compacted.
 	SnapshotCount     uint64
 	QuotaBackendBytes int64
-	// AutoCompactionRetention is the number of revisions whose history the leader keeps; zero keeps all.
+	// AutoCompactionRetention is the number of revisions whose history the leader keeps, AutoCompactionAge the time that it keeps it
+	// for; at most one is set, and neither keeps all.
 	AutoCompactionRetention uint64
+	AutoCompactionAge       time.Duration
 	MaxKeyBytes             int
 	MaxValueBytes           int
+	// MaxRequestBytes bounds all keys and values of one request together.
+	MaxRequestBytes int
+	// MaxTxnOps bounds each list of a transaction.
+	MaxTxnOps int
+	// WatchProgressInterval is how long a watch that asked for it is silent before it is told how far it is.
+	WatchProgressInterval time.Duration
 
 	// AdminTokenFile is the file that holds the cluster's admin token; without it admin calls are refused.
 	AdminTokenFile string

@@ -37,7 +37,8 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.DataDir != "a.raftkv" || c.ElectionTimeout != 500*time.Millisecond || c.HeartbeatInterval != 50*time.Millisecond ||
-		c.MaxKeyBytes != 4096 || c.MaxValueBytes != 1<<20 || c.LogLevel != slog.LevelInfo || c.InitialClusterState != ClusterNew {
+		c.MaxKeyBytes != 4096 || c.MaxValueBytes != 3<<19 || c.MaxRequestBytes <= c.MaxValueBytes || c.MaxTxnOps != 128 ||
+		c.AutoCompactionRetention != 100_000 || c.AutoCompactionAge != 0 || c.WatchProgressInterval != 10*time.Minute || c.LogLevel != slog.LevelInfo || c.InitialClusterState != ClusterNew {
 		t.Errorf("defaults: %+v", c)
 	}
 	if len(c.ListenClient)+len(c.ListenMetrics) != 0 {
@@ -84,6 +85,34 @@ func TestClusterOfOneNeedsNoPeerListener(t *testing.T) {
 	}
 }
 
+func TestHistoryIsKeptByRevisionsOrByTime(t *testing.T) {
+	for _, x := range []struct {
+		args      string
+		revisions uint64
+		age       time.Duration
+	}{
+		{"--auto-compaction-retention=0", 0, 0},
+		{"--auto-compaction-retention=7", 7, 0},
+		{"--auto-compaction-mode=revision --auto-compaction-retention=7", 7, 0},
+		{"--auto-compaction-retention=30m", 0, 30 * time.Minute},
+		{"--auto-compaction-mode=periodic --auto-compaction-retention=30m", 0, 30 * time.Minute},
+		{"--auto-compaction-mode=periodic --auto-compaction-retention=2", 0, 2 * time.Hour},
+		{"--auto-compaction-mode=periodic --auto-compaction-retention=0", 0, 0},
+	} {
+		c, err := load(t, nil, append([]string{"--name=a", peerFlag}, strings.Fields(x.args)...)...)
+		if err != nil || c.AutoCompactionRetention != x.revisions || c.AutoCompactionAge != x.age {
+			t.Errorf("%s: %d revisions, %v, %v", x.args, c.AutoCompactionRetention, c.AutoCompactionAge, err)
+		}
+	}
+}
+
+func TestALargerValueNeedsNoOtherSetting(t *testing.T) {
+	c, err := load(t, nil, "--name=a", peerFlag, "--max-value-bytes=8000000")
+	if err != nil || c.MaxRequestBytes < c.MaxValueBytes+c.MaxKeyBytes {
+		t.Errorf("%d bytes, %v", c.MaxRequestBytes, err)
+	}
+}
+
 func TestRefusalsSayWhatToDo(t *testing.T) {
 	for _, x := range []struct {
 		name string
@@ -114,7 +143,14 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		{"snapshot count", "--name=a " + peerFlag + " --snapshot-count=1", "the least is 100"},
 		{"clock drift", "--name=a " + peerFlag + " --max-clock-drift-percent=90", "from 1 to 50"},
 		{"quota", "--name=a " + peerFlag + " --quota-backend-bytes=1", "it must be from"},
-		{"compaction mode", "--name=a " + peerFlag + " --auto-compaction-mode=periodic", `knows only "revision"`},
+		{"compaction mode", "--name=a " + peerFlag + " --auto-compaction-mode=daily", `write revision or periodic`},
+		{"compaction age", "--name=a " + peerFlag + " --auto-compaction-retention=soon", "neither a number of revisions nor a time"},
+		{"compaction without age", "--name=a " + peerFlag + " --auto-compaction-mode=periodic", "such as 1h"},
+		{"compaction by revision", "--name=a " + peerFlag + " --auto-compaction-mode=revision --auto-compaction-retention=1h", "is no number of revisions"},
+		{"request limit", "--name=a " + peerFlag + " --max-request-bytes=-1", "it must be from 1 to"},
+		{"request and value limit", "--name=a " + peerFlag + " --max-request-bytes=1000 --max-value-bytes=2000", "too few for a value"},
+		{"operations", "--name=a " + peerFlag + " --max-txn-ops=0", "it must be from 1 to"},
+		{"progress", "--name=a " + peerFlag + " --watch-progress-notify-interval=1ms", "the least is 100ms"},
 		{"value limit", "--name=a " + peerFlag + " --max-value-bytes=99999999", "it must be from 1 to"},
 		{"level", "--name=a " + peerFlag + " --log-level=loud", "write debug, info"},
 		{"format", "--name=a " + peerFlag + " --log-format=xml", "write text or json"},

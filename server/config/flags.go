@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -32,6 +33,9 @@ const (
 	keyCompactionRetention = "auto-compaction-retention"
 	keyMaxKeyBytes         = "max-key-bytes"
 	keyMaxValueBytes       = "max-value-bytes"
+	keyMaxRequestBytes     = "max-request-bytes"
+	keyMaxTxnOps           = "max-txn-ops"
+	keyWatchProgress       = "watch-progress-notify-interval"
 	keyAdminTokenFile      = "admin-token-file"
 	keyLogLevel            = "log-level"
 	keyLogFormat           = "log-format"
@@ -51,7 +55,8 @@ var groups = []group{
 		[]string{keyInitialCluster, keyInitialClusterToken, keyInitialClusterState}},
 	{"Raft", []string{keyHeartbeatInterval, keyElectionTimeout, keySnapshotCount, keyLeaseReads, keyClockDrift}},
 	{"History", []string{keyCompactionMode, keyCompactionRetention}},
-	{"Limits", []string{keyQuotaBackendBytes, keyMaxKeyBytes, keyMaxValueBytes}},
+	{"Limits", []string{keyQuotaBackendBytes, keyMaxKeyBytes, keyMaxValueBytes, keyMaxRequestBytes, keyMaxTxnOps}},
+	{"Watches", []string{keyWatchProgress}},
 	{"Administration", []string{keyAdminTokenFile}},
 	{"Logging", []string{keyLogLevel, keyLogFormat}},
 }
@@ -77,10 +82,15 @@ func Flags() *pflag.FlagSet {
 	f.Bool(keyLeaseReads, false, "answer linearizable reads under the leader's lease; only for machines whose clocks keep to --"+keyClockDrift)
 	f.Int(keyClockDrift, raft.DefaultClockDriftPercent, "most `percent` by which two members' clocks may disagree over an election timeout, with --"+keyLeaseReads)
 	f.Int64(keyQuotaBackendBytes, DefaultQuotaBackendBytes, "`bytes` that the state may take on disk; past it puts are refused")
-	f.String(keyCompactionMode, compactionByRevision, "`mode` of giving up history: revision")
-	f.Uint64(keyCompactionRetention, DefaultAutoCompactionRetention, "`revisions` whose history is kept; 0 keeps all of it")
+	f.String(keyCompactionMode, "", "`mode` of giving up history: revision, or periodic (default: what the unit of --"+keyCompactionRetention+" says)")
+	f.String(keyCompactionRetention, strconv.Itoa(DefaultAutoCompactionRetention), "`history` that is kept: a number of revisions, or a time such as 1h; in mode "+
+		"periodic a number is hours; 0 keeps all of it")
 	f.Int(keyMaxKeyBytes, DefaultMaxKeyBytes, "longest key in `bytes`")
 	f.Int(keyMaxValueBytes, DefaultMaxValueBytes, "largest value in `bytes`")
+	f.Int(keyMaxRequestBytes, 0, "largest request in `bytes`, all its keys and values together "+
+		fmt.Sprintf("(default %d, or what the largest key and value take)", DefaultMaxRequestBytes))
+	f.Int(keyMaxTxnOps, DefaultMaxTxnOps, "most `operations` in each branch of a transaction, and comparisons")
+	f.Duration(keyWatchProgress, DefaultWatchProgressInterval, "`time` after which a silent watch that asked for it is told how far it is")
 	f.String(keyAdminTokenFile, "", "`file` with the cluster's admin token; without it membership calls are refused")
 	f.String(keyLogLevel, "info", "`level`: debug, info, warn or error")
 	f.String(keyLogFormat, string(LogText), "`format`: text or json")
@@ -92,8 +102,11 @@ func EnvironmentName(key string) string {
 	return environmentPrefix + strings.ToUpper(strings.ReplaceAll(key, "-", "_"))
 }
 
-// compactionByRevision counts revisions; etcd knows another mode, by time.
-const compactionByRevision = "revision"
+// The modes of giving up history.
+const (
+	compactionByRevision = "revision"
+	compactionByAge      = "periodic"
+)
 
 const environmentPrefix = "RAFTKV_"
 

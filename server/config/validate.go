@@ -27,6 +27,13 @@ const (
 	// hardMaxKeyBytes and hardMaxValueBytes keep one write well within a frame and an append message.
 	hardMaxKeyBytes   = 64 << 10
 	hardMaxValueBytes = 8 << 20
+	// hardMaxRequestBytes is what keys and values of one request may take, requestSlackBytes what a request has beside them.
+	hardMaxRequestBytes = 16 << 20
+	requestSlackBytes   = 4 << 10
+	hardMaxTxnOps       = 10_000
+	minWatchProgress    = 100 * time.Millisecond
+	// maxCompactionAge is more than any history can be kept for.
+	maxCompactionAge = 10 * 365 * 24 * time.Hour
 )
 
 // reader collects the values and all that is wrong with them.
@@ -274,16 +281,57 @@ func (r *reader) limits(c *Config) {
 	if c.QuotaBackendBytes < minQuotaBytes || c.QuotaBackendBytes > maxQuotaBytes {
 		r.failf(keyQuotaBackendBytes, "%d bytes, it must be from %d to %d", c.QuotaBackendBytes, minQuotaBytes, int64(maxQuotaBytes))
 	}
-	c.AutoCompactionRetention, _ = r.flags.GetUint64(keyCompactionRetention)
-	if mode := r.text(keyCompactionMode); mode != compactionByRevision {
-		r.failf(keyCompactionMode, "%q: this version knows only %q", mode, compactionByRevision)
-	}
 	c.MaxKeyBytes, c.MaxValueBytes = r.integer(keyMaxKeyBytes), r.integer(keyMaxValueBytes)
 	if c.MaxKeyBytes < 1 || c.MaxKeyBytes > hardMaxKeyBytes {
 		r.failf(keyMaxKeyBytes, "%d bytes, it must be from 1 to %d", c.MaxKeyBytes, hardMaxKeyBytes)
 	}
 	if c.MaxValueBytes < 1 || c.MaxValueBytes > hardMaxValueBytes {
 		r.failf(keyMaxValueBytes, "%d bytes, it must be from 1 to %d", c.MaxValueBytes, hardMaxValueBytes)
+	}
+	r.request(c)
+	r.history(c)
+	if c.WatchProgressInterval, _ = r.flags.GetDuration(keyWatchProgress); c.WatchProgressInterval < minWatchProgress {
+		r.failf(keyWatchProgress, "%v, the least is %v", c.WatchProgressInterval, minWatchProgress)
+	}
+}
+
+// request decides the limits of a whole request.
+func (r *reader) request(c *Config) {
+	if c.MaxTxnOps = r.integer(keyMaxTxnOps); c.MaxTxnOps < 1 || c.MaxTxnOps > hardMaxTxnOps {
+		r.failf(keyMaxTxnOps, "%d operations, it must be from 1 to %d", c.MaxTxnOps, hardMaxTxnOps)
+	}
+	least := c.MaxKeyBytes + c.MaxValueBytes + requestSlackBytes
+	if c.MaxRequestBytes = r.integer(keyMaxRequestBytes); c.MaxRequestBytes == 0 {
+		c.MaxRequestBytes = max(DefaultMaxRequestBytes, least)
+	}
+	if c.MaxRequestBytes < 1 || c.MaxRequestBytes > hardMaxRequestBytes {
+		r.failf(keyMaxRequestBytes, "%d bytes, it must be from 1 to %d", c.MaxRequestBytes, hardMaxRequestBytes)
+	}
+	if r.flags.Changed(keyMaxRequestBytes) && r.flags.Changed(keyMaxValueBytes) && c.MaxRequestBytes < c.MaxValueBytes {
+		r.failf(keyMaxRequestBytes, "%d bytes, too few for a value of --%s=%d", c.MaxRequestBytes, keyMaxValueBytes, c.MaxValueBytes)
+	}
+}
+
+// history decides how much of it is kept.
+func (r *reader) history(c *Config) {
+	mode, text := r.text(keyCompactionMode), r.text(keyCompactionRetention)
+	number, notNumber := strconv.ParseUint(text, 10, 64)
+	age, notTime := time.ParseDuration(text)
+	switch {
+	case mode != "" && mode != compactionByRevision && mode != compactionByAge:
+		r.failf(keyCompactionMode, "%q: write %s or %s", mode, compactionByRevision, compactionByAge)
+	case mode != compactionByAge && notNumber == nil:
+		c.AutoCompactionRetention = number
+	case mode == compactionByRevision:
+		r.failf(keyCompactionRetention, "%q is no number of revisions", text)
+	case mode == compactionByAge && !r.flags.Changed(keyCompactionRetention):
+		r.failf(keyCompactionRetention, "say how long history is to be kept, such as 1h, or 0 for ever")
+	case notNumber == nil && number <= uint64(maxCompactionAge/time.Hour):
+		c.AutoCompactionAge = time.Duration(number) * time.Hour // as etcd has it
+	case notTime == nil && age >= 0 && age <= maxCompactionAge:
+		c.AutoCompactionAge = age
+	default:
+		r.failf(keyCompactionRetention, "%q is neither a number of revisions nor a time such as 1h or 30m, up to %v", text, maxCompactionAge)
 	}
 }
 

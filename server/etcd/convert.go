@@ -19,7 +19,9 @@ func unsigned(n int64) uint64 { return uint64(max(n, 0)) }
 // keyRange is what a key and an end in etcd's sense name: no end one key, a single zero byte all from the key on. An empty key with
 // an end is the least of all keys.
 func keyRange(key, end []byte) kv.KeyRange {
-	if len(end) > 0 && len(key) == 0 {
+	if len(end) == 0 {
+		end = nil
+	} else if len(key) == 0 {
 		key = []byte{0}
 	}
 	return kv.KeyRange{Start: key, End: end}

@@ -34,6 +34,7 @@ var refusals = []struct{ ours, theirs error }{
 	{backend.ErrUnavailable, rpctypes.ErrGRPCNoLeader},
 	{backend.ErrUnsupported, rpctypes.ErrGRPCNotCapable},
 	{watch.ErrClosed, rpctypes.ErrGRPCStopped},
+	{kv.ErrClosed, rpctypes.ErrGRPCStopped},
 
 	{raft.ErrNotCaughtUp, rpctypes.ErrGRPCLearnerNotReady},
 	{raft.ErrUnsafeChange, rpctypes.ErrGRPCUnhealthy},

@@ -6,23 +6,39 @@ import (
 	"sync"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 )
 
 // unary bounds a call's time and refuses it at once if it requires a leader and none is known.
-func (s *Server) unary(ctx context.Context, request any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+func (s *Server) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	if requiresLeader(ctx) && s.leaders.lost() {
 		return nil, rpctypes.ErrGRPCNoLeader
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
+	if !lengthy(info.FullMethod, request) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, requestTimeout)
+		defer cancel()
+	}
 	response, err := handle(ctx, request)
 	if err != nil {
 		return nil, refusal(ctx, err)
 	}
 	return response, nil
+}
+
+// lengthy tells whether a call may take as long as its caller waits: it works through the whole store.
+func lengthy(method string, request any) bool {
+	switch method {
+	case pb.Maintenance_Defragment_FullMethodName, pb.Maintenance_Hash_FullMethodName, pb.Maintenance_HashKV_FullMethodName:
+		return true
+	case pb.KV_Compact_FullMethodName:
+		r, ok := request.(*pb.CompactionRequest)
+		return ok && r.Physical
+	}
+	return false
 }
 
 // stream ends a stream that requires a leader when none is known for too long, and all streams when the server stops.

@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
 	"github.com/raftkv/raftkv/server/backend"
@@ -51,38 +50,76 @@ func (s *leaseService) LeaseKeepAlive(stream grpc.BidiStreamingServer[pb.LeaseKe
 	if err != nil {
 		return err
 	}
-	var sending sync.Mutex
-	group, ctx := errgroup.WithContext(stream.Context())
-	group.SetLimit(maxRenewalsPerStream)
-	for ctx.Err() == nil {
-		r, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return group.Wait()
-		}
-		if err != nil {
-			return errors.Join(group.Wait(), err)
-		}
-		group.Go(func() error {
-			response, err := keepAlive(ctx, store, r.ID)
-			if err != nil {
-				return err
-			}
-			sending.Lock()
-			defer sending.Unlock()
-			return stream.Send(response)
-		})
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	k := &keeper{stream: stream, store: store, end: cancel, slots: make(chan struct{}, maxRenewalsPerStream)}
+	// Receiving ends only when the call does, and the call ends when this method returns, which may be for a reason of ours.
+	go k.receive(ctx)
+	<-ctx.Done()
+	k.close()
+	if cause := context.Cause(ctx); !errors.Is(cause, io.EOF) {
+		return cause
 	}
-	return group.Wait()
+	return nil
 }
 
-func keepAlive(ctx context.Context, store backend.Store, id int64) (*pb.LeaseKeepAliveResponse, error) {
+// keeper is one stream of renewals.
+type keeper struct {
+	stream grpc.BidiStreamingServer[pb.LeaseKeepAliveRequest, pb.LeaseKeepAliveResponse]
+	store  backend.Store
+	end    context.CancelCauseFunc
+	slots  chan struct{}
+
+	mu     sync.Mutex // guards sending
+	closed bool
+}
+
+// receive takes requests until the client has ended its side and all are answered, or the stream has ended.
+func (k *keeper) receive(ctx context.Context) {
+	var renewing sync.WaitGroup
+	for {
+		r, err := k.stream.Recv()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				renewing.Wait()
+			}
+			k.end(err)
+			return
+		}
+		select {
+		case k.slots <- struct{}{}:
+		case <-ctx.Done():
+			return
+		}
+		renewing.Go(func() {
+			defer func() { <-k.slots }()
+			if err := k.renew(ctx, r.ID); err != nil {
+				k.end(err)
+			}
+		})
+	}
+}
+
+func (k *keeper) renew(ctx context.Context, id int64) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	lease, err := store.LeaseKeepAlive(ctx, id)
+	lease, err := k.store.LeaseKeepAlive(ctx, id)
 	if err != nil {
-		return nil, refusal(ctx, err)
+		return refusal(ctx, err)
 	}
-	return &pb.LeaseKeepAliveResponse{Header: header(store, lease.Revision), ID: id, TTL: lease.TTL}, nil
+	response := &pb.LeaseKeepAliveResponse{Header: header(k.store, lease.Revision), ID: id, TTL: lease.TTL}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.closed {
+		return nil
+	}
+	return k.stream.Send(response)
+}
+
+// close lets nothing be sent any more.
+func (k *keeper) close() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.closed = true
 }
 
 func (s *leaseService) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {

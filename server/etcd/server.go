@@ -118,9 +118,12 @@ func (s *Server) opened() (backend.Store, error) {
 	return nil, rpctypes.ErrGRPCStopped
 }
 
-// header is that of a response of a revision.
+// header is that of a response of a revision; zero is the store's latest on this node, where the call itself has none.
 func header(store backend.Store, revision uint64) *pb.ResponseHeader {
 	h := store.Header()
+	if revision == 0 {
+		revision = store.Revision()
+	}
 	return &pb.ResponseHeader{
 		ClusterId: uint64(h.ClusterID), MemberId: uint64(h.MemberID), RaftTerm: uint64(h.Term), Revision: signed(revision),
 	}

@@ -99,19 +99,24 @@ func (w *watcher) create(ctx context.Context, r *pb.WatchCreateRequest) error {
 	case errors.Is(err, watch.ErrClosed):
 		return rpctypes.ErrGRPCStopped
 	}
-	revision := uint64(0)
-	if status, err := w.store.Status(ctx); err == nil {
-		revision = status.Revision
-	}
-	refusal := &pb.WatchResponse{
-		Header: header(w.store, revision), WatchId: watch.NoID, Created: true, Canceled: true, CancelReason: "etcdserver: " + err.Error(),
-	}
+	refusal := &pb.WatchResponse{Header: header(w.store, 0), WatchId: watch.NoID, Created: true, Canceled: true, CancelReason: refusalText(err)}
 	select {
 	case w.refused <- refusal:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// refusalText is what etcd says for a watch that cannot be.
+func refusalText(err error) string {
+	switch {
+	case errors.Is(err, watch.ErrDuplicateID):
+		return "mvcc: duplicate watch ID provided on the WatchStream"
+	case errors.Is(err, watch.ErrEmptyRange):
+		return "mvcc: watcher range is empty"
+	}
+	return "etcdserver: " + err.Error()
 }
 
 // watched is the range of a watch, in which an empty key without an end is the least key.

@@ -15,6 +15,7 @@ import (
 	"github.com/raftkv/raftkv/raft/node"
 	"github.com/raftkv/raftkv/replica"
 	"github.com/raftkv/raftkv/server/backend"
+	"github.com/raftkv/raftkv/server/backend/local"
 	"github.com/raftkv/raftkv/server/config"
 	"github.com/raftkv/raftkv/server/status"
 )
@@ -37,8 +38,9 @@ type Member struct {
 	options Options
 	replica *replica.Replica
 	machine *kv.Machine
+	store   *local.Store
 	limits  kv.Limits
-	quota   quota
+	header  backend.Header // without its term
 	cancel  context.CancelFunc
 	running sync.WaitGroup
 }
@@ -47,37 +49,53 @@ type Member struct {
 type Machine struct {
 	node.StateMachine
 	sessions
-	store *kv.Machine
+	machine *kv.Machine
+	store   *local.Store
 }
+
+// minLeaseElections is the least time that a lease is granted, in election timeouts: it must outlive a change of leaders.
+const minLeaseElections = 3
 
 // OpenMachine opens the store in a member's directory.
 func OpenMachine(o Options, p replica.Place) (*Machine, error) {
+	store := local.New(local.Options{
+		Limits: limits(o.Config), MinLeaseTTL: int64((minLeaseElections*o.Config.ElectionTimeout + time.Second - 1) / time.Second),
+		QuotaBytes:       o.Config.QuotaBackendBytes,
+		Retention:        kv.Retention{Revisions: o.Config.AutoCompactionRetention, Age: o.Config.AutoCompactionAge},
+		ProgressInterval: o.Config.WatchProgressInterval, Logger: p.Logger,
+	})
 	m, err := kv.Open(kv.Options{
-		Dir: filepath.Join(p.Dir, stateDir), ClusterID: p.Cluster, MustExist: !p.New, QuotaBytes: o.Config.QuotaBackendBytes, Logger: p.Logger,
+		Dir: filepath.Join(p.Dir, stateDir), ClusterID: p.Cluster, MustExist: !p.New, QuotaBytes: o.Config.QuotaBackendBytes,
+		Observer: store, Logger: p.Logger,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &Machine{StateMachine: statemachine.Of(m), store: m}, nil
+	return &Machine{StateMachine: statemachine.Of(m), machine: m, store: store}, nil
+}
+
+func limits(c config.Config) kv.Limits {
+	return kv.Limits{MaxKeyBytes: c.MaxKeyBytes, MaxValueBytes: c.MaxValueBytes, MaxTxnOps: c.MaxTxnOps, MaxRequestBytes: c.MaxRequestBytes}
 }
 
 // Store is the store itself, for reads.
-func (m *Machine) Store() *kv.Machine { return m.store }
+func (m *Machine) Store() *kv.Machine { return m.machine }
 
 // Close closes the store.
-func (m *Machine) Close() error { return m.store.Close() }
+func (m *Machine) Close() error { return m.machine.Close() }
 
 // Start looks after the store of a replica that runs.
 func Start(o Options, r *replica.Replica, machine *Machine) *Member {
-	m := &Member{options: o, replica: r, machine: machine.store}
-	m.limits = kv.DefaultLimits()
-	m.quota.mostBytes = o.Config.QuotaBackendBytes
-	m.limits.MaxKeyBytes, m.limits.MaxValueBytes = o.Config.MaxKeyBytes, o.Config.MaxValueBytes
-	m.quota.note(m.machine.Stats(), o.Logger)
+	id := r.Status().Identity
+	m := &Member{
+		options: o, replica: r, machine: machine.machine, store: machine.store, limits: limits(o.Config),
+		header: backend.Header{ClusterID: id.ClusterID, MemberID: id.MemberID},
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
-	m.running.Go(func() { m.watchQuota(ctx) })
-	m.running.Go(func() { m.compactHistory(ctx) })
+	running := make(chan struct{})
+	m.running.Go(func() { m.store.Run(ctx, carrier{m}, m.machine, running) })
+	<-running
 	return m
 }
 
@@ -87,36 +105,55 @@ func (m *Member) Stop() {
 	m.running.Wait()
 }
 
-func (m *Member) watchQuota(ctx context.Context) {
-	pause := time.NewTicker(quotaPause)
-	defer pause.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-pause.C:
-			m.quota.note(m.machine.Stats(), m.options.Logger)
-		}
-	}
-}
+// Store is the whole service of the store, with leases, watches and maintenance.
+func (m *Member) Store() backend.Store { return m.store }
 
 // Propose is that of backend.Backend.
 func (m *Member) Propose(ctx context.Context, command kv.Command) (*kv.Result, error) {
+	if err := m.store.Admit(&command); err != nil {
+		return nil, err
+	}
+	result, err := carrier{m}.Propose(ctx, command)
+	if err == nil && errors.Is(result.Err, kv.ErrNoSpace) {
+		return nil, fmt.Errorf("%w: an alarm is up", backend.ErrNoSpace)
+	}
+	return result, err
+}
+
+// carrier is the member as the store's node.
+type carrier struct{ *Member }
+
+var _ local.Node = carrier{}
+
+// Propose carries a command that the store has admitted.
+func (m carrier) Propose(ctx context.Context, command kv.Command) (*kv.Result, error) {
 	began := time.Now()
-	result, err := m.propose(ctx, command)
+	result, err := m.replicate(ctx, command)
 	m.options.Metrics.Proposed(resultOf(err), time.Since(began))
 	return result, err
 }
 
-func (m *Member) propose(ctx context.Context, command kv.Command) (*kv.Result, error) {
-	if err := command.CheckLimits(m.limits); err != nil {
-		return nil, err
+// Standing is that of local.Node.
+func (m carrier) Standing() local.Standing {
+	n := m.replica.Node()
+	now := n.Summary()
+	out := local.Standing{Header: m.header, Leader: now.Leader, Leads: now.Role == raft.RoleLeader && now.CommittedInTerm, Committed: n.Applied()}
+	out.Term = now.Term
+	if self, ok := now.Membership.Find(m.header.MemberID); ok {
+		out.Learner = self.Learner
 	}
-	if err := m.quota.check(command); err != nil {
-		return nil, err
-	}
+	return out
+}
+
+// Changed is that of local.Node.
+func (m carrier) Changed() <-chan struct{} { return m.replica.Changed() }
+
+func (m *Member) replicate(ctx context.Context, command kv.Command) (*kv.Result, error) {
 	data, err := command.AppendBinary(nil)
 	if err != nil {
+		return nil, err
+	}
+	if err := m.limits.CheckSize(data); err != nil {
 		return nil, err
 	}
 	answer, err := m.replica.Replicate(ctx, data)

@@ -16,41 +16,11 @@ import (
 
 const patience = 20 * time.Second
 
-func TestTheQuotaStopsPutsOnly(t *testing.T) {
-	q := quota{mostBytes: 100}
-	put, nested := kv.Put([]byte("k"), nil), kv.Transaction(kv.Txn{Failure: []kv.Op{{Kind: kv.OpTxn, Txn: &kv.Txn{Success: []kv.Op{kv.PutOp([]byte("k"), nil)}}}}})
-	q.usedBytes.Store(100)
-	if err := q.check(put); err != nil {
-		t.Errorf("at the quota: %v", err)
-	}
-	q.note(kv.Stats{OverlayBytes: 101}, slog.New(slog.DiscardHandler))
-	for _, c := range []kv.Command{put, nested} {
-		if err := q.check(c); !errors.Is(err, backend.ErrNoSpace) {
-			t.Errorf("past the quota: %v", err)
-		}
-	}
-	for _, c := range []kv.Command{kv.Delete([]byte("k")), kv.Compact(5)} {
-		if err := q.check(c); err != nil {
-			t.Errorf("what makes room: %v", err)
-		}
-	}
-}
-
-func TestHistoryIsGivenUpInFewSteps(t *testing.T) {
-	for _, x := range []struct{ revision, compacted, retention, want uint64 }{
-		{50, 0, 100, 0}, {110, 0, 100, 0}, {111, 0, 100, 11}, {500, 0, 100, 400}, {505, 400, 100, 0}, {1, 5, 100, 0},
-	} {
-		if got := compactionTarget(x.revision, x.compacted, x.retention); got != x.want {
-			t.Errorf("%+v: %d", x, got)
-		}
-	}
-}
-
 // alone starts the only member of a cluster.
 func alone(t *testing.T, dir string) (*Member, *replica.Replica) {
 	t.Helper()
 	o := Options{Metrics: status.NewMetrics("test"), Logger: slog.New(slog.DiscardHandler), Config: config.Config{
-		QuotaBackendBytes: 1 << 30, MaxKeyBytes: 10, MaxValueBytes: 10,
+		QuotaBackendBytes: 1 << 30, MaxKeyBytes: 10, MaxValueBytes: 10, MaxTxnOps: 10, MaxRequestBytes: 100,
 	}}
 	var machine *Machine
 	r, err := replica.Open(replica.Config{
@@ -92,7 +62,7 @@ func TestAFirstMemberServesAndRestarts(t *testing.T) {
 			t.Errorf("past the limit: %v", err)
 		}
 		if round == 2 {
-			if err := m.compact(ctx, result.Revision); err != nil {
+			if _, err := m.Store().Compact(ctx, backend.CompactRequest{Revision: result.Revision}); err != nil {
 				t.Errorf("compaction: %v", err)
 			}
 			if _, err := m.Get(ctx, key, result.Revision-1); !errors.Is(err, kv.ErrCompacted) {

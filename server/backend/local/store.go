@@ -156,16 +156,26 @@ func poke(c chan struct{}) {
 // Header is that of backend.Store.
 func (s *Store) Header() backend.Header { return s.node.Standing().Header }
 
-// propose carries a command through, if every member knows its kind.
-func (s *Store) propose(ctx context.Context, c kv.Command) (*kv.Result, error) {
-	if level := c.Level(); level > s.machine.Applied().ClusterVersion {
-		return nil, fmt.Errorf("%w: the cluster runs at version %d, this needs version %d: upgrade every member", backend.ErrUnsupported,
-			s.machine.Applied().ClusterVersion, level)
+// Revision is that of backend.Store.
+func (s *Store) Revision() uint64 {
+	revision, _ := s.machine.Revision()
+	return revision
+}
+
+// Admit refuses a command that must not be proposed: some member does not know its kind, it is past the limits, or the store is full.
+func (s *Store) Admit(c *kv.Command) error {
+	if level, version := c.Level(), s.machine.Applied().ClusterVersion; level > version {
+		return fmt.Errorf("%w: the cluster runs at version %d, this needs version %d: upgrade every member", backend.ErrUnsupported, version, level)
 	}
 	if err := c.CheckLimits(s.options.Limits); err != nil {
-		return nil, err
+		return err
 	}
-	if err := s.room(&c); err != nil {
+	return s.room(c)
+}
+
+// propose carries a command through, if it is admitted.
+func (s *Store) propose(ctx context.Context, c kv.Command) (*kv.Result, error) {
+	if err := s.Admit(&c); err != nil {
 		return nil, err
 	}
 	r, err := s.node.Propose(ctx, c)
