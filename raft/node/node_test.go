@@ -165,7 +165,7 @@ func TestStopHandsLeadershipOver(t *testing.T) {
 	c.waitFor("next leader", func(n *Node) bool { return n != l && n.Summary().Role == raft.RoleLeader })
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !slices.Contains(o.seen, "leadership was handed over") {
+	if !slices.Contains(o.seen, raft.TriggerHandedOver) {
 		t.Fatalf("there was no hand-over: %q", o.seen)
 	}
 	if _, err := l.Propose(soon(t), []byte("x")); !errors.Is(err, ErrStopped) {
