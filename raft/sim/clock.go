@@ -142,3 +142,52 @@ func (p *process) config(leases bool) raft.Config {
 	}
 	return c
 }
+
+// strikeLease brings about what a lease is most afraid of: a member that has not heard from the leader for long stands for election, and
+// those that have just promised the leader not to elect another start anew, out of its sight. Clients go on asking the old leader.
+func (w *world) strikeLease(r *random) {
+	p := w.operator.findLeader()
+	if p == nil || !w.plan.leases || !w.allows(Crash) {
+		return
+	}
+	leader := p.host
+	rival := w.hosts[r.n(len(w.hosts))]
+	if rival == leader {
+		return
+	}
+	w.trace(p, "is cut off from host %d, then from the others, which start anew", rival.slot)
+	w.coverage.LeasesAttacked++
+	timeout := time.Duration(w.plan.electionTicks) * w.plan.tick
+	heals := w.net.heals
+	cut := func(h *host, by int) {
+		w.net.cut(leader.slot, h.slot, by)
+		w.net.cut(h.slot, leader.slot, by)
+	}
+	cut(rival, 1)
+	w.after(r.between(2*timeout, 5*timeout), func() {
+		if w.net.heals != heals {
+			return
+		}
+		for _, h := range w.hosts {
+			if h == leader || h == rival {
+				continue
+			}
+			cut(h, 1)
+			if h.proc != nil && r.chance(0.8) {
+				h.kill()
+				h.down = true
+				w.after(r.between(0, timeout/4), func() { h.boot(w) })
+			}
+		}
+		w.after(r.between(timeout, 4*timeout), func() {
+			if w.net.heals != heals {
+				return
+			}
+			for _, h := range w.hosts {
+				if h != leader {
+					cut(h, -1)
+				}
+			}
+		})
+	})
+}

@@ -21,7 +21,7 @@ type Coverage struct {
 	Partitions, Crashes, PowerLosses, WritesDropped, Pauses          uint64
 	ClockJumps, DiskStalls, DiskErrors, Wipes, LeadersGone           uint64
 	LogBitsFlipped, StateBitsFlipped, DamageFound                    uint64
-	ClockDrifts, ClockStops, LeaseReads                              uint64
+	ClockDrifts, ClockStops, LeaseReads, LeasesAttacked              uint64
 	JointMemberships, JointRefused                                   uint64
 	FullDisks, StoppedFull, LongStalls                               uint64
 	OneWayPartitions, BridgePartitions                               uint64

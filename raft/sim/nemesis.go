@@ -35,6 +35,7 @@ func (w *world) startNemesis() {
 	fault(BitRot, w.plan.rot, w.strikeRot)
 	fault(FullDisk, w.plan.full, w.strikeFull)
 	fault(SessionStorm, w.plan.storm, w.strikeStorm)
+	fault(Partition, w.plan.attack, w.strikeLease)
 }
 
 // victim picks a host: often that of the leader, who has most to lose.

@@ -108,7 +108,7 @@ type plan struct {
 	keepEntries             int           // behind a compaction
 
 	// mean times between two faults of a kind
-	partition, leaky, crash, powerLoss, pause, jump, wipe, change, transfer, rot, full, storm time.Duration
+	partition, leaky, crash, powerLoss, pause, jump, wipe, change, transfer, rot, full, storm, attack time.Duration
 }
 
 func drawPlan(r *random) plan {
@@ -151,6 +151,9 @@ func drawPlan(r *random) plan {
 		rot:      r.between(5*time.Second, 30*time.Second), full: r.between(5*time.Second, 40*time.Second),
 	}
 	p.registers = p.keys
+	if p.leases {
+		p.attack = r.between(3*time.Second, 10*time.Second)
+	}
 	if p.realMachine {
 		p.bootIndex = uint64(bootstrap.FirstPosition.Index)
 		p.history = r.chance(0.6)
