@@ -5,6 +5,7 @@ import (
 	"github.com/raftkv/raftkv/raft/node"
 	"github.com/raftkv/raftkv/raft/transport"
 	"github.com/raftkv/raftkv/replica/identity"
+	"github.com/raftkv/raftkv/rpc"
 )
 
 // State is how far a replica has come.
@@ -62,6 +63,9 @@ func (r *Replica) Changed() <-chan struct{} {
 
 // Stats are those of the connections to the other members.
 func (r *Replica) Stats() transport.Stats { return r.door.transport.Stats() }
+
+// Calls are those that this replica answers on its listeners.
+func (r *Replica) Calls() rpc.CallStats { return r.server.Stats() }
 
 func (r *Replica) standing() (identity.Identity, State) {
 	r.mu.Lock()

@@ -12,11 +12,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/raftkv/raftkv/raft/transport"
 	"github.com/raftkv/raftkv/replica"
 	"github.com/raftkv/raftkv/server/admin"
 	"github.com/raftkv/raftkv/server/backend"
 	"github.com/raftkv/raftkv/server/config"
+	"github.com/raftkv/raftkv/server/etcd"
 	"github.com/raftkv/raftkv/server/member"
 	"github.com/raftkv/raftkv/server/mux"
 	"github.com/raftkv/raftkv/server/rest"
@@ -52,6 +52,7 @@ type node struct {
 	metrics *status.Metrics
 	board   *admin.Board
 	peers   []net.Listener // of the first life; see listenPeers
+	ready   sync.Once      // has been said
 
 	replica atomic.Pointer[replica.Replica]
 	member  atomic.Pointer[member.Member]
@@ -107,7 +108,9 @@ func (n *node) standing() (uint64, string) {
 func (n *node) publish() {
 	ctx, cancel := context.WithTimeout(context.Background(), describeTimeout)
 	defer cancel()
-	n.fresh(ctx)
+	if s := n.fresh(ctx); s.Ready {
+		n.ready.Do(func() { n.logger.Info(readyLine, "client", n.cfg.ListenClient) })
+	}
 }
 
 // describeTimeout bounds how long a busy member is waited for.
@@ -153,13 +156,6 @@ func (n *node) fresh(ctx context.Context) admin.Status {
 	return n.board.Refresh(func() admin.Status { return n.Status(ctx) })
 }
 
-func (n *node) peerStats() transport.Stats {
-	if r := n.replica.Load(); r != nil {
-		return r.Stats()
-	}
-	return transport.Stats{}
-}
-
 func (n *node) store() backend.Backend {
 	if m := n.member.Load(); m != nil {
 		return m
@@ -171,6 +167,7 @@ func (n *node) store() backend.Backend {
 type fronts struct {
 	addresses Addresses
 	client    *http.Server
+	etcd      *etcd.Server
 	metrics   *http.Server
 	muxes     []*mux.Mux
 	running   sync.WaitGroup
@@ -191,19 +188,22 @@ func (n *node) openFronts() (*fronts, error) {
 		closeAll(append(clients, metrics...))
 		return nil, err
 	}
-	n.metrics.Watch(n.fresh, n.peerStats)
+	n.metrics.Watch(status.Sources{Status: n.fresh, Raft: gauges{n}, Peers: gauges{n}})
 	handler := rest.New(n.store, rest.Options{MaxKeyBytes: n.cfg.MaxKeyBytes, MaxValueBytes: n.cfg.MaxValueBytes, Logger: n.logger})
 	f := &fronts{
 		client:  newHTTPServer(n.metrics.HTTP(handler), n.logger),
+		etcd:    n.newEtcd(),
 		metrics: newHTTPServer(status.Handler(n.fresh, n.metrics), n.logger),
 	}
 	f.metrics.WriteTimeout = metricsTimeout
 	for _, l := range clients {
 		m := mux.New(l, n.logger)
 		web := rest.Problems(m.Listen(mux.HTTP1))
+		grpc := m.Listen(mux.HTTP2)
 		f.muxes = append(f.muxes, m)
 		f.running.Go(func() { serve("client", n.logger, m.Serve) })
 		f.running.Go(func() { serve("client", n.logger, func() error { return f.client.Serve(web) }) })
+		f.running.Go(func() { serve("client", n.logger, func() error { return f.etcd.Serve(grpc) }) })
 		f.addresses.Client = append(f.addresses.Client, l.Addr().String())
 	}
 	for _, l := range metrics {
@@ -236,6 +236,9 @@ func (f *fronts) drain(logger *slog.Logger) {
 		}
 		stop()
 	}
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	calls.Go(func() { f.etcd.Stop(ctx) })
 	if err := f.client.Shutdown(ctx); err != nil {
 		logger.Warn("some clients were still waiting when the node stopped", "error", err)
 	}

@@ -46,6 +46,8 @@ type Sessions interface {
 type Observer interface {
 	// Synced: one batch of entries is on stable storage.
 	Synced(took time.Duration, entries int)
+	// Committed: a batch that this leader has appended is committed.
+	Committed(took time.Duration)
 	// Applied: a batch of entries was applied.
 	Applied(took time.Duration, entries int)
 	// Transition: the member's role has changed.
@@ -160,6 +162,7 @@ func (cfg *Config) complete() error {
 type noObserver struct{}
 
 func (noObserver) Synced(time.Duration, int)  {}
+func (noObserver) Committed(time.Duration)    {}
 func (noObserver) Applied(time.Duration, int) {}
 func (noObserver) Transition(raft.Transition) {}
 func (noObserver) Leader(raft.NodeID)         {}

@@ -111,6 +111,7 @@ func (n *Node) turn() {
 		}
 		n.finishReads(e.Reads, e.FailedReads)
 		if e.Store == nil && len(e.Messages) == 0 && len(e.Committed) == 0 {
+			n.observeCommits()
 			return
 		}
 	}
@@ -136,6 +137,7 @@ func (n *Node) ready() bool { return n.core.Leader() != 0 && n.readyTerm == n.co
 // leaderChanged runs when another leader or term is known than before.
 func (n *Node) leaderChanged(leader raft.NodeID) {
 	n.cfg.Observer.Leader(leader)
+	n.commitMarks = n.commitMarks[:0]
 	n.beginEra()
 	n.resendProposals()
 	n.readers.held = false

@@ -41,6 +41,7 @@ type Node struct {
 	changes         []*pendingChange
 	streams         map[raft.NodeID]*stream
 	streaming       chan struct{} // holds a word for each snapshot that is being streamed
+	commitMarks     []commitMark  // batches that a leader has appended, and that are not known to be committed
 	cutTried        raft.Index    // up to where a cut of the log was tried last
 
 	wake      chan struct{} // of the loop

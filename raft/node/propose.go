@@ -371,7 +371,10 @@ func (n *Node) propose(data [][]byte) error {
 	if n.logFull() {
 		return raft.ErrBusy
 	}
-	_, _, err := n.core.Propose(data)
+	first, _, err := n.core.Propose(data)
+	if err == nil && len(data) > 0 {
+		n.markCommit(first + raft.Index(len(data)) - 1)
+	}
 	return err
 }
 

@@ -2,24 +2,31 @@ package status
 
 import (
 	"context"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/raftkv/raftkv/raft"
-	"github.com/raftkv/raftkv/raft/transport"
 	"github.com/raftkv/raftkv/server/admin"
 )
 
-// collector reads gauges when they are asked for.
-type collector struct {
-	status Source
-	peers  func() transport.Stats
+// Sources are what the metrics of a node that runs are read from, at each scrape.
+type Sources struct {
+	Status Source
+	Raft   Raft
+	Peers  Peers
 }
 
-// Watch adds the gauges that are read from a node's status and its transport. It is called once.
-func (m *Metrics) Watch(status Source, peers func() transport.Stats) {
-	m.registry.MustRegister(collector{status, peers})
-}
+// collector reads the sources when it is asked.
+type collector struct{ Sources }
+
+// Watch adds what is read from the sources. It is called once.
+func (m *Metrics) Watch(s Sources) { m.registry.MustRegister(collector{s}) }
+
+type (
+	gaugeFunc   func(d *prometheus.Desc, v float64, labels ...string)
+	counterFunc func(d *prometheus.Desc, v uint64, labels ...string)
+)
 
 func describe(name, help string, labels ...string) *prometheus.Desc {
 	return prometheus.NewDesc(prometheus.BuildFQName(namespace, "", name), help, labels, nil)
@@ -36,15 +43,6 @@ var (
 	descClusterVersion = describe("cluster_version", "Feature level that was committed.")
 	descMatch          = describe("raft_member_match_index", "Last log index on the member's stable storage, on the leader.", "member", "name")
 	descActive         = describe("raft_member_active", "1 if the leader has heard from the member lately, on the leader.", "member", "name")
-
-	descPeerConnected = describe("peer_connected", "1 if the control connection to the peer stands.", "peer")
-	descPeerRTT       = describe("peer_round_trip_seconds", "Round-trip time to the peer.", "peer")
-	descPeerSent      = describe("peer_sent_messages_total", "Messages sent to the peer.", "peer")
-	descPeerSentBytes = describe("peer_sent_bytes_total", "Bytes sent to the peer, about.", "peer")
-	descPeerDropped   = describe("peer_dropped_messages_total", "Messages to the peer that were dropped.", "peer")
-	descPeerConnects  = describe("peer_connects_total", "Control connections made to the peer.", "peer")
-	descPeerRefusals  = describe("peer_refusals_total", "Connections that the peer refused.", "peer")
-	descReceived      = describe("peer_received_messages_total", "Messages received from all peers.")
 )
 
 // Describe sends nothing: which peers and members there are changes.
@@ -60,22 +58,18 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
 		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
 	}
-	collectStatus(c.status(ctx), gauge)
-	stats := c.peers()
-	counter(descReceived, stats.Received)
-	for _, p := range stats.Peers {
-		id := p.ID.String()
-		gauge(descPeerConnected, number(p.Connected), id)
-		gauge(descPeerRTT, p.RTT.Seconds(), id)
-		counter(descPeerSent, p.Sent, id)
-		counter(descPeerSentBytes, p.SentBytes, id)
-		counter(descPeerDropped, p.Dropped, id)
-		counter(descPeerConnects, p.Connects, id)
-		counter(descPeerRefusals, p.Refusals, id)
+	collectStatus(c.Status(ctx), gauge)
+	if now, tick, ok := c.Raft.RaftStatus(ctx); ok {
+		collectRaft(now, tick, gauge)
 	}
+	collectQueues(c.Raft.Queues(), gauge)
+	stats := c.Peers.Stats()
+	collectPeers(stats, time.Now(), gauge, counter)
+	collectCalls("client", stats.Calls, out, gauge, counter)
+	collectCalls("server", c.Peers.Served(), out, gauge, counter)
 }
 
-func collectStatus(s admin.Status, gauge func(*prometheus.Desc, float64, ...string)) {
+func collectStatus(s admin.Status, gauge gaugeFunc) {
 	gauge(descReady, number(s.Ready))
 	if s.State != admin.StateMember {
 		return

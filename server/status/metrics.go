@@ -32,6 +32,7 @@ type Metrics struct {
 	registry *prometheus.Registry
 
 	syncSeconds, applySeconds       prometheus.Histogram
+	commitSeconds                   prometheus.Histogram
 	syncedEntries, appliedEntries   prometheus.Counter
 	leaderChanges                   prometheus.Counter
 	transitions                     *prometheus.CounterVec
@@ -55,6 +56,7 @@ func NewMetrics(version string) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry()}
 	m.syncSeconds = m.histogram("wal_sync_duration_seconds", "Time to write and sync one batch of the log.", storageBuckets)
 	m.syncedEntries = m.counter("wal_synced_entries_total", "Log entries that were synced.")
+	m.commitSeconds = m.histogram("raft_commit_duration_seconds", "Time from appending a batch on the leader to its commit.", storageBuckets)
 	m.applySeconds = m.histogram("apply_duration_seconds", "Time to apply one batch of entries.", storageBuckets)
 	m.appliedEntries = m.counter("applied_entries_total", "Log entries that were applied.")
 	m.leaderChanges = m.counter("raft_leader_changes_total", "Times that this node learned of another leader.")
@@ -101,6 +103,9 @@ func (m *Metrics) Synced(took time.Duration, entries int) {
 	m.syncSeconds.Observe(took.Seconds())
 	m.syncedEntries.Add(float64(entries))
 }
+
+// Committed is called for each batch that this leader has appended, once it is committed.
+func (m *Metrics) Committed(took time.Duration) { m.commitSeconds.Observe(took.Seconds()) }
 
 // Applied is called for each batch that was applied.
 func (m *Metrics) Applied(took time.Duration, entries int) {

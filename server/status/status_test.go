@@ -7,12 +7,18 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/raft/node"
 	"github.com/raftkv/raftkv/raft/transport"
+	"github.com/raftkv/raftkv/rpc"
 	"github.com/raftkv/raftkv/server/admin"
 )
 
@@ -73,13 +79,77 @@ func TestLivezDependsOnNothingAndReadyzSaysWhy(t *testing.T) {
 	}
 }
 
+// source is a leader with one follower that lags.
+type source struct{}
+
+func (source) RaftStatus(context.Context) (raft.Status, time.Duration, bool) {
+	return raft.Status{
+		Commit: 14, Applied: 9, StorageWaitTicks: 3,
+		Membership: raft.Membership{Members: []raft.Member{{ID: 0xab, Name: "a"}, {ID: 0xac, Name: "b"}}},
+		Progress:   map[raft.NodeID]raft.FollowerStatus{0xac: {LagEntries: 4, LagBytes: 400}},
+	}, 10 * time.Millisecond, true
+}
+
+func (source) Queues() []node.QueueDepth { return []node.QueueDepth{{Name: "reads", Items: 6}} }
+
+func (source) Stats() transport.Stats {
+	calls := rpc.MethodStats{Method: "m", Successes: 2, Failures: 1}
+	calls.Latency.Buckets[0], calls.Latency.Buckets[rpc.LatencyBuckets-1] = 2, 1
+	return transport.Stats{
+		Received: 4, Peers: []transport.PeerStats{{ID: 0xac, Connected: true, RTT: time.Millisecond, Sent: 8}},
+		Kinds:     []transport.KindStats{{Type: raft.MsgAppend, Sent: 9, Dropped: 2}},
+		Snapshots: []transport.SnapshotProgress{{Peer: 0xac, Bytes: 50, TotalBytes: 100, Started: time.Now()}},
+		Calls:     rpc.CallStats{Methods: []rpc.MethodStats{calls}},
+	}
+}
+
+func (source) Served() rpc.CallStats {
+	return rpc.CallStats{Methods: []rpc.MethodStats{{Method: "s", Successes: 7}}}
+}
+
+// lint holds the names against Prometheus' own rules: units, suffixes, help.
+func lint(t *testing.T, m *Metrics) {
+	t.Helper()
+	problems, err := testutil.GatherAndLint(m.registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// documented holds docs/reference/metrics.md against what is served, both ways.
+func documented(t *testing.T, body string) {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/reference/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := map[string]string{}
+	for _, x := range regexp.MustCompile(`(?m)^# HELP (raftkv_\S+) (.+)$`).FindAllStringSubmatch(body, -1) {
+		served[x[1]] = x[2]
+	}
+	told := map[string]bool{}
+	for _, x := range regexp.MustCompile("(?m)^\\| `(raftkv_[a-z_]+)` .*\\| (.+) \\|$").FindAllStringSubmatch(string(page), -1) {
+		told[x[1]] = true
+		if served[x[1]] != x[2] {
+			t.Errorf("the page says of %s: %q, the node: %q", x[1], x[2], served[x[1]])
+		}
+	}
+	for name, help := range served {
+		if !told[name] {
+			t.Errorf("docs/reference/metrics.md lacks the line: | `%s` | | %s |", name, help)
+		}
+	}
+}
+
 func TestMetrics(t *testing.T) {
 	m := NewMetrics("1.2.3")
 	s := leader()
-	m.Watch(func(context.Context) admin.Status { return s }, func() transport.Stats {
-		return transport.Stats{Received: 4, Peers: []transport.PeerStats{{ID: 0xac, Connected: true, RTT: time.Millisecond, Sent: 8}}}
-	})
+	m.Watch(Sources{Status: func(context.Context) admin.Status { return s }, Raft: source{}, Peers: source{}})
 	m.Synced(time.Millisecond, 3)
+	m.Committed(time.Millisecond)
 	m.Applied(time.Millisecond, 3)
 	m.Leader(1)
 	m.Leader(0)
@@ -99,11 +169,19 @@ func TestMetrics(t *testing.T) {
 		`raftkv_raft_leader_changes_total 1`, `raftkv_raft_transitions_total{role="leader",trigger="won"} 1`, `raftkv_snapshots_sent_total{result="failed"} 1`,
 		`raftkv_proposals_total{result="applied"} 1`, `raftkv_http_requests_total{code="404",method="other"} 1`,
 		`raftkv_peer_round_trip_seconds{peer="ac"} 0.001`, `raftkv_peer_sent_messages_total{peer="ac"} 8`, `raftkv_ready 1`,
+		`raftkv_raft_commit_duration_seconds_count 1`, `raftkv_raft_apply_lag_entries 5`, `raftkv_raft_storage_wait_seconds 0.03`,
+		`raftkv_raft_member_lag_entries{member="ac",name="b"} 4`, `raftkv_raft_member_lag_bytes{member="ac",name="b"} 400`,
+		`raftkv_queue_items{queue="reads"} 6`, `raftkv_raft_messages_total{result="dropped",type="append"} 2`,
+		`raftkv_snapshot_transfer_bytes{direction="out",peer="ac"} 50`, `raftkv_snapshot_transfer_expected_bytes{direction="out",peer="ac"} 100`,
+		`raftkv_rpc_calls_total{method="m",result="failure",side="client"} 1`, `raftkv_rpc_call_duration_seconds_count{method="m",side="client"} 3`,
+		`raftkv_rpc_calls_total{method="s",result="success",side="server"} 7`,
 	} {
 		if !strings.Contains(body, line+"\n") {
 			t.Errorf("no line %s", line)
 		}
 	}
+	lint(t, m)
+	documented(t, body)
 	s = admin.Status{State: admin.StateEmpty}
 	if _, body := get(t, h, "/metrics"); strings.Contains(body, "raftkv_raft_term") || !strings.Contains(body, "raftkv_ready 0\n") {
 		t.Error("an empty node has a term")
