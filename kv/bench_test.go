@@ -170,7 +170,7 @@ func BenchmarkHistory(b *testing.B) {
 	for _, keys := range []int{10_000, 1_000_000} {
 		for _, compacting := range []bool{false, true} {
 			b.Run(fmt.Sprintf("keys=%d/compacting=%v", keys, compacting), func(b *testing.B) {
-				m := open(b, Options{Dir: b.TempDir(), FlushBytes: 1 << 30})
+				m := open(b, Options{Dir: b.TempDir(), FlushBytes: 64 << 20})
 				fill(b, m, keys)
 				random := rand.New(rand.NewPCG(1, 1))
 				next := m.Applied().Index + 1
