@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math"
 	"net"
@@ -90,8 +91,14 @@ func New(store func() backend.Store, cluster func() Cluster, options Options) *S
 	return s
 }
 
-// Serve serves a listener's connections until Stop or Close.
-func (s *Server) Serve(l net.Listener) error { return s.grpc.Serve(l) }
+// Serve serves a listener's connections until Stop, and then returns nil or net.ErrClosed.
+func (s *Server) Serve(l net.Listener) error {
+	err := s.grpc.Serve(l)
+	if errors.Is(err, grpc.ErrServerStopped) {
+		return net.ErrClosed
+	}
+	return err
+}
 
 // Stop takes no new calls and returns when those under way are finished, or ctx ends. Streams that have no end of their own,
 // as watches, are ended.
