@@ -52,11 +52,7 @@ func (p *process) drift() int64 {
 	}
 	most := int64(plan.drift * million)
 	if plan.leases {
-		// Two clocks may disagree by the bound B over a lease: the fastest has 1/(1-B) times the rate of the slowest, which are
-		// as far from a right one.
-		bound := int64(plan.leaseDrift)
-		most = million * bound / (200 - bound)
-		most -= most / 100
+		most = plan.mostLeaseDrift()
 	}
 	if p.random.chance(0.5) {
 		return million + most*int64(2*p.random.n(2)-1) // where bounds show
@@ -74,6 +70,14 @@ func (p *process) tick() {
 		p.stepped()
 		p.w.after(p.clock.untilNext(p.w.now, p.w.plan.tick), p.tick)
 	})
+}
+
+// mostLeaseDrift is how far a rate may be from a right one where leases are on. Two clocks may disagree by the bound B over a
+// lease: the fastest has 1/(1-B) times the rate of the slowest.
+func (p *plan) mostLeaseDrift() int64 {
+	bound := int64(p.leaseDrift)
+	most := million * bound / (200 - bound)
+	return most - most/100
 }
 
 // advance tells the core what the clock says.
@@ -144,7 +148,8 @@ func (p *process) config(leases bool) raft.Config {
 }
 
 // strikeLease brings about what a lease is most afraid of: a member that has not heard from the leader for long stands for election, and
-// those that have just promised the leader not to elect another start anew, out of its sight. Clients go on asking the old leader.
+// those that have just promised the leader not to elect another hear of it no more, or even start anew. Their clocks run as fast, the
+// leader's as slow, as the bound allows. Clients go on asking the old leader.
 func (w *world) strikeLease(r *random) {
 	p := w.operator.findLeader()
 	if p == nil || !w.plan.leases || !w.allows(Crash) {
@@ -155,7 +160,7 @@ func (w *world) strikeLease(r *random) {
 	if rival == leader {
 		return
 	}
-	w.trace(p, "is cut off from host %d, then from the others, which start anew", rival.slot)
+	w.trace(p, "is cut off from host %d, and soon from the others", rival.slot)
 	w.coverage.LeasesAttacked++
 	timeout := time.Duration(w.plan.electionTicks) * w.plan.tick
 	heals := w.net.heals
@@ -164,6 +169,18 @@ func (w *world) strikeLease(r *random) {
 		w.net.cut(h.slot, leader.slot, by)
 	}
 	cut(rival, 1)
+	restart := r.chance(0.5)
+	if w.allows(ClockDrift) && r.chance(0.7) {
+		most := w.plan.mostLeaseDrift()
+		for _, h := range w.hosts {
+			switch {
+			case h == leader:
+				h.proc.clock.set(w.now, million-most)
+			case h.proc != nil:
+				h.proc.clock.set(w.now, million+most)
+			}
+		}
+	}
 	w.after(r.between(2*timeout, 5*timeout), func() {
 		if w.net.heals != heals {
 			return
@@ -173,7 +190,7 @@ func (w *world) strikeLease(r *random) {
 				continue
 			}
 			cut(h, 1)
-			if h.proc != nil && r.chance(0.8) {
+			if h.proc != nil && restart && r.chance(0.9) {
 				h.kill()
 				h.down = true
 				w.after(r.between(0, timeout/4), func() { h.boot(w) })

@@ -50,6 +50,9 @@ func TestSimulation(t *testing.T) {
 // happened in it.
 func TestCampaign(t *testing.T) {
 	c := Campaign{Base: *baseFlag, Seeds: *seedsFlag, Duration: *durationFlag, Workers: runtime.GOMAXPROCS(0), CPU: *cpuFlag}
+	if !*shrinkFlag {
+		c.MostFailures = 1
+	}
 	if c.CPU > 0 {
 		c.Seeds, c.MostFailures = math.MaxUint64, 1
 		c.Progress = func(s Summary) { t.Logf("so far:\n%s", s.Report()) }
