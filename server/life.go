@@ -7,6 +7,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/raftkv/raftkv/raft/transport"
 	"github.com/raftkv/raftkv/replica"
 	"github.com/raftkv/raftkv/replica/bootstrap"
 	"github.com/raftkv/raftkv/rpc"
@@ -45,6 +46,7 @@ func (n *node) live(ctx context.Context, fronts *fronts) error {
 		FeatureLevel:      member.FeatureLevel,
 		HeartbeatInterval: n.cfg.HeartbeatInterval, ElectionTimeout: n.cfg.ElectionTimeout, SnapshotEntries: n.cfg.SnapshotCount,
 		LeaseReads: n.cfg.LeaseReads, ClockDriftPercent: n.cfg.ClockDriftPercent,
+		Tune: func(t *transport.Config) { t.SnapshotBytesPerSecond = n.cfg.SnapshotBytesPerSecond },
 		Logger: n.logger, Observer: n.metrics,
 	})
 	if err != nil {

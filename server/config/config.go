@@ -50,6 +50,8 @@ type Config struct {
 
 	HeartbeatInterval time.Duration
 	ElectionTimeout   time.Duration
+	// SnapshotBytesPerSecond bounds the snapshots that are sent, together; zero means no bound.
+	SnapshotBytesPerSecond int
 	// LeaseReads lets the leader answer linearizable reads without asking anyone while its lease holds, which rests on clocks that disagree by
 	// at most ClockDriftPercent.
 	LeaseReads        bool

@@ -141,6 +141,7 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		{"tiny heartbeat", "--name=a " + peerFlag + " --heartbeat-interval=0", "the least is 5 ms"},
 		{"slow election", "--name=a " + peerFlag + " --election-timeout=60000", "the most is 50000 ms"},
 		{"snapshot count", "--name=a " + peerFlag + " --snapshot-count=1", "the least is 100"},
+		{"snapshot rate", "--name=a " + peerFlag + " --snapshot-send-bytes-per-second=1000", "the least is 131072"},
 		{"clock drift", "--name=a " + peerFlag + " --max-clock-drift-percent=90", "from 1 to 50"},
 		{"quota", "--name=a " + peerFlag + " --quota-backend-bytes=1", "it must be from"},
 		{"compaction mode", "--name=a " + peerFlag + " --auto-compaction-mode=daily", `write revision or periodic`},

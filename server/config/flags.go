@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/raft/transport"
 )
 
 // Names of the settings, as flags and as keys of the configuration file.
@@ -26,6 +27,7 @@ const (
 	keyHeartbeatInterval   = "heartbeat-interval"
 	keyElectionTimeout     = "election-timeout"
 	keySnapshotCount       = "snapshot-count"
+	keySnapshotRate        = "snapshot-send-bytes-per-second"
 	keyLeaseReads          = "lease-reads"
 	keyClockDrift          = "max-clock-drift-percent"
 	keyQuotaBackendBytes   = "quota-backend-bytes"
@@ -53,7 +55,7 @@ var groups = []group{
 	{"Addresses told to others", []string{keyAdvertiseClient, keyAdvertisePeer}},
 	{"First start of a static cluster (ignored once the data directory belongs to a member)",
 		[]string{keyInitialCluster, keyInitialClusterToken, keyInitialClusterState}},
-	{"Raft", []string{keyHeartbeatInterval, keyElectionTimeout, keySnapshotCount, keyLeaseReads, keyClockDrift}},
+	{"Raft", []string{keyHeartbeatInterval, keyElectionTimeout, keySnapshotCount, keySnapshotRate, keyLeaseReads, keyClockDrift}},
 	{"History", []string{keyCompactionMode, keyCompactionRetention}},
 	{"Limits", []string{keyQuotaBackendBytes, keyMaxKeyBytes, keyMaxValueBytes, keyMaxRequestBytes, keyMaxTxnOps}},
 	{"Watches", []string{keyWatchProgress}},
@@ -79,6 +81,7 @@ func Flags() *pflag.FlagSet {
 	f.Int(keyHeartbeatInterval, int(DefaultHeartbeatInterval.Milliseconds()), "`milliseconds` between a leader's heartbeats")
 	f.Int(keyElectionTimeout, int(DefaultElectionTimeout.Milliseconds()), "least `milliseconds` without a leader before an election, at least 5 heartbeats")
 	f.Uint64(keySnapshotCount, DefaultSnapshotCount, "applied `entries` after which the log is compacted")
+	f.Int(keySnapshotRate, transport.DefaultSnapshotBytesPerSecond, "`bytes` a second of all snapshots to members that are behind, together; 0 for no bound")
 	f.Bool(keyLeaseReads, false, "answer linearizable reads under the leader's lease; only for machines whose clocks keep to --"+keyClockDrift)
 	f.Int(keyClockDrift, raft.DefaultClockDriftPercent, "most `percent` by which two members' clocks may disagree over an election timeout, with --"+keyLeaseReads)
 	f.Int64(keyQuotaBackendBytes, DefaultQuotaBackendBytes, "`bytes` that the state may take on disk; past it puts are refused")

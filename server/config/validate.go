@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/raft/transport"
 )
 
 // Bounds of what may be configured.
@@ -264,6 +265,10 @@ func (r *reader) timing(c *Config) {
 	}
 	if election > maxElectionMillis {
 		r.failf(keyElectionTimeout, "%d ms, the most is %d ms", election, maxElectionMillis)
+	}
+	c.SnapshotBytesPerSecond = r.integer(keySnapshotRate)
+	if rate := c.SnapshotBytesPerSecond; rate != 0 && rate < transport.MinSnapshotBytesPerSecond {
+		r.failf(keySnapshotRate, "%d bytes a second, the least is %d, or 0 for no bound", rate, transport.MinSnapshotBytesPerSecond)
 	}
 	c.LeaseReads, _ = r.flags.GetBool(keyLeaseReads)
 	c.ClockDriftPercent = r.integer(keyClockDrift)
