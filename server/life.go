@@ -46,7 +46,7 @@ func (n *node) live(ctx context.Context, fronts *fronts) error {
 		FeatureLevel:      member.FeatureLevel,
 		HeartbeatInterval: n.cfg.HeartbeatInterval, ElectionTimeout: n.cfg.ElectionTimeout, SnapshotEntries: n.cfg.SnapshotCount,
 		LeaseReads: n.cfg.LeaseReads, ClockDriftPercent: n.cfg.ClockDriftPercent,
-		Tune: func(t *transport.Config) { t.SnapshotBytesPerSecond = n.cfg.SnapshotBytesPerSecond },
+		Tune:   func(t *transport.Config) { t.SnapshotBytesPerSecond = n.cfg.SnapshotBytesPerSecond },
 		Logger: n.logger, Observer: n.metrics,
 	})
 	if err != nil {
