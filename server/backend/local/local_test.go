@@ -25,6 +25,7 @@ type alone struct {
 	changed  chan struct{}
 	kinds    map[kv.CommandKind]int
 	refuse   error
+	behind   []kv.Command // are applied at the next barrier
 }
 
 func (a *alone) Propose(_ context.Context, c kv.Command) (*kv.Result, error) {
@@ -51,7 +52,21 @@ func (a *alone) entry(kind raft.EntryType, data []byte) (*kv.Result, error) {
 	return r, nil
 }
 
-func (a *alone) ReadBarrier(ctx context.Context) error { return ctx.Err() }
+func (a *alone) ReadBarrier(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, c := range a.behind { // it catches up
+		data, err := kv.AppendProposal(nil, session.Header{}, c)
+		if err != nil {
+			return err
+		}
+		if _, err := a.entry(raft.EntryNormal, data); err != nil {
+			return err
+		}
+	}
+	a.behind = nil
+	return ctx.Err()
+}
 
 func (a *alone) Standing() Standing {
 	a.mu.Lock()
@@ -259,6 +274,33 @@ func TestTransactionsThatOnlyReadCostNoProposal(t *testing.T) {
 	}
 	if n.proposed(kv.CommandTxn) != before {
 		t.Error("a transaction that only reads was proposed")
+	}
+}
+
+// TestASerializableReadWaitsForItsRevision, which the caller may have from a node that is ahead.
+func TestASerializableReadWaitsForItsRevision(t *testing.T) {
+	ctx := context.Background()
+	s, n := start(t, Options{}, 2)
+	if _, err := s.Put(ctx, backend.PutRequest{Key: []byte("k"), Value: []byte("1")}); err != nil {
+		t.Fatal(err)
+	}
+	at := func(revision uint64) kv.RangeRequest {
+		return kv.RangeRequest{Keys: kv.One([]byte("k")), Revision: revision}
+	}
+	n.behind = []kv.Command{kv.Put([]byte("k"), []byte("2"))}
+	if r, err := s.Range(ctx, backend.RangeRequest{RangeRequest: at(0), Serializable: true}); err != nil || string(r.Items[0].Value) != "1" {
+		t.Fatalf("without a revision it answers at once: %v, %v", r, err)
+	}
+	if r, err := s.Range(ctx, backend.RangeRequest{RangeRequest: at(3), Serializable: true}); err != nil || string(r.Items[0].Value) != "2" {
+		t.Fatalf("%v, %v", r, err)
+	}
+	n.behind = []kv.Command{kv.Put([]byte("k"), []byte("3"))}
+	txn := kv.Txn{Success: []kv.Op{kv.RangeOp(at(4))}}
+	if r, err := s.Txn(ctx, backend.TxnRequest{Txn: txn, Serializable: true}); err != nil || string(r.Ops[0].Range.Items[0].Value) != "3" {
+		t.Fatalf("%v, %v", r, err)
+	}
+	if _, err := s.Range(ctx, backend.RangeRequest{RangeRequest: at(9), Serializable: true}); !errors.Is(err, kv.ErrFutureRevision) {
+		t.Fatal(err)
 	}
 }
 

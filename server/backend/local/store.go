@@ -193,22 +193,27 @@ func (s *Store) propose(ctx context.Context, c kv.Command) (*kv.Result, error) {
 
 // Range is that of backend.Store.
 func (s *Store) Range(ctx context.Context, r backend.RangeRequest) (kv.RangeResult, error) {
-	if err := s.barrier(ctx, r.Serializable); err != nil {
-		return kv.RangeResult{}, err
-	}
 	r.MaxBytes = s.options.MaxRangeBytes
-	out, err := s.machine.Range(ctx, r.RangeRequest)
+	out, err := read(ctx, s, r.Serializable, func() (kv.RangeResult, error) { return s.machine.Range(ctx, r.RangeRequest) })
 	if err == nil && out.More && r.Limit == 0 {
 		return kv.RangeResult{}, &kv.TooLargeError{What: "the range (ask with a limit)", Unit: "bytes or more", Size: r.MaxBytes, Most: r.MaxBytes}
 	}
 	return out, err
 }
 
-func (s *Store) barrier(ctx context.Context, serializable bool) error {
+// read reads at once if it is serializable, and otherwise behind a barrier. A serializable read at a revision that this node does
+// not have yet waits for it: the caller may have learned of it from another node.
+func read[T any](ctx context.Context, s *Store, serializable bool, from func() (T, error)) (T, error) {
 	if serializable {
-		return nil
+		if out, err := from(); !errors.Is(err, kv.ErrFutureRevision) {
+			return out, err
+		}
 	}
-	return s.node.ReadBarrier(ctx)
+	if err := s.node.ReadBarrier(ctx); err != nil {
+		var none T
+		return none, err
+	}
+	return from()
 }
 
 // Put is that of backend.Store.
@@ -266,10 +271,8 @@ func (s *Store) Txn(ctx context.Context, r backend.TxnRequest) (backend.TxnResul
 	c := kv.Transaction(r.Txn)
 	if r.Writes() {
 		result, err = s.propose(ctx, c)
-	} else if err = errors.Join(c.CheckLimits(s.options.Limits)); err == nil {
-		if err = s.barrier(ctx, r.Serializable); err == nil {
-			result, err = s.machine.Read(ctx, &r.Txn)
-		}
+	} else if err = c.CheckLimits(s.options.Limits); err == nil {
+		result, err = read(ctx, s, r.Serializable, func() (*kv.Result, error) { return s.machine.Read(ctx, &r.Txn) })
 	}
 	if err == nil {
 		err = whole(result)
