@@ -134,7 +134,7 @@ func drawPlan(r *random) plan {
 		encode:      r.chance(0.2),
 		drift:       float64(r.n(20)) / 100,
 		leases:      r.chance(0.3),
-		leaseDrift:  []int{2, 10, 30}[r.n(3)],
+		leaseDrift:  []int{2, 10, 30, 50}[r.n(4)],
 		stall:       float64(r.n(10)) / 100,
 		repeat:      float64(r.n(20)) / 100,
 		together:    float64(r.n(3)) / 3,

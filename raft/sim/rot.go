@@ -209,7 +209,12 @@ func (d *stateDisk) read(bucket store.Bucket, key, value []byte) []byte {
 // scrub reads the whole state of a member in which bits have flipped, as it would be read some day.
 func (p *process) scrub() {
 	if p.m.rotten && p.real != nil {
-		p.w.after(0, func() { p.whenRunning(func() { p.snapshotReal() }) })
+		p.w.after(0, func() {
+			p.whenRunning(func() {
+				p.snapshotReal() // all records
+				p.stateHash()    // and what describes them
+			})
+		})
 	}
 }
 

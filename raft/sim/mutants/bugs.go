@@ -154,8 +154,6 @@ var bugs = []bug{
 		"b.Put(bucketSessions, r.Key, seal(r.Key, r.Value))", "_ = seal"),
 	one("duplicate applied twice", "raft/session/table.go",
 		"if r := s.results.get(h.Sequence); r != nil {", "if r := s.results.get(h.Sequence); r != nil && false {"),
-	one("a sequence that its session has put behind it is applied", "raft/session/table.go",
-		"if h.Sequence < s.Low {", "if false {"),
 	one("an expired session is treated as a new one", "raft/session/table.go",
 		"\t\treturn false, nil, ErrExpired\n", "\t\tt.insert(&state{Session: Session{ID: h.Session, Low: 1, Used: index}, results: newWindow(t.bounds.window)})\n\t\ts = t.sessions[h.Session]\n"),
 	one("the session used last is evicted", "raft/session/table.go",
@@ -182,8 +180,6 @@ var bugs = []bug{
 		"\treturn file.Sync()\n", "\treturn nil\n"),
 	one("segments go before the log says so", "raft/wal/segments.go",
 		"\tif err := l.flush(&w); err != nil {\n\t\treturn l.fail(err)\n\t}\n\tfor _, s := range l.segments[:n] {", "\t_ = w\n\tfor _, s := range l.segments[:n] {"),
-	one("damage to the WAL is cut off like a torn write", "raft/wal/recover.go",
-		"\tcase !torn && status == frameBadHeader:", "\tcase !torn:\n\tcase !torn && status == frameBadHeader:"),
 	one("a full disk is taken for success", "raft/wal/log.go",
 		"\tif !vfs.IsNoSpace(err) {\n\t\treturn err\n\t}\n", "\tif vfs.IsNoSpace(err) {\n\t\treturn nil\n\t}\n\tif err != nil {\n\t\treturn err\n\t}\n"),
 }
