@@ -8,6 +8,7 @@ import (
 
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/node"
+	"github.com/raftkv/raftkv/rpc"
 )
 
 // changePause is the pause before a change of the membership is asked for again: an earlier one is not committed, or a learner has not
@@ -103,3 +104,6 @@ func (r *Replica) Transfer(ctx context.Context, to raft.NodeID) (raft.NodeID, er
 	}
 	return m.node.Transfer(ctx, to)
 }
+
+// Caller calls the services that Config.Services registers on another member's replica. The error is that the member is not known here.
+func (r *Replica) Caller(id raft.NodeID) (rpc.Caller, error) { return r.door.transport.Caller(id) }

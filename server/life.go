@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/raftkv/raftkv/raft/transport"
@@ -41,6 +42,9 @@ func (n *node) live(ctx context.Context, fronts *fronts) error {
 		Services: func(r *replica.Replica, server *rpc.Server) error {
 			n.replica.Store(r)
 			n.publish()
+			if err := registerCluster(server, r); err != nil {
+				return err
+			}
 			return admin.Register(server, steer{n, r}, n.board, n.cfg.AdminTokenFile)
 		},
 		FeatureLevel:      member.FeatureLevel,
@@ -56,6 +60,9 @@ func (n *node) live(ctx context.Context, fronts *fronts) error {
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
+		var advertising sync.WaitGroup
+		defer advertising.Wait()
+		advertising.Go(func() { n.advertise(watching, r) })
 		n.watch(watching, r)
 	}()
 	defer func() {

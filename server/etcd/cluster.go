@@ -21,6 +21,10 @@ type clusterService struct {
 	*Server
 }
 
+// errManaged is how a client's change of the membership is refused where an admin token guards it.
+var errManaged = status.Error(codes.PermissionDenied, rpctypes.ErrorDesc(rpctypes.ErrGRPCPermissionDenied)+
+	": the members of this cluster are changed with its admin token, by the operator of its RaftCluster")
+
 func (s *clusterService) joined() (backend.Store, Cluster, error) {
 	store, cluster := s.store(), s.cluster()
 	if store == nil || cluster == nil {
@@ -56,6 +60,9 @@ func (s *clusterService) MemberRemove(ctx context.Context, r *pb.MemberRemoveReq
 }
 
 func (s *clusterService) MemberPromote(ctx context.Context, r *pb.MemberPromoteRequest) (*pb.MemberPromoteResponse, error) {
+	if s.options.Managed {
+		return nil, errManaged
+	}
 	_, cluster, err := s.joined()
 	if err != nil {
 		return nil, err
@@ -75,6 +82,9 @@ func (s *clusterService) MemberPromote(ctx context.Context, r *pb.MemberPromoteR
 }
 
 func (s *clusterService) MemberUpdate(ctx context.Context, r *pb.MemberUpdateRequest) (*pb.MemberUpdateResponse, error) {
+	if s.options.Managed {
+		return nil, errManaged
+	}
 	_, cluster, err := s.joined()
 	if err != nil {
 		return nil, err
@@ -100,6 +110,9 @@ func (s *clusterService) MemberUpdate(ctx context.Context, r *pb.MemberUpdateReq
 
 // change carries out a change of a member that exists.
 func (s *clusterService) change(ctx context.Context, id uint64, change raft.Change) (backend.Store, raft.Membership, error) {
+	if s.options.Managed {
+		return nil, raft.Membership{}, errManaged
+	}
 	store, cluster, err := s.joined()
 	if err != nil {
 		return nil, raft.Membership{}, err

@@ -5,6 +5,7 @@
 // translates between them and backend.Store, and decides nothing itself.
 //
 // What differs from etcd: MemberAdd is refused, since a member's ID is bound to the incarnation of its data directory, which a caller
-// cannot know: start the new node with --initial-cluster-state=existing, or raise the replicas of a RaftCluster. A snapshot is in
+// cannot know: start the new node with --initial-cluster-state=existing, or raise the replicas of a RaftCluster. Where the node has an admin token no member can be changed from
+// here. A snapshot is in
 // raftkv's own checked format. Downgrade is not implemented.
 package etcd

@@ -3,7 +3,6 @@ package etcd
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"math"
 	"net"
 	"time"
@@ -53,7 +52,8 @@ type Options struct {
 	MaxRequestBytes int
 	// ElectionTimeout is the cluster's: streams that require a leader end when none is known for three of them.
 	ElectionTimeout time.Duration
-	Logger          *slog.Logger
+	// Managed refuses changes of the membership: they are made with the cluster's admin token, which this port does not ask for.
+	Managed bool
 }
 
 // Server is the front end. Its store may change while it runs.

@@ -1,0 +1,148 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/raft/transport"
+	"github.com/raftkv/raftkv/replica"
+	"github.com/raftkv/raftkv/rpc"
+)
+
+const (
+	// membershipPause is the pause before a change of the membership is asked for again that came too close to another.
+	membershipPause = 50 * time.Millisecond
+	// advertisePause is how often a member looks whether the others know its clients' address, advertiseTimeout bounds telling them.
+	advertisePause   = time.Second
+	advertiseTimeout = 5 * time.Second
+)
+
+// clusterService is how a member asks the leader for a change of the membership: on behalf of a client, or of its own address.
+const clusterService = "raftkv.cluster"
+
+type clusterStub struct {
+	Change func(context.Context, *changeWish) (*changeDone, error)
+}
+
+// changeWish is a change that does not depend on the membership that it is made to.
+type changeWish struct {
+	Change raft.Change `json:"change"`
+}
+
+type changeDone struct{}
+
+// wishRefusals are the errors of package raft that the asking member tells apart, with the words for them on the wire.
+var wishRefusals = []struct {
+	is     error
+	reason string
+}{
+	{raft.ErrNotLeader, "NotLeader"}, {raft.ErrUnsafeChange, "Unsafe"}, {raft.ErrNotCaughtUp, "NotCaughtUp"}, {raft.ErrChangePending, "ChangePending"},
+	{raft.ErrChangeRefused, "Refused"},
+}
+
+func registerCluster(server *rpc.Server, r *replica.Replica) error {
+	return rpc.Register(server, clusterService, clusterStub{Change: func(ctx context.Context, w *changeWish) (*changeDone, error) {
+		err := cluster{r}.lead(ctx, w.Change)
+		for _, x := range wishRefusals {
+			if errors.Is(err, x.is) {
+				return nil, rpc.Refusal(x.reason, "%v", err)
+			}
+		}
+		return &changeDone{}, err
+	}}, rpc.Authorize(transport.MembersOnly))
+}
+
+// cluster is the replica's cluster as clients ask for it, who know nothing of the index of a membership.
+type cluster struct{ replica *replica.Replica }
+
+// Members is that of etcd.Cluster.
+func (c cluster) Members(ctx context.Context, linearizable bool) (raft.Membership, error) {
+	if linearizable {
+		if err := c.replica.Barrier(ctx); err != nil {
+			return raft.Membership{}, err
+		}
+	}
+	return c.replica.Status().Membership, nil
+}
+
+// Change is that of etcd.Cluster: any member takes it to the leader.
+func (c cluster) Change(ctx context.Context, change raft.Change) error {
+	now := c.replica.Status()
+	switch {
+	case now.Leads():
+		return c.lead(ctx, change)
+	case now.Leader == 0:
+		return raft.ErrNoLeader
+	}
+	caller, err := c.replica.Caller(now.Leader)
+	if err != nil {
+		return err
+	}
+	var leader clusterStub
+	if err := rpc.BindContext(ctx, caller, clusterService, &leader); err != nil {
+		return err
+	}
+	_, err = leader.Change(ctx, &changeWish{change})
+	var refusal *rpc.Error
+	if errors.As(err, &refusal) {
+		for _, x := range wishRefusals {
+			if refusal.Reason == x.reason {
+				return fmt.Errorf("%w: %s", x.is, refusal.Message)
+			}
+		}
+	}
+	return err
+}
+
+// lead makes a change on the leader. It asks again when the membership has moved on, since the wish does not depend on it.
+func (c cluster) lead(ctx context.Context, change raft.Change) error {
+	for {
+		_, _, err := c.replica.Change(ctx, c.replica.Status().ConfigIndex, change)
+		if !errors.Is(err, raft.ErrConfigMoved) && !errors.Is(err, raft.ErrChangePending) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(membershipPause):
+		}
+	}
+}
+
+// Transfer is that of etcd.Cluster. As with etcd, it is for the leader.
+func (c cluster) Transfer(ctx context.Context, to raft.NodeID) error {
+	_, err := c.replica.Transfer(ctx, to)
+	return err
+}
+
+// advertise tells the cluster the address that clients reach this member by, which a static cluster's members do not know of each other.
+// Where there is an admin token, whoever has it says who is where.
+func (n *node) advertise(ctx context.Context, r *replica.Replica) {
+	if n.cfg.AdvertiseClient == "" || n.cfg.AdminTokenFile != "" {
+		return
+	}
+	pause := time.NewTicker(advertisePause)
+	defer pause.Stop()
+	for {
+		changed := r.Changed()
+		now := r.Status()
+		if self, ok := now.Membership.Find(now.Identity.MemberID); ok && now.Ready && self.ClientAddress != n.cfg.AdvertiseClient {
+			self.ClientAddress = n.cfg.AdvertiseClient
+			limited, cancel := context.WithTimeout(ctx, advertiseTimeout)
+			if err := (cluster{r}).Change(limited, raft.Change{Kind: raft.ChangeUpdate, ID: self.ID, Member: self}); err != nil {
+				n.logger.Debug("the cluster could not be told the clients' address yet", "error", err)
+			}
+			cancel()
+			changed = nil // what was just tried is not tried again at once
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-pause.C:
+		}
+	}
+}
