@@ -51,3 +51,11 @@ func TestALeaseAnswersReadsWithoutAnyoneAndNotAfterItsTime(t *testing.T) {
 		t.Fatal("a read was answered by a leader that nobody hears, after its lease")
 	}
 }
+
+// A lease is counted in ticks and promised in microseconds.
+func TestATickIsAsLongAsTheCoreIsTold(t *testing.T) {
+	c := startCluster(t, 1, func(cfg *Config) { cfg.HeartbeatInterval = 5 * (4*time.Millisecond + 999*time.Nanosecond) })
+	if tick := c.nodes[1].Tick(); tick != 4*time.Millisecond {
+		t.Fatalf("a tick is %s, and the core counts whole microseconds", tick)
+	}
+}

@@ -1,7 +1,9 @@
 package node
 
 import (
+	"fmt"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/raftkv/raftkv/raft"
 )
@@ -13,7 +15,7 @@ const gatherFrom = 16
 // loop takes turns with the core. A turn never waits for a disk, the network or the state machine: it hands work out and takes
 // what comes back, all that waits, and asks the core for effects once.
 func (n *Node) loop() {
-	ticker := n.cfg.Clock.NewTicker(n.cfg.HeartbeatInterval / ticksPerHeartbeat)
+	ticker := n.cfg.Clock.NewTicker(n.tickLength)
 	defer ticker.Stop()
 	for {
 		ticked := false
@@ -56,6 +58,7 @@ func (n *Node) hasten(proposals bool) {
 		return
 	}
 	defer n.turning.Unlock()
+	defer endOnPanic()
 	if n.ended || n.unsettled() {
 		poke(n.wake)
 		return
@@ -68,6 +71,16 @@ func (n *Node) hasten(proposals bool) {
 	n.turn()
 	if n.unsettled() {
 		poke(n.wake)
+	}
+}
+
+// endOnPanic, deferred, ends the program when a turn breaks off, whoever lent the goroutine: net/http, for one, recovers from what its
+// handlers panic with, and a core that has found a broken invariant must not be asked again. The turn is never given back.
+func endOnPanic() {
+	if x := recover(); x != nil {
+		broken := fmt.Sprintf("%v\n\n%s", x, debug.Stack())
+		go panic(broken)
+		select {}
 	}
 }
 

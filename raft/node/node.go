@@ -70,7 +70,8 @@ func Start(cfg Config) (*Node, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	tick := cfg.HeartbeatInterval / ticksPerHeartbeat
+	// Whole microseconds: a lease is counted in ticks, and a tick that lasts longer than the core knows would stretch it.
+	tick := (cfg.HeartbeatInterval / ticksPerHeartbeat).Truncate(time.Microsecond)
 	cfg.Initial.QuietTicks = int((cfg.Quiet+tick-1)/tick) + 1
 	if cfg.Quiet <= 0 {
 		cfg.Initial.QuietTicks = 0

@@ -11,7 +11,7 @@ func (t *Table) Amend(h Header, result []byte) {
 	if !ok {
 		return
 	}
-	if h.Sequence < s.Low || h.Sequence >= s.results.high {
+	if h.Sequence < s.Low || h.Sequence > s.results.top {
 		return
 	}
 	k := s.results.get(h.Sequence)

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"errors"
 	"fmt"
+	"math"
 	"sort"
 
 	"github.com/raftkv/raftkv/raft"
@@ -202,8 +203,15 @@ func (t *Table) mark(s *state) {
 
 // forgetBelow forgets the results below low.
 func (t *Table) forgetBelow(s *state, low uint64) {
+	if low > s.Low {
+		t.forgetUpTo(s, low-1)
+	}
+}
+
+// forgetUpTo forgets the results up to and including that of last.
+func (t *Table) forgetUpTo(s *state, last uint64) {
 	for sequence, r := range s.results.from(s.Low) {
-		if sequence >= low {
+		if sequence > last {
 			return
 		}
 		t.results--
@@ -216,7 +224,7 @@ func (t *Table) forgetBelow(s *state, low uint64) {
 }
 
 func (t *Table) evict(s *state) {
-	t.forgetBelow(s, s.results.high)
+	t.forgetUpTo(s, math.MaxUint64)
 	t.digest -= digestSession(s.Session)
 	t.used.Remove(s.element)
 	delete(t.sessions, s.ID)

@@ -10,8 +10,8 @@ const chunkSequences = 64
 type window struct {
 	chunks []*chunk // by sequence / chunkSequences modulo its length, a power of two
 	count  int
-	// high is above all sequences that ever had a result.
-	high uint64
+	// top is the highest sequence that ever had a result.
+	top uint64
 	// spare is the chunk that became empty last.
 	spare *chunk
 }
@@ -42,7 +42,7 @@ func (w *window) chunk(sequence uint64) **chunk {
 // get returns the result of a sequence, nil when there is none. The sequence must be less than a window away from all others.
 func (w *window) get(sequence uint64) *kept {
 	c := *w.chunk(sequence)
-	if c == nil || sequence >= w.high || !c.results[sequence%chunkSequences].there {
+	if c == nil || sequence > w.top || !c.results[sequence%chunkSequences].there {
 		return nil
 	}
 	return &c.results[sequence%chunkSequences]
@@ -61,7 +61,7 @@ func (w *window) put(sequence uint64, k kept) {
 	(*at).results[sequence%chunkSequences] = k
 	(*at).count++
 	w.count++
-	w.high = max(w.high, sequence+1)
+	w.top = max(w.top, sequence)
 }
 
 // remove forgets a result that get has returned for the sequence.
@@ -77,15 +77,16 @@ func (w *window) remove(sequence uint64) {
 // from iterates over the results from a sequence on, which must not be above the lowest. They may be removed meanwhile.
 func (w *window) from(sequence uint64) iter.Seq2[uint64, *kept] {
 	return func(yield func(uint64, *kept) bool) {
-		for sequence < w.high && w.count > 0 {
+		for sequence <= w.top && w.count > 0 {
+			step := uint64(1)
 			if *w.chunk(sequence) == nil {
-				sequence += chunkSequences - sequence%chunkSequences
-				continue
-			}
-			if k := w.get(sequence); k != nil && !yield(sequence, k) {
+				step = chunkSequences - sequence%chunkSequences
+			} else if k := w.get(sequence); k != nil && !yield(sequence, k) {
 				return
 			}
-			sequence++
+			if sequence += step; sequence < step {
+				return // that was the last sequence of all
+			}
 		}
 	}
 }
