@@ -79,6 +79,18 @@ func (e *etcd) leader(ctx context.Context) (int, error) {
 	return 0, errors.New("no member leads")
 }
 
+func (e *etcd) term(ctx context.Context) (uint64, error) {
+	leader, err := e.leader(ctx)
+	if err != nil {
+		return 0, err
+	}
+	s, err := e.status(ctx, leader)
+	if err != nil {
+		return 0, err
+	}
+	return s.RaftTerm, nil
+}
+
 // maxLag is in entries; while nothing is written a member that is whole lags by none.
 const maxLag = 2
 

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"syscall"
 	"time"
 )
 
@@ -17,24 +18,52 @@ const (
 	failoverTimeout = 30 * time.Second
 )
 
-// failover kills the leader's process and returns the time from then to the first acknowledged write that began after it. What
-// a client's own retries would add is left out: a new request begins all the time. The member is started again.
-func failover(s system, run int) (time.Duration, error) {
+// ending is how a leader goes.
+type ending struct {
+	name string
+	// strike begins it, with the process of the leader.
+	strike func(*process) error
+	// graceful: the leader goes on for a while, so that there may be no pause before it is gone.
+	graceful bool
+}
+
+// endings are those that are measured: a crash, whose connections are reset; a leader that stands still, of which nobody is told; and
+// one that is stopped in good order.
+var endings = []ending{
+	{"leader killed", func(p *process) error { p.kill(); return nil }, false},
+	{"leader frozen", func(p *process) error { return p.cmd.Process.Signal(syscall.SIGSTOP) }, false},
+	{"leader stopped (SIGTERM)", func(p *process) error { return p.cmd.Process.Signal(syscall.SIGTERM) }, true},
+}
+
+// ackAfterEnd is how many writes are acknowledged after a leader's graceful end before the measurement is over.
+const ackAfterEnd = 50
+
+// failover has the leader end and returns the longest pause from then on between two acknowledgements of writes that began after it,
+// until the first one without the leader. What a client's own retries would add is left out: a new request begins all the time. The
+// member is started again.
+func failover(s system, run int, how ending) (time.Duration, error) {
 	leader, err := settled(s)
 	if err != nil {
 		return 0, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), failoverTimeout)
 	defer cancel()
-	acknowledged := make(chan time.Time, 1)
-	probes := make(chan struct{}, members*int(probeTimeout/probeInterval))
+	acknowledged := make(chan time.Time, members*int(probeTimeout/probeInterval))
+	probes := make(chan struct{}, cap(acknowledged))
 	tick := time.NewTicker(probeInterval)
 	defer tick.Stop()
 
-	began := time.Now()
-	s.processes()[leader].kill()
-	var first time.Time
-	for i := 0; first.IsZero(); i++ {
+	p := s.processes()[leader]
+	last := time.Now()
+	if err := how.strike(p); err != nil {
+		return 0, err
+	}
+	var pause time.Duration
+	missing := 1
+	if how.graceful {
+		missing = ackAfterEnd
+	}
+	for i := 0; missing > 0; i++ {
 		for member := range members {
 			if member == leader {
 				continue
@@ -44,29 +73,34 @@ func failover(s system, run int) (time.Duration, error) {
 				defer func() { <-probes }()
 				ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 				defer cancel()
-				if s.probe(ctx, member, fmt.Sprintf("failover/%d/%d/%d", run, member, i), []byte("probe")) != nil {
-					return
-				}
-				select {
-				case acknowledged <- time.Now():
-				default: // a later one
+				if s.probe(ctx, member, fmt.Sprintf("failover/%d/%d/%d", run, member, i), []byte("probe")) == nil {
+					acknowledged <- time.Now() // as much room as there are probes; nobody looks at those after the last
 				}
 			}()
 		}
 		select {
-		case first = <-acknowledged:
+		case at := <-acknowledged:
+			pause, last = max(pause, at.Sub(last)), at
+			if !how.graceful || p.ended() {
+				missing--
+			}
 		case <-tick.C:
 		case <-ctx.Done():
-			return 0, fmt.Errorf("%s: no write was acknowledged within %v of the leader's death", s.name(), failoverTimeout)
+			return 0, fmt.Errorf("%s, %s: no write was acknowledged within %v", s.name(), how.name, failoverTimeout)
 		}
 	}
 	cancel()
 	for range cap(probes) { // until the last has ended
-		probes <- struct{}{}
+		select {
+		case probes <- struct{}{}:
+		case <-acknowledged:
+			probes <- struct{}{}
+		}
 	}
-	if err := s.processes()[leader].start(); err != nil {
+	p.kill()
+	if err := p.start(); err != nil {
 		return 0, err
 	}
 	_, err = settled(s)
-	return first.Sub(began), err
+	return pause, err
 }

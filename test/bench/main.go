@@ -9,6 +9,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -25,7 +26,9 @@ import (
 type options struct {
 	node, etcd, dir, profile string
 	duration                 time.Duration
-	rounds, failovers, keys  int
+	rounds, keys             int
+	failovers, peerFailovers int
+	load                     bool
 }
 
 func main() {
@@ -35,7 +38,9 @@ func main() {
 	flag.StringVar(&o.dir, "dir", "build/bench", "`directory` in which the data is kept meanwhile")
 	flag.DurationVar(&o.duration, "duration", 3*time.Second, "how long each cell of the table is measured")
 	flag.IntVar(&o.rounds, "rounds", 1, "how often everything is measured; the table shows medians")
-	flag.IntVar(&o.failovers, "failovers", 10, "how often each system's leader is killed")
+	flag.IntVar(&o.failovers, "failovers", 10, "how often each system's leader is killed, frozen and stopped")
+	flag.IntVar(&o.peerFailovers, "peer-failovers", 10, "how often etcd's leader goes, at most; each takes much longer")
+	flag.BoolVar(&o.load, "load", true, "measure rates and latencies too, not failovers alone")
 	flag.IntVar(&o.keys, "keys", 10_000, "number of keys")
 	flag.StringVar(&o.profile, "profile", "",
 		"only put with 256 callers, and write the leader's processor profile to this `file`; --node must be the program of test/bench/profiled")
@@ -47,7 +52,7 @@ func main() {
 }
 
 func run(o options) error {
-	if flag.NArg() > 0 || o.rounds < 1 || o.failovers < 0 || o.keys < 1 || o.duration <= 0 {
+	if flag.NArg() > 0 || o.rounds < 1 || o.failovers < 0 || o.peerFailovers < 1 || o.keys < 1 || o.duration <= 0 {
 		return errors.New("a flag has no sense: see -help")
 	}
 	root, err := os.MkdirTemp(o.dir, "data-")
@@ -95,8 +100,15 @@ func compare(o options, systems ...system) error {
 			return err
 		}
 	}
-	workloads := []workload{
-		putWorkload(1), putWorkload(64), putWorkload(256), putWorkload(1000), getWorkload(256, false), getWorkload(256, true),
+	var workloads []workload
+	if o.load {
+		workloads = []workload{
+			putWorkload(1), putWorkload(64), putWorkload(256), putWorkload(1000), getWorkload(256, false), getWorkload(256, true),
+		}
+	}
+	before, err := terms(systems)
+	if err != nil {
+		return err
 	}
 	outcomes := make([][2][]outcome, len(workloads))
 	for round := range o.rounds {
@@ -121,24 +133,58 @@ func compare(o options, systems ...system) error {
 	if err != nil {
 		return err
 	}
-	rows = append(rows, memory)
-	var times [2][]time.Duration
-	for i := range o.failovers {
-		for j, s := range systems {
-			took, err := failover(s, i)
-			if err != nil {
-				return err
-			}
-			progress("failover %d: %s: %v", i+1, s.name(), took.Round(time.Millisecond))
-			times[j] = append(times[j], took)
-		}
+	after, err := terms(systems)
+	if err != nil {
+		return err
 	}
-	if o.failovers > 0 {
-		rows = append(rows, failoverRows(times[0], times[1])...)
+	rows = append(rows, memory, row{"elections while all that was measured", after[0] - before[0], after[1] - before[1], count, true})
+	for _, how := range endings {
+		if o.failovers == 0 {
+			break
+		}
+		more, err := failovers(o, how, systems)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, more...)
 	}
 	fmt.Printf("%s, %d processors, %s, load average %s\n\n", time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), runtime.Version(), loadAverage())
 	printTable(os.Stdout, systems[1].name(), rows)
 	return nil
+}
+
+// failovers are the lines of one way in which a leader goes.
+func failovers(o options, how ending, systems []system) ([]row, error) {
+	var times [2][]time.Duration
+	for i := range o.failovers {
+		for j, s := range systems {
+			if j > 0 && i >= o.peerFailovers {
+				continue
+			}
+			took, err := failover(s, i, how)
+			if err != nil {
+				return nil, err
+			}
+			progress("%s, %d: %s: %v", how.name, i+1, s.name(), took.Round(time.Millisecond))
+			times[j] = append(times[j], took)
+		}
+	}
+	return failoverRows(how.name, times[0], times[1]), nil
+}
+
+// terms are those of the systems' leaders.
+func terms(systems []system) ([2]float64, error) {
+	var out [2]float64
+	for i, s := range systems {
+		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+		term, err := s.term(ctx)
+		cancel()
+		if err != nil {
+			return out, err
+		}
+		out[i] = float64(term)
+	}
+	return out, nil
 }
 
 // memoryRow is the mean of the members, after all that was written.

@@ -65,6 +65,16 @@ func (p *process) kill() {
 	<-p.exited
 }
 
+// ended tells whether the process is gone.
+func (p *process) ended() bool {
+	select {
+	case <-p.exited:
+		return true
+	default:
+		return false
+	}
+}
+
 func (p *process) stop() {
 	if p.cmd == nil {
 		return

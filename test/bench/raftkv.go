@@ -75,6 +75,15 @@ func (r *raftkv) leader(ctx context.Context) (int, error) {
 	return 0, errors.New("no member leads")
 }
 
+func (r *raftkv) term(ctx context.Context) (uint64, error) {
+	leader, err := r.leader(ctx)
+	if err != nil {
+		return 0, err
+	}
+	s, err := r.status(ctx, leader)
+	return uint64(s.Term), err
+}
+
 func (r *raftkv) caughtUp(ctx context.Context, member int) error {
 	s, err := r.status(ctx, member)
 	if err != nil {

@@ -29,6 +29,8 @@ type system interface {
 	processes() []*process
 	// leader returns the index of the member that the others follow, once all that run do.
 	leader(ctx context.Context) (int, error)
+	// term is the leader's.
+	term(ctx context.Context) (uint64, error)
 	// caughtUp returns nil when the member serves and has what the leader has.
 	caughtUp(ctx context.Context, member int) error
 	// connect makes callers of one member; close ends their connections.

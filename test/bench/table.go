@@ -61,6 +61,7 @@ func perSecond(v float64) string { return fmt.Sprintf("%.0f/s", v) }
 func seconds(v float64) string   { return fmt.Sprintf("%.2f s", v) }
 func mebibytes(v float64) string { return fmt.Sprintf("%.0f MiB", v/(1<<20)) }
 func factor(v float64) string    { return fmt.Sprintf("%.1f", v) }
+func count(v float64) string     { return fmt.Sprintf("%.0f", v) }
 
 func milliseconds(v float64) string {
 	return fmt.Sprintf("%.2f ms", v/float64(time.Millisecond))
@@ -99,15 +100,16 @@ func workloadRows(w workload, raftkv, peer []outcome) []row {
 }
 
 // failoverRows show the distribution.
-func failoverRows(raftkv, peer []time.Duration) []row {
+func failoverRows(how string, raftkv, peer []time.Duration) []row {
 	slices.Sort(raftkv)
 	slices.Sort(peer)
 	line := func(what string, of func([]time.Duration) time.Duration) row {
-		return row{"leader killed to next write: " + what, float64(of(raftkv)), float64(of(peer)), milliseconds, true}
+		return row{how + ", pause in writes: " + what, float64(of(raftkv)), float64(of(peer)), milliseconds, true}
 	}
 	return []row{
 		line("least", func(d []time.Duration) time.Duration { return d[0] }),
 		line("median", func(d []time.Duration) time.Duration { return percentile(d, 50) }),
+		line("90 %", func(d []time.Duration) time.Duration { return percentile(d, 90) }),
 		line("most", func(d []time.Duration) time.Duration { return d[len(d)-1] }),
 	}
 }
