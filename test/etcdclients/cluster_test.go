@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -223,6 +224,11 @@ func (c *cluster) leader(t *testing.T) *node {
 	})
 	return found
 }
+
+var runs atomic.Uint64
+
+// fresh is a name for a test's keys that no other test and no earlier run has used, and that no other begins with.
+func fresh(t *testing.T) string { return fmt.Sprintf("%d-%s", runs.Add(1), t.Name()) }
 
 // within is a context that ends when a test has waited too long.
 func within(t *testing.T) context.Context {

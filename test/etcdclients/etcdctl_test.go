@@ -23,6 +23,7 @@ func (c *cluster) etcdctl(ctx context.Context, input string, arguments ...string
 }
 
 func TestEtcdctl(t *testing.T) {
+	name := fresh(t)
 	ctx, c := within(t), shared.dial(t)
 	eventually(t, "the members know each other's addresses for clients", func() bool {
 		for _, m := range must(c.MemberList(ctx))(t).Members {
@@ -32,7 +33,7 @@ func TestEtcdctl(t *testing.T) {
 		}
 		return true
 	})
-	key := t.Name()
+	key := name
 	var lease string
 	for _, x := range []struct {
 		arguments, input, want string
@@ -74,14 +75,15 @@ func TestEtcdctl(t *testing.T) {
 
 // TestEtcdctlWatchAndElect are commands that go on until they are ended.
 func TestEtcdctlWatchAndElect(t *testing.T) {
+	name := fresh(t)
 	c := shared.dial(t)
-	first := must(c.Put(within(t), t.Name(), "before"))(t)
+	first := must(c.Put(within(t), name, "before"))(t)
 	for _, x := range []struct {
 		arguments []string
 		want      string
 	}{
-		{[]string{"watch", t.Name(), "--rev", "1"}, "before"},
-		{[]string{"elect", t.Name() + "election", "me"}, "me"},
+		{[]string{"watch", name, "--rev", "1"}, "before"},
+		{[]string{"elect", name + "election", "me"}, "me"},
 	} {
 		ctx, cancel := context.WithCancel(within(t))
 		p := exec.CommandContext(ctx, programs.etcdctl, x.arguments...)

@@ -11,8 +11,9 @@ import (
 )
 
 func TestKeys(t *testing.T) {
+	name := fresh(t)
 	ctx, c := within(t), shared.dial(t)
-	key := func(s string) string { return t.Name() + "/" + s }
+	key := func(s string) string { return name + "/" + s }
 	first := must(c.Put(ctx, key("a"), "1"))(t)
 	second := must(c.Put(ctx, key("a"), "2", clientv3.WithPrevKV()))(t)
 	if second.PrevKv == nil || string(second.PrevKv.Value) != "1" || second.Header.Revision <= first.Header.Revision {
@@ -73,8 +74,9 @@ func TestKeys(t *testing.T) {
 }
 
 func TestTransactions(t *testing.T) {
+	name := fresh(t)
 	ctx, c := within(t), shared.dial(t)
-	key := func(s string) string { return t.Name() + "/" + s }
+	key := func(s string) string { return name + "/" + s }
 	r := must(c.Txn(ctx).If(clientv3.Compare(clientv3.CreateRevision(key("a")), "=", 0)).
 		Then(clientv3.OpPut(key("a"), "1"), clientv3.OpPut(key("b"), "2"), clientv3.OpGet(key("a"))).
 		Else(clientv3.OpGet(key("a"))).Commit())(t)
@@ -109,8 +111,9 @@ func TestTransactions(t *testing.T) {
 
 // TestRefusals are the codes and words that programs act on.
 func TestRefusals(t *testing.T) {
+	name := fresh(t)
 	ctx, c := within(t), shared.dial(t)
-	key := t.Name()
+	key := name
 	head := must(c.Put(ctx, key, "v"))(t).Header.Revision
 	puts := func(n int) []clientv3.Op {
 		var ops []clientv3.Op

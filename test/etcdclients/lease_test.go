@@ -11,8 +11,9 @@ import (
 )
 
 func TestLeases(t *testing.T) {
+	name := fresh(t)
 	ctx, c := within(t), shared.dial(t)
-	key := func(s string) string { return t.Name() + "/" + s }
+	key := func(s string) string { return name + "/" + s }
 	lease := must(c.Grant(ctx, 60))(t)
 	if lease.TTL != 60 || lease.ID == 0 {
 		t.Fatalf("%+v", lease)
@@ -60,12 +61,13 @@ func TestLeases(t *testing.T) {
 
 // TestLeaseEndsWhenNobodyRenewsIt, and not before.
 func TestLeaseEndsWhenNobodyRenewsIt(t *testing.T) {
+	name := fresh(t)
 	ctx, c := within(t), shared.dial(t)
 	kept, left := must(c.Grant(ctx, 2))(t), must(c.Grant(ctx, 2))(t)
 	alive := must(c.KeepAlive(ctx, kept.ID))(t)
-	_ = must(c.Put(ctx, t.Name()+"kept", "v", clientv3.WithLease(kept.ID)))(t)
-	put := must(c.Put(ctx, t.Name()+"left", "v", clientv3.WithLease(left.ID)))(t)
-	gone := next(ctx, t, c.Watch(ctx, t.Name()+"left", clientv3.WithRev(put.Header.Revision+1)))
+	_ = must(c.Put(ctx, name+"kept", "v", clientv3.WithLease(kept.ID)))(t)
+	put := must(c.Put(ctx, name+"left", "v", clientv3.WithLease(left.ID)))(t)
+	gone := next(ctx, t, c.Watch(ctx, name+"left", clientv3.WithRev(put.Header.Revision+1)))
 	if len(gone.Events) != 1 || gone.Events[0].IsCreate() || gone.Events[0].IsModify() {
 		t.Errorf("%+v", gone)
 	}
@@ -74,7 +76,7 @@ func TestLeaseEndsWhenNobodyRenewsIt(t *testing.T) {
 			t.Fatalf("%+v, %t", r, open)
 		}
 	}
-	if r := must(c.Get(ctx, t.Name()+"kept"))(t); r.Count != 1 {
+	if r := must(c.Get(ctx, name+"kept"))(t); r.Count != 1 {
 		t.Error("a key went whose lease was renewed")
 	}
 }

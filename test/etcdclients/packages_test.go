@@ -27,6 +27,7 @@ func session(t *testing.T, c *clientv3.Client) *concurrency.Session {
 
 // TestMutex: one at a time, in turn, and a session that ends lets go.
 func TestMutex(t *testing.T) {
+	name := fresh(t)
 	ctx := within(t)
 	var inside, most, turns int
 	var mu sync.Mutex
@@ -35,7 +36,7 @@ func TestMutex(t *testing.T) {
 		s := session(t, shared.dial(t))
 		workers.Go(func() {
 			for range 5 {
-				m := concurrency.NewMutex(s, t.Name())
+				m := concurrency.NewMutex(s, name)
 				if err := m.Lock(ctx); err != nil {
 					t.Error(err)
 					return
@@ -58,25 +59,26 @@ func TestMutex(t *testing.T) {
 		t.Errorf("%d inside at once, %d turns", most, turns)
 	}
 	holder, waiter := session(t, shared.dial(t)), session(t, shared.dial(t))
-	if err := concurrency.NewMutex(holder, t.Name()).Lock(ctx); err != nil {
+	if err := concurrency.NewMutex(holder, name).Lock(ctx); err != nil {
 		t.Fatal(err)
 	}
-	if err := concurrency.NewMutex(waiter, t.Name()).TryLock(ctx); !errors.Is(err, concurrency.ErrLocked) {
+	if err := concurrency.NewMutex(waiter, name).TryLock(ctx); !errors.Is(err, concurrency.ErrLocked) {
 		t.Errorf("a lock that is held: %v", err)
 	}
 	if err := holder.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := concurrency.NewMutex(waiter, t.Name()).Lock(ctx); err != nil {
+	if err := concurrency.NewMutex(waiter, name).Lock(ctx); err != nil {
 		t.Errorf("after the holder's session: %v", err)
 	}
 }
 
 func TestElection(t *testing.T) {
+	name := fresh(t)
 	ctx, cancel := context.WithCancel(within(t))
 	defer cancel()
 	first, second := session(t, shared.dial(t)), session(t, shared.dial(t))
-	e1, e2 := concurrency.NewElection(first, t.Name()), concurrency.NewElection(second, t.Name())
+	e1, e2 := concurrency.NewElection(first, name), concurrency.NewElection(second, name)
 	if err := e1.Campaign(ctx, "first"); err != nil {
 		t.Fatal(err)
 	}
@@ -105,9 +107,10 @@ func TestElection(t *testing.T) {
 
 // TestSTM: transfers between accounts by many at once keep the sum.
 func TestSTM(t *testing.T) {
+	name := fresh(t)
 	ctx, c := within(t), shared.dial(t)
 	const accounts, start, workers, transfers = 4, 100, 4, 15
-	account := func(i int) string { return fmt.Sprint(t.Name(), "/", i) }
+	account := func(i int) string { return fmt.Sprint(name, "/", i) }
 	for i := range accounts {
 		_ = must(c.Put(ctx, account(i), strconv.Itoa(start)))(t)
 	}
@@ -134,7 +137,7 @@ func TestSTM(t *testing.T) {
 	}
 	running.Wait()
 	sum := 0
-	for _, kv := range must(c.Get(ctx, t.Name()+"/", clientv3.WithPrefix()))(t).Kvs {
+	for _, kv := range must(c.Get(ctx, name+"/", clientv3.WithPrefix()))(t).Kvs {
 		n, err := strconv.Atoi(string(kv.Value))
 		if err != nil {
 			t.Fatal(err)
@@ -147,8 +150,9 @@ func TestSTM(t *testing.T) {
 }
 
 func TestNamespace(t *testing.T) {
+	name := fresh(t)
 	ctx, c := within(t), shared.dial(t)
-	prefix := t.Name() + "/"
+	prefix := name + "/"
 	keys, watcher, lessor := namespace.NewKV(c, prefix), namespace.NewWatcher(c, prefix), namespace.NewLease(c, prefix)
 	w := watcher.Watch(ctx, "", clientv3.WithPrefix(), clientv3.WithCreatedNotify())
 	_ = next(ctx, t, w)
@@ -173,19 +177,20 @@ func TestNamespace(t *testing.T) {
 
 // TestLeasing: a client that caches what it holds leases on sees another's writes.
 func TestLeasing(t *testing.T) {
+	name := fresh(t)
 	ctx := within(t)
 	own, other := shared.dial(t), shared.dial(t)
-	cached, closeCached, err := leasing.NewKV(own, t.Name()+"/leases/")
+	cached, closeCached, err := leasing.NewKV(own, name+"/leases/")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer closeCached()
-	second, closeSecond, err := leasing.NewKV(other, t.Name()+"/leases/")
+	second, closeSecond, err := leasing.NewKV(other, name+"/leases/")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer closeSecond()
-	key := t.Name() + "/k"
+	key := name + "/k"
 	for i := range 5 {
 		value := strconv.Itoa(i)
 		_ = must(second.Put(ctx, key, value))(t)
@@ -201,10 +206,11 @@ func TestLeasing(t *testing.T) {
 }
 
 func TestMirror(t *testing.T) {
+	name := fresh(t)
 	ctx, cancel := context.WithCancel(within(t))
 	defer cancel()
 	c := shared.dial(t)
-	prefix := t.Name() + "/"
+	prefix := name + "/"
 	const keys = 30
 	for i := range keys {
 		_ = must(c.Put(ctx, fmt.Sprintf("%s%02d", prefix, i), "v"))(t)
@@ -238,24 +244,26 @@ func TestMirror(t *testing.T) {
 
 // TestOrdering: reads through this package never go back in time, whichever node answers them.
 func TestOrdering(t *testing.T) {
+	name := fresh(t)
 	ctx, c := within(t), shared.dial(t)
 	kv := ordering.NewKV(c.KV, ordering.NewOrderViolationSwitchEndpointClosure(c))
 	for i := range 20 {
-		_ = must(kv.Put(ctx, t.Name(), strconv.Itoa(i)))(t)
-		_ = must(kv.Get(ctx, t.Name()))(t)
-		if r := must(kv.Get(ctx, t.Name(), clientv3.WithSerializable()))(t); string(r.Kvs[0].Value) != strconv.Itoa(i) {
+		_ = must(kv.Put(ctx, name, strconv.Itoa(i)))(t)
+		_ = must(kv.Get(ctx, name))(t)
+		if r := must(kv.Get(ctx, name, clientv3.WithSerializable()))(t); string(r.Kvs[0].Value) != strconv.Itoa(i) {
 			t.Fatalf("read %s after %d", r.Kvs[0].Value, i)
 		}
 	}
 }
 
 func TestNaming(t *testing.T) {
+	name := fresh(t)
 	ctx, c := within(t), shared.dial(t)
-	m := must(endpoints.NewManager(c, t.Name()))(t)
+	m := must(endpoints.NewManager(c, name))(t)
 	w := must(m.NewWatchChannel(ctx))(t)
 	lease := must(c.Grant(ctx, 60))(t)
 	for _, address := range []string{"10.0.0.1:80", "10.0.0.2:80"} {
-		if err := m.AddEndpoint(ctx, t.Name()+"/"+address, endpoints.Endpoint{Addr: address}, clientv3.WithLease(lease.ID)); err != nil {
+		if err := m.AddEndpoint(ctx, name+"/"+address, endpoints.Endpoint{Addr: address}, clientv3.WithLease(lease.ID)); err != nil {
 			t.Fatal(err)
 		}
 	}

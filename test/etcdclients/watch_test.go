@@ -51,8 +51,9 @@ func events(ctx context.Context, t *testing.T, w clientv3.WatchChan, count int) 
 }
 
 func TestWatch(t *testing.T) {
+	name := fresh(t)
 	ctx, c := within(t), shared.dial(t)
-	key := func(s string) string { return t.Name() + "/" + s }
+	key := func(s string) string { return name + "/" + s }
 	now := c.Watch(ctx, key(""), clientv3.WithPrefix(), clientv3.WithPrevKV(), clientv3.WithCreatedNotify())
 	created := next(ctx, t, now)
 	if !created.Created || created.Header.Revision == 0 {
@@ -96,8 +97,9 @@ func TestWatch(t *testing.T) {
 
 // TestWatchProgress: on an interval, and when it is asked for.
 func TestWatchProgress(t *testing.T) {
+	name := fresh(t)
 	ctx, c := within(t), shared.dial(t)
-	key := t.Name()
+	key := name
 	interval := c.Watch(clientv3.WithRequireLeader(ctx), key, clientv3.WithProgressNotify())
 	head := must(c.Put(ctx, key+"other", "v"))(t).Header.Revision
 	for {
@@ -120,8 +122,9 @@ func TestWatchProgress(t *testing.T) {
 
 // TestWatchFragments: what is too large for one message comes in several, and the client puts them together.
 func TestWatchFragments(t *testing.T) {
+	name := fresh(t)
 	ctx, c := within(t), shared.dial(t)
-	key := t.Name() + "/"
+	key := name + "/"
 	w := c.Watch(ctx, key, clientv3.WithPrefix(), clientv3.WithFragment(), clientv3.WithPrevKV())
 	const keys, size = 20, 70_000
 	for range 3 {
