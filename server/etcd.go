@@ -1,8 +1,13 @@
 package server
 
 import (
+	"sync"
+	"time"
+
+	"github.com/raftkv/raftkv/server/admin"
 	"github.com/raftkv/raftkv/server/backend"
 	"github.com/raftkv/raftkv/server/etcd"
+	"github.com/raftkv/raftkv/server/member"
 )
 
 // readyLine is what scripts and test drivers that were written for etcd wait for.
@@ -28,4 +33,35 @@ func (n *node) cluster() etcd.Cluster {
 		return cluster{r}
 	}
 	return nil
+}
+
+// versionPatience is how long a node that serves waits, before it says so, for the cluster version at which leases and all else are
+// served. A new cluster has it in no time, one in which a member runs an older build for as long as that does not have it.
+const versionPatience = 2 * time.Second
+
+// readiness is whether it has been said that the node serves.
+type readiness struct {
+	mu    sync.Mutex
+	since time.Time
+	said  bool
+}
+
+// due tells, once, that it is to be said.
+func (r *readiness) due(ready, everything bool, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !ready || r.said {
+		return false
+	}
+	if r.since.IsZero() {
+		r.since = now
+	}
+	r.said = everything || now.Sub(r.since) >= versionPatience
+	return r.said
+}
+
+func (n *node) announce(s admin.Status) {
+	if n.ready.due(s.Ready && n.member.Load() != nil, s.ClusterVersion >= member.FeatureLevel, time.Now()) {
+		n.logger.Info(readyLine, "client", n.cfg.ListenClient)
+	}
 }

@@ -74,6 +74,7 @@ func (n *node) live(ctx context.Context, fronts *fronts) error {
 	case <-r.Running():
 		m := member.Start(options, r, machine)
 		n.member.Store(m)
+		n.publish()
 		n.serve(ctx, r, fronts)
 		n.member.Store(nil)
 		m.Stop()

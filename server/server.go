@@ -52,7 +52,7 @@ type node struct {
 	metrics *status.Metrics
 	board   *admin.Board
 	peers   []net.Listener // of the first life; see listenPeers
-	ready   sync.Once      // has been said
+	ready   readiness
 
 	replica atomic.Pointer[replica.Replica]
 	member  atomic.Pointer[member.Member]
@@ -108,9 +108,7 @@ func (n *node) standing() (uint64, string) {
 func (n *node) publish() {
 	ctx, cancel := context.WithTimeout(context.Background(), describeTimeout)
 	defer cancel()
-	if s := n.fresh(ctx); s.Ready {
-		n.ready.Do(func() { n.logger.Info(readyLine, "client", n.cfg.ListenClient) })
-	}
+	n.announce(n.fresh(ctx))
 }
 
 // describeTimeout bounds how long a busy member is waited for.
