@@ -50,6 +50,7 @@ func (p *process) applySome() {
 			for _, x := range works {
 				if x.install != nil {
 					p.install(*x.install)
+					p.installing--
 					x.then()
 				} else {
 					p.applyBatch(x.entries)

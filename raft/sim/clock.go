@@ -149,7 +149,7 @@ func (p *process) config(leases bool) raft.Config {
 
 // strikeLease brings about what a lease is most afraid of: a member that has not heard from the leader for long stands for election, and
 // those that have just promised the leader not to elect another hear of it no more, or even start anew. Their clocks run as fast, the
-// leader's as slow, as the bound allows. Clients go on asking the old leader.
+// leader's as slow, as the bound allows. The old leader is asked again and again.
 func (w *world) strikeLease(r *random) {
 	p := w.operator.findLeader()
 	if p == nil || !w.plan.leases || !w.allows(Crash) {
@@ -196,7 +196,9 @@ func (w *world) strikeLease(r *random) {
 				w.after(r.between(0, timeout/4), func() { h.boot(w) })
 			}
 		}
-		w.after(r.between(timeout, 4*timeout), func() {
+		over := w.now + r.between(timeout, 4*timeout)
+		w.probe(r, leader, over)
+		w.after(over-w.now, func() {
 			if w.net.heals != heals {
 				return
 			}
@@ -206,5 +208,16 @@ func (w *world) strikeLease(r *random) {
 				}
 			}
 		})
+	})
+}
+
+// probe asks a member for reads until a moment: clients that wait for their writes there ask for few.
+func (w *world) probe(r *random, h *host, until time.Duration) {
+	nobody := &client{w: w, random: r} // whose answers only the oracle looks at
+	w.every(r, w.plan.tick/2, func() bool {
+		if p := h.proc; p != nil {
+			p.whenRunning(func() { p.read(nobody, 0, r.n(w.plan.keys), 0) })
+		}
+		return w.now < until && !w.healing
 	})
 }

@@ -28,7 +28,9 @@ type process struct {
 	real     *kv.Machine // nil: the model alone
 	applies  []applyWork
 	applying bool
-	flushing bool
+	// installing counts the snapshots that the core has taken over and that are not in force yet.
+	installing int
+	flushing   bool
 
 	proposals map[raft.Index]waitingProposal
 	asked     map[uint64]*waitingRead // reads that the core was asked for
@@ -191,6 +193,9 @@ func (p *process) pump() {
 	}
 	if eff.Store != nil {
 		p.w.oracle.offered(p, eff.Store)
+		if eff.Store.Snapshot != nil {
+			p.installing++
+		}
 		p.stores = append(p.stores, eff.Store)
 	}
 	p.w.oracle.tookEffects(p)

@@ -135,15 +135,17 @@ func (p *process) install(meta raft.SnapshotMeta) {
 	p.w.hash.mix(uint64(p.w.now), uint64(m.id), uint64(meta.Index))
 }
 
-// mostStaged bounds the snapshots that wait to be put in force.
-const mostStaged = 4
-
-// stage keeps a snapshot that came as a whole, durably.
+// stage keeps a snapshot that came as a whole, durably. While an earlier one waits to be put in force it is refused, but for one that came
+// before that was known.
 func (p *process) stage(state *machine, stream []byte) bool {
+	if p.installing > 0 && p.random.chance(0.9) {
+		return false
+	}
 	if p.real != nil && !p.stageReal(state.meta, stream, true) {
 		return false
 	}
-	p.m.staged = append(p.m.staged[max(0, len(p.m.staged)-mostStaged+1):], state)
+	passed := func(s *machine) bool { return s.meta.Index <= p.machine.meta.Index }
+	p.m.staged = append(slices.DeleteFunc(p.m.staged, passed), state)
 	return true
 }
 
