@@ -54,7 +54,6 @@ type door struct {
 // inside is the running member behind the door.
 type inside struct {
 	node           *node.Node
-	stateMachine   node.StateMachine
 	clusterVersion func() uint32
 }
 

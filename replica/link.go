@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/raftkv/raftkv/raft"
@@ -33,7 +34,10 @@ func (d *door) Begin(m raft.Message) (transport.SnapshotWriter, error) {
 	if in == nil {
 		return nil, rpc.Errorf(rpc.CodeUnavailable, "this node is not running as a member at the moment")
 	}
-	stage, err := in.stateMachine.Stage(*m.Snapshot)
+	stage, err := in.node.Stage(*m.Snapshot)
+	if errors.Is(err, node.ErrInstalling) {
+		return nil, rpc.Errorf(rpc.CodeExhausted, "%v", err)
+	}
 	if err != nil {
 		return nil, err
 	}

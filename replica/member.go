@@ -61,7 +61,7 @@ func startMember(dir string, id identity.Identity, cfg Config, door *door) (_ *m
 	if err != nil {
 		return nil, fmt.Errorf("start the member: %w", err)
 	}
-	door.enter(&inside{node: m.node, stateMachine: m.machine, clusterVersion: m.clusterVersion})
+	door.enter(&inside{node: m.node, clusterVersion: m.clusterVersion})
 	ctx, cancel := context.WithCancel(context.Background())
 	m.cancel = cancel
 	m.running.Go(func() { m.watch(ctx) })

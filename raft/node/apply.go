@@ -40,6 +40,7 @@ func (n *Node) install(w applyWork) bool {
 		n.fail(fmt.Errorf("install the snapshot of index %d: %w", w.install.Index, err))
 		return false
 	}
+	n.installing.Add(-1)
 	n.cfg.Observer.SnapshotInstalled()
 	n.log.Info("a snapshot is in force", "index", uint64(w.install.Index), "term", uint64(w.install.Term))
 	index := w.install.Index

@@ -107,6 +107,9 @@ func (n *Node) turn() {
 		e := n.core.TakeEffects()
 		if e.Store != nil {
 			n.membershipMoved = n.membershipMoved || holdsMembership(e.Store.Entries)
+			if e.Store.Snapshot != nil {
+				n.installing.Add(1)
+			}
 			n.stores.put(storeWork{request: e.Store}, 0, 0, 0)
 		}
 		if len(e.Messages) > 0 {

@@ -53,6 +53,8 @@ type Node struct {
 	stores    *queue[storeWork]
 	applies   *queue[applyWork]
 	applied   atomic.Uint64
+	// installing counts the snapshots that the core has taken over and that are not in force yet.
+	installing atomic.Int32
 
 	summary atomic.Pointer[Summary]
 	changed *broadcast

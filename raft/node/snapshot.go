@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 
 	"github.com/raftkv/raftkv/raft"
 )
@@ -73,4 +74,16 @@ func (n *Node) stopStreams() {
 		s.cancel()
 		delete(n.streams, to)
 	}
+}
+
+// ErrInstalling says that no snapshot is taken since an earlier one is not in force yet.
+var ErrInstalling = errors.New("an earlier snapshot is staged and not in force yet, since this member's disk is slow: send one later")
+
+// Stage returns where the bytes of an incoming snapshot go. None is taken while an earlier one waits to be put in force: a leader sends one
+// after another to a member whose log stands still, and each is a copy of the whole state.
+func (n *Node) Stage(meta raft.SnapshotMeta) (Stage, error) {
+	if n.installing.Load() > 0 {
+		return nil, ErrInstalling
+	}
+	return n.cfg.StateMachine.Stage(meta)
 }
