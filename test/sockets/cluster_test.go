@@ -17,6 +17,7 @@ import (
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/session"
 	"github.com/raftkv/raftkv/raft/sim"
+	"github.com/raftkv/raftkv/raft/transport"
 	"github.com/raftkv/raftkv/replica"
 	"github.com/raftkv/raftkv/rpc/rpctest"
 )
@@ -177,8 +178,11 @@ func (c *cluster) Run(d time.Duration) error {
 	}
 }
 
-// Patience is generous: it is only used up by what does not happen.
-func (c *cluster) Patience(limit time.Duration) time.Duration { return 10*time.Second + 4*limit }
+// Patience is generous: it is only used up by what does not happen. A snapshot to a machine that is cut off keeps the log for as long as
+// it may be resumed.
+func (c *cluster) Patience(limit time.Duration) time.Duration {
+	return transport.SnapshotResumeTotal + 10*time.Second + 4*limit
+}
 
 // Note and TraceStatus write into the test's log.
 func (c *cluster) Note(text string) { c.t.Logf("%8.3fs %s", c.Now().Seconds(), text) }

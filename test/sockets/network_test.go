@@ -16,6 +16,7 @@ type network struct {
 	links   map[[2]int]*rpctest.Network
 	numbers map[string]int  // by address
 	blocked map[[2]int]bool // by orders of the story
+	lost    map[[2]int]bool // has been blocked since it stands still: its connections do not survive that
 	struck  map[[2]int]bool // by chance
 	paused  map[int]time.Time
 	stalled map[[2]int]bool // as the links were told
@@ -25,7 +26,7 @@ type network struct {
 
 func newNetwork(seed uint64, size int) *network {
 	n := &network{
-		links: map[[2]int]*rpctest.Network{}, numbers: map[string]int{}, blocked: map[[2]int]bool{}, struck: map[[2]int]bool{},
+		links: map[[2]int]*rpctest.Network{}, numbers: map[string]int{}, blocked: map[[2]int]bool{}, lost: map[[2]int]bool{}, struck: map[[2]int]bool{},
 		paused: map[int]time.Time{}, stalled: map[[2]int]bool{}, moved: make(chan struct{}),
 	}
 	for from := 1; from <= size; from++ {
@@ -72,12 +73,19 @@ func (n *network) change(f func()) {
 	f()
 	now := time.Now()
 	for link := range n.links {
+		n.lost[link] = n.lost[link] || n.blocked[link]
 		dead := n.blocked[link] || n.struck[link] || n.paused[link[0]].After(now) || n.paused[link[1]].After(now)
 		if dead == n.stalled[link] {
 			continue
 		}
 		n.stalled[link] = dead
 		back := [2]int{link[1], link[0]}
+		if !dead && n.lost[link] {
+			// What was under way is gone, as in the simulation, and as when a partition lasts for longer than TCP has patience.
+			n.lost[link] = false
+			n.links[link].Cut()
+			n.links[back].Cut()
+		}
 		n.links[link].Stall(rpctest.Out, dead) // what the first says on connections that it has dialed
 		n.links[back].Stall(rpctest.In, dead)  // and what it answers on those that it has accepted
 	}
