@@ -64,10 +64,16 @@ func (c *client) begin() {
 		c.obey()
 		return
 	}
+	if c.w.readsOnly > 0 && c.session == 0 {
+		c.w.after(c.random.around(c.w.plan.think), c.begin)
+		return
+	}
 	op := &operation{session: c.nonce, key: c.random.n(c.w.plan.keys), call: c.w.now, firstAttempt: c.attempt + 1}
 	switch {
 	case c.session == 0:
 		op.kind = opOpen
+	case c.w.readsOnly > 0:
+		op.kind = opRead
 	case c.w.plan.history && c.revision > 1 && c.random.chance(0.12):
 		op.kind, op.value = opPast, uint64(c.random.span(1, int(c.revision)))
 	case c.w.plan.history && c.random.chance(0.03):

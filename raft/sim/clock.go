@@ -161,6 +161,16 @@ func (w *world) strikeLease(r *random) {
 		return
 	}
 	w.trace(p, "is cut off from host %d, and soon from the others", rival.slot)
+	w.readsOnly++ // or the rival's log would fall behind, and nobody could elect it
+	w.after(answerTimeout, func() { w.attackLease(r, leader, rival) })
+}
+
+func (w *world) attackLease(r *random, leader, rival *host) {
+	p := leader.proc
+	if p == nil || w.healing {
+		w.readsOnly--
+		return
+	}
 	w.coverage.LeasesAttacked++
 	timeout := time.Duration(w.plan.electionTicks) * w.plan.tick
 	heals := w.net.heals
@@ -175,7 +185,7 @@ func (w *world) strikeLease(r *random) {
 		for _, h := range w.hosts {
 			switch {
 			case h == leader:
-				h.proc.clock.set(w.now, million-most)
+				p.clock.set(w.now, million-most)
 			case h.proc != nil:
 				h.proc.clock.set(w.now, million+most)
 			}
@@ -183,6 +193,7 @@ func (w *world) strikeLease(r *random) {
 	}
 	w.after(r.between(2*timeout, 5*timeout), func() {
 		if w.net.heals != heals {
+			w.readsOnly--
 			return
 		}
 		for _, h := range w.hosts {
@@ -199,6 +210,7 @@ func (w *world) strikeLease(r *random) {
 		over := w.now + r.between(timeout, 4*timeout)
 		w.probe(r, leader, over)
 		w.after(over-w.now, func() {
+			w.readsOnly--
 			if w.net.heals != heals {
 				return
 			}

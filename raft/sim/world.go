@@ -81,8 +81,10 @@ type world struct {
 	nextRead uint64
 	// strangers are sessions that nobody uses, opened in storms.
 	strangers, storms uint64
-	nextInc           raft.Incarnation
-	coverage          Coverage
+	// readsOnly counts the reasons for which clients write nothing at present.
+	readsOnly int
+	nextInc   raft.Incarnation
+	coverage  Coverage
 }
 
 // host is a machine with a disk that holds the data directory of at most one member at a time.

@@ -89,8 +89,6 @@ var bugs = []bug{
 		"uint64(100-c.cfg.ClockDriftPercent) / 100", "uint64(100) / 100"),
 	one("a promise does not hold back votes", "raft/core.go",
 		"&& !m.Transfer && c.withholdsVote():\n\t\treturn nil\n", "&& false:\n\t\treturn nil\n"),
-	one("a promise does not hold back an election of one's own", "raft/core.go",
-		"\tcase c.withholdsVote():\n", "\tcase false:\n"),
 	one("a member that starts forgets what it promised", "raft/core.go",
 		"\t\t\tc.quietUntil = max(c.quietUntil, uint64(cfg.ElectionTicks)+1)\n", ""),
 	one("a leader that hands over keeps its lease", "raft/election.go",
