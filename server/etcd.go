@@ -1,6 +1,8 @@
 package server
 
 import (
+	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,6 +19,17 @@ const readyLine = "ready to serve client requests"
 func (n *node) newEtcd() *etcd.Server {
 	return etcd.New(n.service, n.cluster, etcd.Options{
 		MaxRequestBytes: n.cfg.MaxRequestBytes, ElectionTimeout: n.cfg.ElectionTimeout, Managed: n.cfg.AdminTokenFile != "",
+	})
+}
+
+// byPath gives etcd's JSON gateway its paths, and REST all else.
+func byPath(gateway, rest http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, etcd.GatewayPath) {
+			gateway.ServeHTTP(w, r)
+			return
+		}
+		rest.ServeHTTP(w, r)
 	})
 }
 

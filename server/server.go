@@ -188,9 +188,15 @@ func (n *node) openFronts() (*fronts, error) {
 	}
 	n.metrics.Watch(status.Sources{Status: n.fresh, Raft: gauges{n}, Peers: gauges{n}})
 	handler := rest.New(n.store, rest.Options{MaxKeyBytes: n.cfg.MaxKeyBytes, MaxValueBytes: n.cfg.MaxValueBytes, Logger: n.logger})
+	front := n.newEtcd()
+	gateway, err := front.Gateway()
+	if err != nil {
+		closeAll(append(clients, metrics...))
+		return nil, err
+	}
 	f := &fronts{
-		client:  newHTTPServer(n.metrics.HTTP(handler), n.logger),
-		etcd:    n.newEtcd(),
+		client:  newHTTPServer(byPath(gateway, n.metrics.HTTP(handler)), n.logger),
+		etcd:    front,
 		metrics: newHTTPServer(status.Handler(n.fresh, n.metrics), n.logger),
 	}
 	f.metrics.WriteTimeout = metricsTimeout

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"net"
+	"sync"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -63,11 +64,14 @@ type Server struct {
 	options Options
 	grpc    *grpc.Server
 	leaders *leaderWatch
+	// inside ends the gateway's connection, serving counts what serves it.
+	inside  func()
+	serving sync.WaitGroup
 }
 
 // New serves what store and cluster return at the time of each request; nil means that this node is no member yet.
 func New(store func() backend.Store, cluster func() Cluster, options Options) *Server {
-	s := &Server{store: store, cluster: cluster, options: options}
+	s := &Server{store: store, cluster: cluster, options: options, inside: func() {}}
 	s.leaders = newLeaderWatch(s.knowsLeader, max(options.ElectionTimeout, time.Millisecond))
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(options.MaxRequestBytes+messageOverheadBytes),
@@ -75,7 +79,7 @@ func New(store func() backend.Store, cluster func() Cluster, options Options) *S
 		grpc.MaxConcurrentStreams(maxStreamsPerConnection),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: leastPing}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: silence, Timeout: silenceAnswer}),
-		grpc.ReadBufferSize(bufferBytes), grpc.WriteBufferSize(bufferBytes), grpc.SharedWriteBuffer(true),
+		grpc.ReadBufferSize(bufferBytes), grpc.WriteBufferSize(bufferBytes),
 		grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream),
 	)
 	pb.RegisterKVServer(s.grpc, &kvService{Server: s})
@@ -115,6 +119,8 @@ func (s *Server) Stop(ctx context.Context) {
 		s.grpc.Stop()
 		<-done
 	}
+	s.inside()
+	s.serving.Wait()
 }
 
 // opened returns the store, or the refusal of a node that has none.

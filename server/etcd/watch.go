@@ -38,12 +38,14 @@ func (s *watchService) Watch(stream grpc.BidiStreamingServer[pb.WatchRequest, pb
 	defer cancel(nil)
 	w := &watcher{stream: stream, store: store, watches: watches, refused: make(chan *pb.WatchResponse, maxRefusedWatches)}
 	// Recv returns when the call has ended, and the call ends when this method returns.
-	go func() { cancel(w.receive(ctx)) }()
+	go func() {
+		// A client that asks for no more watches goes on hearing of those that it has.
+		if err := w.receive(ctx); !errors.Is(err, io.EOF) {
+			cancel(err)
+		}
+	}()
 	err = w.send(ctx)
 	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
-		if errors.Is(cause, io.EOF) {
-			return nil
-		}
 		return cause
 	}
 	return err

@@ -1,0 +1,99 @@
+package etcd
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	"go.etcd.io/etcd/api/v3/etcdserverpb/gw"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/encoding/protojson"
+)
+
+// GatewayPath is where the JSON gateway is: each call of the gRPC API is a POST below it.
+const GatewayPath = "/v3/"
+
+const (
+	// maxGatewayRequests bounds the requests in the gateway at once, streams included.
+	maxGatewayRequests = 4096
+	// base64Growth is how much longer keys and values are in JSON, rounded up. A stream's requests all together have the room of one call.
+	base64Growth = 2
+	// slowestRequest bounds how long a client may take to send a request that is no stream, and to take the answer.
+	slowestRequest = 30 * time.Second
+)
+
+// gateway translates JSON into calls of the server itself, over a connection in memory, so that every rule of the gRPC API holds.
+type gateway struct {
+	next     http.Handler
+	slots    chan struct{}
+	maxBytes int64
+}
+
+// streaming are the paths whose requests or answers go on for as long as the client likes.
+var streaming = map[string]bool{GatewayPath + "watch": true, GatewayPath + "lease/keepalive": true, GatewayPath + "maintenance/snapshot": true}
+
+// Gateway is etcd's JSON interface, for GatewayPath. Call it once, before Stop.
+func (s *Server) Gateway() (http.Handler, error) {
+	inside := bufconn.Listen(bufferBytes)
+	conn, err := grpc.NewClient("passthrough:///gateway", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return inside.DialContext(ctx) }),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)))
+	if err != nil {
+		return nil, fmt.Errorf("connect the JSON gateway: %w", err)
+	}
+	mux := runtime.NewServeMux(runtime.WithMarshalerOption(runtime.MIMEWildcard, &runtime.HTTPBodyMarshaler{Marshaler: &runtime.JSONPb{
+		MarshalOptions:   protojson.MarshalOptions{UseProtoNames: true},
+		UnmarshalOptions: protojson.UnmarshalOptions{DiscardUnknown: true},
+	}}))
+	ctx, cancel := context.WithCancel(context.Background())
+	for _, register := range []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
+		gw.RegisterKVHandler, gw.RegisterWatchHandler, gw.RegisterLeaseHandler, gw.RegisterClusterHandler, gw.RegisterMaintenanceHandler, gw.RegisterAuthHandler,
+	} {
+		if err := register(ctx, mux, conn); err != nil {
+			cancel()
+			_ = conn.Close()
+			return nil, fmt.Errorf("make the JSON gateway: %w", err)
+		}
+	}
+	s.inside = func() {
+		cancel()
+		_ = conn.Close() // what it carried has ended with the server
+	}
+	s.serving.Go(func() { _ = s.grpc.Serve(inside) }) // a connection in memory fails only by being closed
+	return &gateway{next: mux, slots: make(chan struct{}, maxGatewayRequests), maxBytes: int64(base64Growth*s.options.MaxRequestBytes + messageOverheadBytes)}, nil
+}
+
+func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	select {
+	case g.slots <- struct{}{}:
+		defer func() { <-g.slots }()
+	default:
+		refuse(w, r, status.Error(codes.ResourceExhausted, "etcdserver: too many requests"))
+		return
+	}
+	control, deadline := http.NewResponseController(w), time.Now().Add(slowestRequest)
+	if streaming[strings.TrimSuffix(r.URL.Path, "/")] {
+		deadline = time.Time{} // an earlier request on the connection may have set one
+		if control.EnableFullDuplex() != nil {
+			return
+		}
+	}
+	if control.SetReadDeadline(deadline) != nil || control.SetWriteDeadline(deadline) != nil {
+		return // the connection is gone
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, g.maxBytes)
+	g.next.ServeHTTP(w, r)
+}
+
+func refuse(w http.ResponseWriter, r *http.Request, err error) {
+	runtime.DefaultHTTPErrorHandler(r.Context(), runtime.NewServeMux(), &runtime.JSONPb{}, w, r, err)
+}
