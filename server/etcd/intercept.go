@@ -140,10 +140,17 @@ func (w *leaderWatch) note(known bool) {
 	}
 }
 
+// lost tells whether who requires a leader is to be turned away. A leader that has just become known counts at once.
 func (w *leaderWatch) lost() bool {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.missed >= patience
+	missed := w.missed
+	w.mu.Unlock()
+	if missed < patience {
+		return false
+	}
+	known := w.known()
+	w.note(known)
+	return !known
 }
 
 // enter notes a stream; ok is false if the server is stopping.
