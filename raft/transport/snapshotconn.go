@@ -158,11 +158,11 @@ func (o *outbound) mend(err error) error {
 	if o.broken.IsZero() {
 		o.broken = began
 	}
-	patience := t.resumeTimeout
+	total := t.resumeTotal
 	if o.committing {
-		patience = SnapshotCommitTimeout // the source is read to its end; the receiver may be busy with its disk
+		total = max(total, SnapshotCommitTimeout) // the receiver may be busy with its disk, as long as it is there
 	}
-	if began.Sub(o.broken) > patience || o.brokenFor > max(t.resumeTotal, patience) {
+	if began.Sub(o.broken) > t.resumeTimeout || o.brokenFor > total {
 		return err
 	}
 	t.cfg.Logger.Info("the connection of a snapshot broke, going on over another", "peer", o.peer.id.String(), "bytes", o.acked, "error", err)
@@ -176,6 +176,9 @@ func (o *outbound) mend(err error) error {
 	}
 	if err := o.connect(); err != nil && !o.breaks(err) {
 		return err
+	}
+	if o.conn != nil && o.committing {
+		o.broken = time.Time{}
 	}
 	o.brokenFor += time.Since(began)
 	return nil

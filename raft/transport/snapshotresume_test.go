@@ -316,6 +316,28 @@ func TestLostAnswerToCommit(t *testing.T) {
 	}
 }
 
+// A receiver that is gone with its answer to Commit holds nothing up: what the source costs ends soon.
+func TestAReceiverThatIsGoneAtTheCommitIsNotWaitedFor(t *testing.T) {
+	b := newBook()
+	all := membership(1, 2)
+	breaking := &onSnapshots{}
+	leaky := rpctest.NewNetwork(3)
+	one, two := start(t, b, 1, all, dialedBy(breaking)), start(t, b, 2, all)
+	one.waitConnected(2)
+	one.transport.resumeTimeout = 200 * time.Millisecond
+	breaking.set(func(c net.Conn) net.Conn { return leaky.Wrap(c) }, false)
+	two.sink.onCommit = func() {
+		breaking.set(nil, true)
+		leaky.Cut()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), SnapshotCommitTimeout/10)
+	defer cancel()
+	err := one.transport.SendSnapshot(ctx, snapshotMessage(1, 2, 3), bytes.NewReader(randomBytes(3<<20)))
+	if err == nil || ctx.Err() != nil || !strings.Contains(err.Error(), "no route") {
+		t.Fatalf("%v, %v", err, ctx.Err())
+	}
+}
+
 func TestSnapshotsToSeveralMembersAtOnceAreBounded(t *testing.T) {
 	b := newBook()
 	ids := []raft.NodeID{1, 2, 3, 4, 5, 6}
