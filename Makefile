@@ -23,7 +23,7 @@ DEMO := VERSION=$(VERSION) REGISTRY='$(REGISTRY)' DEMO_KUBECONFIG=$(if $(findstr
 GOLANGCI_LINT := build/tools/golangci-lint
 # The modules with code of ours, each with dependencies of its own. test/localkube/build only names Kubernetes' programs,
 # and to analyse it would be to analyse Kubernetes.
-MODULES := . hack/images test/localkube test/bench test/powerloss test/rules
+MODULES := . hack/images test/localkube test/bench test/powerloss test/rules test/etcdclients
 
 ##@ Try it
 

@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-modules=(. hack/images test/localkube test/powerloss test/rules)
+modules=(. hack/images test/localkube test/powerloss test/rules test/etcdclients)
 # Few enough for a detector that makes everything some ten times slower.
 race_seeds=50
 
@@ -34,6 +34,13 @@ api_server() {
   echo "$KUBEBUILDER_ASSETS"
 }
 
+# The tests of the interfaces type what people type.
+curl_installed() {
+  command -v curl >/dev/null && return
+  section "curl is missing and will be installed"
+  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends curl
+}
+
 hunt() {
   if [[ -n ${SEED:-} ]]; then
     go test ./raft/sim -count=1 -v -timeout 1h -run 'TestSimulation$' -sim.seed="$SEED" -sim.trace
@@ -49,6 +56,7 @@ hunt() {
 
 case "${1:-}" in
   unit)
+    curl_installed
     api_server
     for module in "${modules[@]}"; do
       section "unit tests of module $module"
@@ -64,6 +72,7 @@ case "${1:-}" in
     go run ./raft/sim/mutants -seeds "${SEEDS:-1500}" -only "${ONLY:-}"
     ;;
   race)
+    curl_installed
     api_server
     export CGO_ENABLED=1
     for module in "${modules[@]}"; do

@@ -154,6 +154,17 @@ func (c *cluster) stop() {
 	}
 }
 
+// races returns what the race detector said of a node.
+func (c *cluster) races() string {
+	for _, n := range c.nodes {
+		text, _ := os.ReadFile(n.log)
+		if i := bytes.Index(text, []byte("WARNING: DATA RACE")); i >= 0 {
+			return n.name + ": " + string(text[i:])
+		}
+	}
+	return ""
+}
+
 func (c *cluster) logs(w io.Writer) {
 	const most = 8 << 10
 	for _, n := range c.nodes {
@@ -179,6 +190,9 @@ func own(t *testing.T, size int, flags ...string) *cluster {
 	}
 	t.Cleanup(func() {
 		c.stop()
+		if found := c.races(); found != "" {
+			t.Error(found)
+		}
 		if t.Failed() {
 			var b strings.Builder
 			c.logs(&b)

@@ -34,6 +34,10 @@ func run(m *testing.M) int {
 	}
 	defer shared.stop()
 	code := m.Run()
+	if found := shared.races(); found != "" {
+		fmt.Fprintln(os.Stderr, found)
+		code = 1
+	}
 	if code != 0 {
 		shared.logs(os.Stderr)
 	}
@@ -47,9 +51,13 @@ func build(dir string) error {
 		{".", programs.etcdctl, "go.etcd.io/etcd/etcdctl/v3"},
 		{".", programs.benchmark, "go.etcd.io/etcd/v3/tools/benchmark"},
 	} {
-		c := exec.Command("go", "build", "-o", x.out, x.what)
+		arguments, cgo := []string{"build", "-o", x.out}, "CGO_ENABLED=0"
+		if raceDetector && x.out == programs.node {
+			arguments, cgo = append(arguments, "-race"), "CGO_ENABLED=1"
+		}
+		c := exec.Command("go", append(arguments, x.what)...)
 		c.Dir = x.module
-		c.Env = append(os.Environ(), "CGO_ENABLED=0")
+		c.Env = append(os.Environ(), cgo)
 		if out, err := c.CombinedOutput(); err != nil {
 			return fmt.Errorf("build %s: %w\n%s", x.what, err, strings.TrimSpace(string(out)))
 		}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package etcdclients
+
+const raceDetector = false
