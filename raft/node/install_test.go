@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"sync"
 	"testing"
 
 	"github.com/raftkv/raftkv/raft"
@@ -26,13 +27,15 @@ func TestNoSnapshotIsTakenWhileOneWaitsToBeInstalled(t *testing.T) {
 		t.Fatalf("nothing waits, and a snapshot is refused: %v", err)
 	}
 	log.mu.Lock() // the disk stands still
+	goOn := sync.OnceFunc(log.mu.Unlock)
+	t.Cleanup(goOn)
 	meta := raft.SnapshotMeta{Index: 500, Term: 900, Membership: n.Summary().Membership, ClusterVersion: 1}
 	n.Deliver(raft.Message{Type: raft.MsgSnapshot, From: 2, To: 1, Term: 1000, Snapshot: &meta})
 	c.waitFor("refusal of another snapshot", func(x *Node) bool {
 		_, err := n.Stage(raft.SnapshotMeta{Index: 600, Term: 900})
 		return x == n && errors.Is(err, ErrInstalling)
 	})
-	log.mu.Unlock()
+	goOn()
 	c.waitFor("snapshot in force", func(x *Node) bool { return x == n && n.Applied() >= meta.Index })
 	if _, err := n.Stage(raft.SnapshotMeta{Index: 600, Term: 900}); err != nil {
 		t.Fatalf("the snapshot is in force, and another is refused: %v", err)
