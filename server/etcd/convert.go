@@ -28,10 +28,14 @@ func keyRange(key, end []byte) kv.KeyRange {
 }
 
 func keyValue(x *kv.KeyValue) *mvccpb.KeyValue {
-	return &mvccpb.KeyValue{
-		Key: x.Key, Value: x.Value, CreateRevision: signed(x.CreateRevision), ModRevision: signed(x.ModRevision),
-		Version: signed(x.Version), Lease: x.Lease,
-	}
+	out := &mvccpb.KeyValue{}
+	fill(out, x)
+	return out
+}
+
+func fill(out *mvccpb.KeyValue, x *kv.KeyValue) {
+	out.Key, out.Value, out.Lease = x.Key, x.Value, x.Lease
+	out.CreateRevision, out.ModRevision, out.Version = signed(x.CreateRevision), signed(x.ModRevision), signed(x.Version)
 }
 
 // keyValues makes all messages of a range with two allocations.
@@ -39,9 +43,10 @@ func keyValues(items []kv.KeyValue) []*mvccpb.KeyValue {
 	if len(items) == 0 {
 		return nil
 	}
-	out := make([]*mvccpb.KeyValue, len(items))
+	all, out := make([]mvccpb.KeyValue, len(items)), make([]*mvccpb.KeyValue, len(items))
 	for i := range items {
-		out[i] = keyValue(&items[i])
+		fill(&all[i], &items[i])
+		out[i] = &all[i]
 	}
 	return out
 }
