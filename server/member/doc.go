@@ -1,3 +1,4 @@
-// Package member is the store as one replica keeps it: it is the backend of the front ends, refuses what is past the limits and
-// the quota, and gives up old history. Log, elections, membership and the directory are package replica's.
+// Package member is the store as one replica keeps it: it opens the state machine with the service that front ends use (server/backend/local,
+// which looks after leases, watches, history and the quota) and carries commands to the log. Log, elections, membership and the
+// directory are package replica's.
 package member
