@@ -116,7 +116,7 @@ const describeTimeout = time.Second
 
 // Status describes the node; its generation is that of the board.
 func (n *node) Status(ctx context.Context) admin.Status {
-	s := admin.Status{Name: n.cfg.Name, Version: n.options.Version, State: admin.StateEmpty, FeatureLevel: member.FeatureLevel, Members: []admin.MemberStatus{}}
+	s := admin.Status{Name: n.cfg.Name, Version: n.options.Version, State: admin.StateOpening, FeatureLevel: member.FeatureLevel, Members: []admin.MemberStatus{}}
 	r := n.replica.Load()
 	if r == nil {
 		s.NotReady = "the node is opening its data directory"

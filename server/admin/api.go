@@ -31,6 +31,8 @@ type Service struct {
 type NodeState string
 
 const (
+	// StateOpening: what is in the directory is not known yet. It must not be taken for empty (rule 5).
+	StateOpening NodeState = "opening"
 	// StateEmpty: the directory speaks for no member. The node waits to be bootstrapped or added.
 	StateEmpty NodeState = "empty"
 	// StateForming: a static cluster's members are agreeing on the table of IDs and incarnations.
