@@ -156,12 +156,18 @@ func (w *world) strikeLease(r *random) {
 		return
 	}
 	leader := p.host
-	rival := w.hosts[r.n(len(w.hosts))]
-	if rival == leader {
+	voters := w.oracle.membership.Voters()
+	m := w.members[voters[r.n(len(voters))]]
+	if len(voters) < 3 || m == nil || m.host == nil || m.host == leader {
 		return
 	}
+	rival := m.host
 	w.trace(p, "is cut off from host %d, and soon from the others", rival.slot)
 	w.readsOnly++ // or the rival's log would fall behind, and nobody could elect it
+	if r.chance(0.3) {
+		w.after(answerTimeout, func() { w.attackHandOver(r, leader, rival) })
+		return
+	}
 	w.after(answerTimeout, func() { w.attackLease(r, leader, rival) })
 }
 
@@ -191,7 +197,7 @@ func (w *world) attackLease(r *random, leader, rival *host) {
 			}
 		}
 	}
-	w.after(r.between(2*timeout, 5*timeout), func() {
+	w.after(r.between(2*timeout, 7*timeout/2), func() {
 		if w.net.heals != heals {
 			w.readsOnly--
 			return
@@ -218,6 +224,41 @@ func (w *world) attackLease(r *random, leader, rival *host) {
 				if h != leader {
 					cut(h, -1)
 				}
+			}
+		})
+	})
+}
+
+// attackHandOver lets the leader hand over and then hear nothing of what comes of it.
+func (w *world) attackHandOver(r *random, leader, rival *host) {
+	p := leader.proc
+	if p == nil || rival.member == nil || w.healing || p.core.Transfer(rival.member.id) != nil {
+		w.readsOnly--
+		return
+	}
+	w.coverage.Transfers++
+	p.stepped()
+	heals := w.net.heals
+	isolate := func(by int) {
+		for _, h := range w.hosts {
+			if h != leader {
+				w.net.cut(leader.slot, h.slot, by)
+				w.net.cut(h.slot, leader.slot, by)
+			}
+		}
+	}
+	// The word to the rival is on its way for so long.
+	w.after(w.plan.latencyHigh+w.plan.batching, func() {
+		w.readsOnly--
+		if w.net.heals != heals {
+			return
+		}
+		isolate(1)
+		lasts := time.Duration(2*w.plan.electionTicks) * w.plan.tick
+		w.probe(r, leader, w.now+lasts)
+		w.after(lasts, func() {
+			if w.net.heals == heals {
+				isolate(-1)
 			}
 		})
 	})

@@ -152,7 +152,13 @@ func drawPlan(r *random) plan {
 	}
 	p.registers = p.keys
 	if p.leases {
-		p.attack = r.between(3*time.Second, 10*time.Second)
+		p.attack = r.between(2*time.Second, 6*time.Second)
+		if r.chance(0.6) {
+			// An attack on a lease needs a leader that stays one until then.
+			for _, mean := range []*time.Duration{&p.partition, &p.crash, &p.powerLoss, &p.pause, &p.change, &p.transfer, &p.full} {
+				*mean *= 5
+			}
+		}
 	}
 	if p.realMachine {
 		p.bootIndex = uint64(bootstrap.FirstPosition.Index)
