@@ -63,7 +63,10 @@ func failover(s system, run int, how ending) (time.Duration, error) {
 	if how.graceful {
 		missing = ackAfterEnd
 	}
-	for i := 0; missing > 0; i++ {
+	asked := 0
+	ask := func() {
+		asked++
+		key := fmt.Sprintf("failover/%d/%d", run, asked)
 		for member := range members {
 			if member == leader {
 				continue
@@ -73,11 +76,13 @@ func failover(s system, run int, how ending) (time.Duration, error) {
 				defer func() { <-probes }()
 				ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 				defer cancel()
-				if s.probe(ctx, member, fmt.Sprintf("failover/%d/%d/%d", run, member, i), []byte("probe")) == nil {
+				if s.probe(ctx, member, fmt.Sprintf("%s/%d", key, member), []byte("probe")) == nil {
 					acknowledged <- time.Now() // as much room as there are probes; nobody looks at those after the last
 				}
 			}()
 		}
+	}
+	for ask(); missing > 0; {
 		select {
 		case at := <-acknowledged:
 			pause, last = max(pause, at.Sub(last)), at
@@ -85,6 +90,7 @@ func failover(s system, run int, how ending) (time.Duration, error) {
 				missing--
 			}
 		case <-tick.C:
+			ask()
 		case <-ctx.Done():
 			return 0, fmt.Errorf("%s, %s: no write was acknowledged within %v", s.name(), how.name, failoverTimeout)
 		}
