@@ -2,7 +2,7 @@
 # Runs one kind of test.
 #   unit   every module's tests that need no cluster, without the simulation
 #   sim    the simulation: its campaign of fixed seeds and everything else in raft/sim
-#   mutants  each of the bugs that the simulation must catch, within so many seeds (SEEDS, 1500; ONLY=part of a name)
+#   mutants  each of the bugs that the simulation must catch, within so many seeds (SEEDS, 4000; ONLY=part of a name)
 #   race   the unit tests under the race detector, with a few seeds of the simulation
 #   hunt   a campaign of new seeds for so much processor time (CPU, 20m), or of so many (SEEDS); with SEED=N one seed, step by step
 #   soak   hunt, ten minutes of chaos among real processes, and an end-to-end pass, ROUNDS (10) times
@@ -69,7 +69,7 @@ case "${1:-}" in
     ;;
   mutants)
     section "bugs that the simulation must catch"
-    go run ./raft/sim/mutants -seeds "${SEEDS:-1500}" -only "${ONLY:-}"
+    go run ./raft/sim/mutants -seeds "${SEEDS:-4000}" -only "${ONLY:-}"
     ;;
   race)
     curl_installed
