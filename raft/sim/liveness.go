@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/raftkv/raftkv/raft"
@@ -46,11 +47,30 @@ func (w *world) startLiveness() {
 			c.idle = true
 		}
 		w.operator.stopped = true
-		w.poll(w.now+quiescenceLimit, "all members become equal", w.equal, func() {
+		w.poll(w.now+quiescenceLimit+w.backlog(), "all members become equal", w.equal, func() {
 			w.trace(nil, "converged")
 			w.done = true
 		})
 	})
+}
+
+// backlog is how much longer it may take where appends are so small that they carry one entry each: one after the other, for the member that
+// is furthest behind, each with its way there and back and its sync.
+func (w *world) backlog() time.Duration {
+	if w.plan.maxAppendBytes == 0 {
+		return 0
+	}
+	least, most := raft.Index(math.MaxUint64), raft.Index(0)
+	for _, x := range w.oracle.membership.Members {
+		if m := w.members[x.ID]; m != nil && m.host != nil && m.host.proc != nil {
+			s := m.host.proc.core.Status()
+			least, most = min(least, s.Commit), max(most, s.Last.Index)
+		}
+	}
+	if most <= least {
+		return 0
+	}
+	return time.Duration(most-least) * (2*w.plan.latencyHigh + w.plan.syncHigh + w.plan.tick)
 }
 
 // poll waits for a condition, which returns what it still lacks.
