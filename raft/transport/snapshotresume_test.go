@@ -228,29 +228,27 @@ func TestOnlyItsOwnSenderGoesOnWithASnapshot(t *testing.T) {
 	}
 }
 
-func TestSnapshotAfterABreakEndsWithTheTimeOrANewerOne(t *testing.T) {
+// halfway has member 1 send member 2 a snapshot up to the point at which most of it has arrived; it goes on when word is closed.
+func halfway(t *testing.T, one, two *node, data []byte) (word chan struct{}, result chan error) {
+	t.Helper()
+	word, result = make(chan struct{}), make(chan error, 1)
+	go func() {
+		result <- one.transport.SendSnapshot(t.Context(), snapshotMessage(1, 2, 3), &gated{data: data, after: 6 << 20, word: word})
+	}()
+	eventually(t, "most is there", func() bool { return two.sink.count(partial) >= 6<<20 })
+	return word, result
+}
+
+func TestSnapshotAfterABreakEndsWithTheTime(t *testing.T) {
 	b := newBook()
-	all := membership(1, 2, 3)
+	all := membership(1, 2)
 	breaking := &onSnapshots{}
 	leaky := rpctest.NewNetwork(3)
-	one, two, three := start(t, b, 1, all, dialedBy(breaking)), start(t, b, 2, all), start(t, b, 3, all)
+	one, two := start(t, b, 1, all, dialedBy(breaking)), start(t, b, 2, all)
 	one.waitConnected(2)
 	one.transport.resumeTimeout, two.transport.keepTimeout = 200*time.Millisecond, 400*time.Millisecond
 	breaking.set(func(c net.Conn) net.Conn { return leaky.Wrap(c) }, false)
-	data := randomBytes(8 << 20)
-	most := func() (chan struct{}, chan error) {
-		two.sink.mu.Lock()
-		two.sink.partial = 0
-		two.sink.mu.Unlock()
-		word, result := make(chan struct{}), make(chan error, 1)
-		go func() {
-			result <- one.transport.SendSnapshot(t.Context(), snapshotMessage(1, 2, 3), &gated{data: data, after: 6 << 20, word: word})
-		}()
-		eventually(t, "most is there", func() bool { return two.sink.count(partial) >= 6<<20 })
-		return word, result
-	}
-
-	word, result := most()
+	word, result := halfway(t, one, two, randomBytes(8<<20))
 	breaking.set(nil, true)
 	leaky.Cut()
 	close(word)
@@ -258,10 +256,17 @@ func TestSnapshotAfterABreakEndsWithTheTimeOrANewerOne(t *testing.T) {
 		t.Fatalf("no way to go on: %v", err)
 	}
 	eventually(t, "it is dropped", func() bool { return two.sink.count(aborted) == 1 })
+}
 
+func TestSnapshotAfterABreakEndsWithANewerOne(t *testing.T) {
+	b := newBook()
+	all := membership(1, 2, 3)
+	breaking := &onSnapshots{}
+	leaky := rpctest.NewNetwork(3)
+	one, two, three := start(t, b, 1, all, dialedBy(breaking)), start(t, b, 2, all), start(t, b, 3, all)
+	one.waitConnected(2)
 	breaking.set(func(c net.Conn) net.Conn { return leaky.Wrap(c) }, false)
-	word, result = most()
-	two.transport.keepTimeout = time.Minute
+	word, result := halfway(t, one, two, randomBytes(8<<20))
 	leaky.Cut()
 	if err := three.transport.SendSnapshot(t.Context(), snapshotMessage(3, 2, 4), strings.NewReader("new")); err != nil {
 		t.Fatal(err)
