@@ -176,7 +176,7 @@ func TestHandlersAreBounded(t *testing.T) {
 // With a stalled network the send queue fills: a call waits for its context, a try fails at once, and neither was sent.
 func TestFullSendQueue(t *testing.T) {
 	i := newImpl()
-	_, addr := serve(t, rpc.ServerOptions{}, i)
+	_, addr := serve(t, rpc.ServerOptions{IdleTimeout: time.Hour}, i)
 	leaky := rpctest.NewNetwork(1)
 	c := dial(t, addr, rpc.ClientOptions{Dial: leaky.Dialer(nil), IdleTimeout: time.Hour})
 	svc := bind(t, c)
@@ -213,7 +213,7 @@ func TestFullSendQueue(t *testing.T) {
 }
 
 func TestCallThatNeverLeftIsNotSent(t *testing.T) {
-	_, addr := serve(t, rpc.ServerOptions{}, newImpl())
+	_, addr := serve(t, rpc.ServerOptions{IdleTimeout: time.Hour}, newImpl())
 	leaky := rpctest.NewNetwork(1)
 	c := dial(t, addr, rpc.ClientOptions{Dial: leaky.Dialer(nil), IdleTimeout: time.Hour})
 	svc := bind(t, c)
@@ -249,7 +249,7 @@ func TestDamagedBytesEndTheConnection(t *testing.T) {
 func TestSilentServerIsNoticed(t *testing.T) {
 	_, addr := serve(t, rpc.ServerOptions{}, newImpl())
 	leaky := rpctest.NewNetwork(1)
-	c := dial(t, addr, rpc.ClientOptions{Dial: leaky.Dialer(nil), PingInterval: 10 * time.Millisecond, IdleTimeout: 60 * time.Millisecond})
+	c := dial(t, addr, rpc.ClientOptions{Dial: leaky.Dialer(nil), PingInterval: 100 * time.Millisecond, IdleTimeout: 3 * time.Second})
 	svc := bind(t, c)
 	eventually(t, "a ping comes back", func() bool { return c.RTT() > 0 })
 	leaky.Stall(rpctest.In, true)
