@@ -93,9 +93,6 @@ var bugs = []bug{
 		"\t\t\tc.quietUntil = max(c.quietUntil, uint64(cfg.ElectionTicks)+1)\n", ""),
 	one("a leader that hands over keeps its lease", "raft/election.go",
 		"\t\tc.giveLeaseUp()\n", ""),
-	one("a lease rests on one promise", "raft/lease.go",
-		"return c.electorate.reached(c.promisedUntil)",
-		"until := uint64(0)\n\tfor _, id := range c.electorate.all {\n\t\tif id != c.id {\n\t\t\tuntil = max(until, c.promises[id])\n\t\t}\n\t}\n\treturn until"),
 
 	// Snapshots
 	one("a snapshot drops later entries", "raft/snapshot.go",
