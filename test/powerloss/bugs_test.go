@@ -20,7 +20,7 @@ var bugs = []struct {
 		"if err := n.cfg.Log.Append(batch); err != nil {",
 		"n.requests.put(func() { n.core.Stored(batch[len(batch)-1].Done()) }, 0, 0, 0)\n\tif err := n.cfg.Log.Append(batch); err != nil {"}},
 	{"the log is cut before the store is synced", edit{"kv/store/directory.go",
-		"o.NoFreelistSync = false", "o.NoFreelistSync, o.NoSync = false, true"}},
+		"o.NoSync, o.NoGrowSync = staging, staging", "o.NoSync, o.NoGrowSync = true, staging"}},
 	{"term and vote are not stored", edit{"raft/wal/log.go",
 		"l.buffer = appendHardState(l.buffer, *h)", "_ = appendHardState"}},
 	{"the identity is not synced", edit{"replica/sealedfile/sealedfile.go",
