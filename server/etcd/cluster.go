@@ -52,7 +52,11 @@ func (s *clusterService) MemberAdd(context.Context, *pb.MemberAddRequest) (*pb.M
 }
 
 func (s *clusterService) MemberRemove(ctx context.Context, r *pb.MemberRemoveRequest) (*pb.MemberRemoveResponse, error) {
-	store, members, err := s.change(ctx, r.ID, raft.Change{Kind: raft.ChangeRemove, ID: raft.NodeID(r.ID)})
+	store, cluster, m, err := s.member(ctx, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	members, err := changed(ctx, cluster, raft.Change{Kind: raft.ChangeRemove, ID: m.ID})
 	if err != nil {
 		return nil, err
 	}
@@ -60,21 +64,14 @@ func (s *clusterService) MemberRemove(ctx context.Context, r *pb.MemberRemoveReq
 }
 
 func (s *clusterService) MemberPromote(ctx context.Context, r *pb.MemberPromoteRequest) (*pb.MemberPromoteResponse, error) {
-	if s.options.Managed {
-		return nil, errManaged
-	}
-	_, cluster, err := s.joined()
+	store, cluster, m, err := s.member(ctx, r.ID)
 	if err != nil {
 		return nil, err
 	}
-	now, err := cluster.Members(ctx, true)
-	if err != nil {
-		return nil, err
-	}
-	if m, ok := now.Find(raft.NodeID(r.ID)); ok && !m.Learner {
+	if !m.Learner {
 		return nil, rpctypes.ErrGRPCMemberNotLearner
 	}
-	store, members, err := s.change(ctx, r.ID, raft.Change{Kind: raft.ChangePromote, ID: raft.NodeID(r.ID)})
+	members, err := changed(ctx, cluster, raft.Change{Kind: raft.ChangePromote, ID: m.ID})
 	if err != nil {
 		return nil, err
 	}
@@ -82,53 +79,47 @@ func (s *clusterService) MemberPromote(ctx context.Context, r *pb.MemberPromoteR
 }
 
 func (s *clusterService) MemberUpdate(ctx context.Context, r *pb.MemberUpdateRequest) (*pb.MemberUpdateResponse, error) {
-	if s.options.Managed {
-		return nil, errManaged
-	}
-	_, cluster, err := s.joined()
+	store, cluster, m, err := s.member(ctx, r.ID)
 	if err != nil {
 		return nil, err
-	}
-	now, err := cluster.Members(ctx, true)
-	if err != nil {
-		return nil, err
-	}
-	m, ok := now.Find(raft.NodeID(r.ID))
-	if !ok {
-		return nil, rpctypes.ErrGRPCMemberNotFound
 	}
 	if len(r.PeerURLs) != 1 || !strings.HasPrefix(r.PeerURLs[0], urlScheme) {
 		return nil, rpctypes.ErrGRPCMemberBadURLs
 	}
 	m.PeerAddress = strings.TrimPrefix(r.PeerURLs[0], urlScheme)
-	store, members, err := s.change(ctx, r.ID, raft.Change{Kind: raft.ChangeUpdate, ID: m.ID, Member: m})
+	members, err := changed(ctx, cluster, raft.Change{Kind: raft.ChangeUpdate, ID: m.ID, Member: m})
 	if err != nil {
 		return nil, err
 	}
 	return &pb.MemberUpdateResponse{Header: header(store, 0), Members: memberList(members)}, nil
 }
 
-// change carries out a change of a member that exists.
-func (s *clusterService) change(ctx context.Context, id uint64, change raft.Change) (backend.Store, raft.Membership, error) {
+// member finds the member that a change is asked of, in the latest membership.
+func (s *clusterService) member(ctx context.Context, id uint64) (backend.Store, Cluster, raft.Member, error) {
 	if s.options.Managed {
-		return nil, raft.Membership{}, errManaged
+		return nil, nil, raft.Member{}, errManaged
 	}
 	store, cluster, err := s.joined()
 	if err != nil {
-		return nil, raft.Membership{}, err
+		return nil, nil, raft.Member{}, err
 	}
 	now, err := cluster.Members(ctx, true)
 	if err != nil {
-		return nil, raft.Membership{}, err
+		return nil, nil, raft.Member{}, err
 	}
-	if _, ok := now.Find(raft.NodeID(id)); !ok {
-		return nil, raft.Membership{}, rpctypes.ErrGRPCMemberNotFound
+	m, ok := now.Find(raft.NodeID(id))
+	if !ok {
+		return nil, nil, raft.Member{}, rpctypes.ErrGRPCMemberNotFound
 	}
+	return store, cluster, m, nil
+}
+
+// changed carries out a change, and returns the membership then.
+func changed(ctx context.Context, cluster Cluster, change raft.Change) (raft.Membership, error) {
 	if err := cluster.Change(ctx, change); err != nil {
-		return nil, raft.Membership{}, err
+		return raft.Membership{}, err
 	}
-	now, err = cluster.Members(ctx, false)
-	return store, now, err
+	return cluster.Members(ctx, false)
 }
 
 func memberList(m raft.Membership) []*pb.Member {
