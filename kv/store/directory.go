@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"sort"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -33,6 +35,10 @@ const (
 	// quota a little before writers are stopped.
 	mapFactor = 4
 )
+
+// setAside is what to do about a file that cannot be used.
+const setAside = "If the disk is well otherwise, keep a copy of this member's directory, remove the member from the cluster and let it " +
+	"join anew with an empty one"
 
 // DirectoryOptions are the settings of a Directory.
 type DirectoryOptions struct {
@@ -96,7 +102,8 @@ func (d *Directory) Open() (Store, error) {
 	return &boltStore{db: db, appends: d.options.AppendBuckets}, nil
 }
 
-func (d *Directory) open(path string, staging bool) (*bbolt.DB, error) {
+// open opens a file and refuses, in words, one whose pages cannot be what bbolt wrote.
+func (d *Directory) open(path string, staging bool) (db *bbolt.DB, err error) {
 	o := *bbolt.DefaultOptions
 	o.Timeout = lockTimeout
 	// The list of free pages is written with each commit. Ours are few and large, so that they cost the same with it, and
@@ -105,13 +112,31 @@ func (d *Directory) open(path string, staging bool) (*bbolt.DB, error) {
 	o.FreelistType = bbolt.FreelistMapType
 	o.NoSync, o.NoGrowSync = staging, staging
 	o.InitialMmapSize = int(d.options.QuotaBytes + d.options.QuotaBytes/mapFactor)
-	db, err := bbolt.Open(path, fileMode, &o)
+	var file *os.File
+	o.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
+		var err error
+		file, err = os.OpenFile(name, flag, mode)
+		return file, err
+	}
+	// bbolt checks only its two meta pages. Any other page that is torn, or missing at the end of a file that was cut short, makes
+	// it panic or the kernel refuse the access.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		damage := recover()
+		if damage == nil {
+			return
+		}
+		err = fmt.Errorf("open %s: the file is damaged: %v. It was not changed. %s", path, damage, setAside)
+		// The mapping stays and holds the file open, so that closing alone would keep the lock; db.Close would wait for what the
+		// panic has left locked in memory.
+		err, db = errors.Join(err, syscall.Flock(int(file.Fd()), syscall.LOCK_UN), file.Close()), nil
+	}()
+	db, err = bbolt.Open(path, fileMode, &o)
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("open %s: another process holds it: stop that one first", path)
 	case err != nil:
-		return nil, fmt.Errorf("open %s: %w; if the file is damaged, set the data directory aside and let this member "+
-			"join as a new one", path, err)
+		return nil, fmt.Errorf("open %s: %w. %s", path, err, setAside)
 	}
 	db.AllocSize = growBytes
 	if err := makeBuckets(db); err != nil {

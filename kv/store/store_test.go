@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strings"
 	"testing"
 )
 
@@ -214,6 +215,50 @@ func TestDirectoryRefusesWhatItCannotOpen(t *testing.T) {
 	if _, err := d.Open(); err == nil || !bytes.Contains([]byte(err.Error()), []byte(d.Path())) {
 		t.Fatalf("damaged: %v", err)
 	}
+}
+
+func TestDirectoryRefusesDamagedPages(t *testing.T) {
+	d := must[*Directory](t)(NewDirectory(t.TempDir(), DirectoryOptions{QuotaBytes: 1 << 20}))
+	s := must[Store](t)(d.Open())
+	for i := range 200 {
+		var b Batch
+		b.Put(Bucket(i)%firstBuckets, fmt.Appendf(nil, "key-%04d", i), bytes.Repeat([]byte{byte(i)}, 256))
+		ok(t, s.Commit(&b))
+	}
+	ok(t, s.Close())
+	sound := must[[]byte](t)(os.ReadFile(d.Path()))
+	const metaPages = 2
+	page, refused := os.Getpagesize(), 0
+	used := len(bytes.TrimRight(sound, "\x00"))
+	try := func(what string, content []byte) {
+		ok(t, os.WriteFile(d.Path(), content, 0o600))
+		s, err := d.Open()
+		if err == nil {
+			ok(t, s.Close())
+			return
+		}
+		refused++
+		if !strings.Contains(err.Error(), d.Path()) || !strings.Contains(err.Error(), setAside) {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if left := must[[]byte](t)(os.ReadFile(d.Path())); !bytes.Equal(left, content) {
+			t.Fatalf("%s: the refused file was changed", what)
+		}
+	}
+	for at := metaPages * page; at < used; at += page {
+		for _, fill := range []byte{0, 0xff} {
+			damaged := bytes.Clone(sound)
+			copy(damaged[at:], bytes.Repeat([]byte{fill}, page))
+			try(fmt.Sprintf("page %d is all %#x", at/page, fill), damaged)
+		}
+		try(fmt.Sprintf("cut short before page %d", at/page), sound[:at])
+	}
+	if refused == 0 {
+		t.Fatal("no damage was refused")
+	}
+	// A refusal leaves no lock behind.
+	ok(t, os.WriteFile(d.Path(), sound, 0o600))
+	ok(t, must[Store](t)(d.Open()).Close())
 }
 
 func TestOpenRemovesWhatWasNotFinished(t *testing.T) {

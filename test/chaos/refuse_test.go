@@ -142,7 +142,7 @@ func TestDamagedDirectoriesAreRefused(t *testing.T) {
 				b[pageBytes+boltMetaMagic] ^= 1
 				return b
 			})
-		}, []string{db, "set the data directory aside"}},
+		}, []string{db, "remove the member from the cluster"}},
 		{"no log", func(t *testing.T) func() { return hide(t, filepath.Dir(wal)) }, []string{filepath.Dir(wal)}},
 		{"no state", func(t *testing.T) func() { return hide(t, filepath.Dir(db)) }, []string{filepath.Dir(db)}},
 		{"neither log nor state", func(t *testing.T) func() {

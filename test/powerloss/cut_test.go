@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -105,7 +106,7 @@ func (r *run) cutEverywhere(points []int, random *rand.Rand) (tally, error) {
 	for range runtime.GOMAXPROCS(0) {
 		openers.Go(func() {
 			for a := range accidents {
-				err := r.verify(a.dir, a.cut)
+				err := r.open(a)
 				if err != nil {
 					err = fmt.Errorf("power cut at operation %d, what was not synced: %s: %w", a.cut, a.fate, err)
 					failure.CompareAndSwap(nil, &err)
@@ -150,6 +151,17 @@ func (r *run) cutEverywhere(points []int, random *rand.Rand) (tally, error) {
 		return t, *err
 	}
 	return t, nil
+}
+
+// open verifies an image. A node that panics on what it finds does not come back.
+func (r *run) open(a accident) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v", p)
+		}
+	}()
+	return r.verify(a.dir, a.cut)
 }
 
 // write puts an image into a directory of its own.
