@@ -16,7 +16,8 @@ const (
 	// AlarmNoSpace says that a member's store is as large as it may be. While it is up, nothing that can grow the store
 	// is carried out.
 	AlarmNoSpace AlarmType = 1
-	// AlarmCorrupt says that a member's state differs from the others'.
+	// AlarmCorrupt says that a member's state differs from the others'. Of member zero it says that states differ and nobody can tell
+	// which is right.
 	AlarmCorrupt AlarmType = 2
 )
 
@@ -45,7 +46,7 @@ func withAlarm(list []Alarm, a Alarm, raised bool) []Alarm {
 // alarmsOf leaves out those of members that are gone.
 func alarmsOf(list []Alarm, members raft.Membership) []Alarm {
 	return slices.DeleteFunc(slices.Clone(list), func(a Alarm) bool {
-		return !slices.ContainsFunc(members.Members, func(m raft.Member) bool { return m.ID == a.Member })
+		return a.Member != 0 && !slices.ContainsFunc(members.Members, func(m raft.Member) bool { return m.ID == a.Member })
 	})
 }
 

@@ -117,13 +117,13 @@ func (a *applier) entry(e *raft.Entry) (*Result, error) {
 		if len(e.Data) != 4 {
 			return nil, fmt.Errorf("a cluster version of %d bytes", len(e.Data))
 		}
-		a.state.meta.ClusterVersion = binary.BigEndian.Uint32(e.Data)
+		a.clusterVersion(binary.BigEndian.Uint32(e.Data))
 	default:
 		return nil, fmt.Errorf("unknown type %s: a newer build wrote this entry", e.Type)
 	}
 	a.state.meta.Index, a.state.meta.Term = e.Index, e.Term
-	if e.Index%hashPointEvery == 0 && a.hasLeases() {
-		a.machine.points.add(a.state.runningHash())
+	if e.Index%hashPointEvery == 0 && a.compares() {
+		a.machine.points.add(a.state.runningHash(a.machine.sessions.Digest(), a.machine.leases.digest))
 	}
 	return result, nil
 }
@@ -189,6 +189,19 @@ func (a *applier) done() *Result { return &Result{Revision: a.state.revision, Su
 
 // hasLeases tells whether the cluster version allows leases and all that came with them.
 func (a *applier) hasLeases() bool { return a.state.meta.ClusterVersion >= leaseVersion }
+
+// compares tells whether the cluster version allows members to be compared by their running checksums.
+func (a *applier) compares() bool { return a.state.meta.ClusterVersion >= CompareVersion }
+
+// clusterVersion takes over what was committed. The running checksum begins anew where more goes into it: whatever builds members ran
+// before, they agree from there on.
+func (a *applier) clusterVersion(v uint32) {
+	before := a.compares()
+	a.state.meta.ClusterVersion = v
+	if a.compares() != before {
+		a.state.running = 0
+	}
+}
 
 // note adds to the running checksum.
 func (a *applier) note(what ...uint64) {
@@ -288,7 +301,7 @@ func (a *applier) put(op *Op, out *OpResult) error {
 	v := version{create: a.view.revision, count: 1, lease: op.Lease, value: op.Value}
 	if old.exists() {
 		v.create, v.count = old.create, old.count+1
-		a.keep(op, out, key, old)
+		a.keep(op, out, key, &old)
 		if op.IgnoreLease {
 			v.lease = old.lease
 		}
@@ -297,12 +310,12 @@ func (a *applier) put(op *Op, out *OpResult) error {
 			v.value = bytes.Clone(old.value)
 		}
 	}
-	a.write(key, v, old.lease)
+	a.write(key, v, &old)
 	return nil
 }
 
 // keep adds a replaced version to the result if it was asked for.
-func (a *applier) keep(op *Op, out *OpResult, key []byte, old version) {
+func (a *applier) keep(op *Op, out *OpResult, key []byte, old *version) {
 	if !op.PrevKV {
 		return
 	}
@@ -310,20 +323,21 @@ func (a *applier) keep(op *Op, out *OpResult, key []byte, old version) {
 		out.PrevTruncated = true
 		return
 	}
+	kept := old.keyValue(key)
 	// The value may belong to the view of the store.
-	old.value = bytes.Clone(old.value)
-	out.Prev = append(out.Prev, old.keyValue(key))
+	kept.Value = bytes.Clone(old.value)
+	out.Prev = append(out.Prev, kept)
 }
 
-// write adds a version of a key whose version before it hung on the lease from.
-func (a *applier) write(key []byte, v version, from LeaseID) {
+// write adds a version of a key that takes the place of old.
+func (a *applier) write(key []byte, v version, old *version) {
 	v.mod, v.sub = a.view.revision, a.sub
 	a.sub++
 	a.state.active.add(key, v)
 	if a.hasLeases() {
-		a.note(v.mod<<1|uint64(boolByte(v.deleted)), uint64(crc32.Checksum(key, castagnoli))<<32|uint64(crc32.Checksum(v.value, castagnoli)), uint64(v.lease))
-		if from != 0 || v.lease != 0 {
-			a.machine.leases.attach(string(key), from, v.lease)
+		a.noteWrite(key, &v, old)
+		if old.lease != 0 || v.lease != 0 {
+			a.machine.leases.attach(string(key), old.lease, v.lease)
 		}
 	}
 	if !a.observed {
@@ -332,27 +346,41 @@ func (a *applier) write(key []byte, v version, from LeaseID) {
 	a.events = append(a.events, v.event(key))
 }
 
+// noteWrite adds a version that takes the place of old to the running checksum.
+func (a *applier) noteWrite(key []byte, v, old *version) {
+	a.note(v.mod<<1|uint64(boolByte(v.deleted)), uint64(crc32.Checksum(key, castagnoli))<<32|uint64(crc32.Checksum(v.value, castagnoli)), uint64(v.lease))
+	if !a.compares() {
+		return
+	}
+	a.note(v.create, v.count)
+	// What was read of the store goes in too, so that one that has gone wrong shows when the key is next written. Tombstones do not: when
+	// compaction removes them is each member's own affair.
+	if old.exists() {
+		a.note(old.mod, old.count)
+	}
+}
+
 func (a *applier) remove(op *Op, out *OpResult) error {
 	if op.Keys.single() {
 		old, err := a.view.get(op.Keys.Start, op.PrevKV)
 		if err != nil || !old.exists() {
 			return err
 		}
-		a.keep(op, out, op.Keys.Start, old)
-		a.write(op.Keys.Start, version{deleted: true}, old.lease)
+		a.keep(op, out, op.Keys.Start, &old)
+		a.write(op.Keys.Start, version{deleted: true}, &old)
 		out.Deleted = 1
 		return nil
 	}
 	scan, err := a.view.scan(op.Keys, op.Keys.Start)
 	for err == nil && scan.valid() {
-		var old KeyValue
-		if old, err = scan.load(op.PrevKV); err != nil {
+		var kv KeyValue
+		if kv, err = scan.load(op.PrevKV); err != nil {
 			break
 		}
-		a.keep(op, out, old.Key, version{mod: old.ModRevision, create: old.CreateRevision, count: old.Version,
-			lease: old.Lease, value: old.Value})
+		old := version{mod: kv.ModRevision, create: kv.CreateRevision, count: kv.Version, lease: kv.Lease, value: kv.Value}
+		a.keep(op, out, kv.Key, &old)
 		// The tombstone sorts before the version that the scan is at, so the scan does not meet it.
-		a.write(old.Key, version{deleted: true}, old.Lease)
+		a.write(kv.Key, version{deleted: true}, &old)
 		out.Deleted++
 		err = scan.next()
 	}

@@ -5,12 +5,9 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"slices"
 	"testing"
 
-	"github.com/raftkv/raftkv/kv/store"
 	"github.com/raftkv/raftkv/raft"
-	"github.com/raftkv/raftkv/raft/session"
 )
 
 // TestFormatFollowsTheClusterVersion: what an older build does not read is not written while one may be in the cluster.
@@ -111,54 +108,5 @@ func TestExpiryYieldsToRenewal(t *testing.T) {
 	}
 	if r := h.do(ExpireLeases([]Lease{now})); r.Deleted != 1 || r.Revision != 3 || h.get("k", 0).Found {
 		t.Fatalf("%+v", r)
-	}
-}
-
-// TestMembersKeepTheSamePoints: whatever batches they applied in, members can compare at the same indexes.
-func TestMembersKeepTheSamePoints(t *testing.T) {
-	var entries []raft.Entry
-	add := func(kind raft.EntryType, data []byte) {
-		entries = append(entries, raft.Entry{Term: 1, Index: raft.Index(len(entries) + 1), Type: kind, Data: data})
-	}
-	add(raft.EntryClusterVersion, []byte{0, 0, 0, 2})
-	for i := range 3 * hashPointEvery {
-		add(raft.EntryNormal, proposal(t, session.Header{}, Put([]byte("k"), binary.AppendUvarint(nil, uint64(i)))))
-	}
-	var points [2][]RunningHash
-	for i, batch := range []int{1, 700} {
-		o, _ := memory()
-		m := open(t, o)
-		for at := 0; at < len(entries); at += batch {
-			if _, err := m.Apply(entries[at:min(at+batch, len(entries))]); err != nil {
-				t.Fatal(err)
-			}
-		}
-		points[i] = m.HashPoints()
-	}
-	if len(points[0]) != 3 || !slices.Equal(points[0], points[1]) || points[0][0].Hash == points[0][1].Hash || points[0][2].Applied != 3*hashPointEvery {
-		t.Fatalf("%+v", points)
-	}
-}
-
-// TestRunningChecksumTellsDivergence: members that applied the same have the same one, others do not.
-func TestRunningChecksumTellsDivergence(t *testing.T) {
-	run := func(value string, flush bool) uint64 {
-		h := newHarness(t, Options{Disk: store.NewMemory(), Synchronous: true})
-		h.entry(raft.EntryClusterVersion, []byte{0, 0, 0, 2})
-		h.propose(session.Header{}, Put([]byte("k"), []byte(value)))
-		if flush {
-			if err := h.machine.FlushNow(); err != nil {
-				t.Fatal(err)
-			}
-			h.reopen(h.machine.options)
-		}
-		h.do(Delete([]byte("k")))
-		return h.machine.Running().Hash
-	}
-	if run("a", false) != run("a", true) {
-		t.Error("a restart changes the running checksum")
-	}
-	if run("a", false) == run("b", false) {
-		t.Error("another value has the same running checksum")
 	}
 }

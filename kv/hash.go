@@ -153,8 +153,13 @@ type HashKVResult struct {
 	Revision, CompactRevision, Latest uint64
 }
 
-// RunningHash is a checksum of all that was applied up to an index, kept as it is applied. Members at the same index and cluster
-// version must agree.
+// ApplyVersion numbers what Apply makes of entries, as far as the cluster version does not say it. A build that makes something else of
+// the same entries, be it right where this one was wrong, has a higher one, and is not compared with this one.
+const ApplyVersion = 1
+
+// RunningHash is a checksum of the state at an index: of all that was applied so far, as it is applied, and of the tables of sessions and
+// leases. It costs no reading. Members of one ApplyVersion at the same index and cluster version, which is CompareVersion or above, must
+// agree. A member that was made of another's snapshot has that one's.
 type RunningHash struct {
 	Applied        raft.Index
 	Revision       uint64
@@ -163,10 +168,10 @@ type RunningHash struct {
 }
 
 // Members rarely ask each other while they are at the same index, so each keeps the running checksum of some: those of every
-// hashPointEvery-th entry, the latest maxHashPoints of them.
+// hashPointEvery-th entry, the latest MaxHashPoints of them.
 const (
 	hashPointEvery = 1024
-	maxHashPoints  = 64
+	MaxHashPoints  = 64
 )
 
 // hashPoints are the running checksums of this member at indexes at which all members keep them, the oldest first. They are not
@@ -174,23 +179,34 @@ const (
 type hashPoints struct{ list []RunningHash }
 
 func (p *hashPoints) add(h RunningHash) {
-	if len(p.list) == maxHashPoints {
+	if len(p.list) == MaxHashPoints {
 		p.list = append(p.list[:0], p.list[1:]...)
 	}
 	p.list = append(p.list, h)
 }
 
-// HashPoints returns the running checksums at some of the latest indexes that are a multiple of a number that all members share, the oldest
-// first: two members that both name an index and a cluster version must agree on the checksum.
+// HashPoints returns the running checksums at some of the latest indexes that are a multiple of a number that all members share, and at the
+// last applied one, the oldest first: two members that both name an index and a cluster version must agree on the checksum. It is empty
+// below CompareVersion.
 func (m *Machine) HashPoints() []RunningHash {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return append([]RunningHash(nil), m.points.list...)
+	out := append(make([]RunningHash, 0, len(m.points.list)+1), m.points.list...)
+	// As it was published: m.current may be ahead of the two tables' digests.
+	now := m.published.Load()
+	if now.meta.ClusterVersion < CompareVersion || len(out) > 0 && out[len(out)-1].Applied >= now.meta.Index {
+		return out
+	}
+	return append(out, now.runningHash(now.sessions, now.leases))
 }
 
-func (s *state) runningHash() RunningHash {
-	return RunningHash{Applied: s.meta.Index, Revision: s.revision, ClusterVersion: s.meta.ClusterVersion, Hash: s.running}
+func (s *state) runningHash(sessions, leases uint64) RunningHash {
+	h := s.running
+	for _, v := range []uint64{s.revision, s.compacted, sessions, leases} {
+		h = mix(h, v)
+	}
+	for _, a := range s.alarms {
+		h = mix(mix(h, uint64(a.Member)), uint64(a.Type))
+	}
+	return RunningHash{Applied: s.meta.Index, Revision: s.revision, ClusterVersion: s.meta.ClusterVersion, Hash: h}
 }
-
-// Running returns the running checksum at the last applied index.
-func (m *Machine) Running() RunningHash { return m.published.Load().runningHash() }

@@ -74,7 +74,7 @@ func (a *applier) revoke(s *leaseState) (deleted uint64, err error) {
 		if !old.exists() || old.lease != s.ID {
 			return 0, &CorruptError{What: "attachment to a lease", Key: []byte(key), Revision: old.mod, Reason: "the key hangs on another lease or on none"}
 		}
-		a.write([]byte(key), version{deleted: true}, s.ID)
+		a.write([]byte(key), version{deleted: true}, &old)
 		deleted++
 	}
 	a.end()

@@ -30,6 +30,8 @@ type Options struct {
 	Disk store.Disk
 	// ClusterID is refused to differ from that of the store; zero means that it is not known yet.
 	ClusterID raft.ClusterID
+	// Ancestor is another cluster whose snapshots are taken and become ClusterID's; zero for none.
+	Ancestor raft.ClusterID
 	// MustExist refuses a directory without a store instead of making one there: the state of a member that has run
 	// before must not begin anew behind its log's back.
 	MustExist bool

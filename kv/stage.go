@@ -14,8 +14,15 @@ import (
 	"github.com/raftkv/raftkv/raft"
 )
 
-// stageBatchBytes is what is committed to a store that is being staged at once.
-const stageBatchBytes = 4 << 20
+const (
+	// stageBatchBytes is what is committed to a store that is being staged at once.
+	stageBatchBytes = 4 << 20
+	// stagePieceBytes bounds what is taken from a Write at once, and with it by how much a batch is larger than stageBatchBytes.
+	stagePieceBytes = 512 << 10
+	// stageSyncBytes is what is left to the cache of the file system before it is synced. All of it at the end would take longer, since
+	// the disk would have nothing to do until then, and whoever syncs a log on that disk would wait behind all of it.
+	stageSyncBytes = 16 << 20
+)
 
 // Stage takes the bytes of a snapshot, checks them as they come and makes a store of them.
 type Stage struct {
@@ -26,10 +33,13 @@ type Stage struct {
 	// mu guards the rest: a new Stage aborts this one, whoever is still writing to it.
 	mu      sync.Mutex
 	staging store.Staging
-	pending []byte // bytes that do not make a whole chunk yet
+	buffer  []byte // what came; the batch keeps slices of it
+	parsed  int    // how much of the buffer is in the batch
 	sum     hash.Hash
 	batch   store.Batch
 	records uint64
+	syncing chan error // from the sync that is under way; nil if none is
+	unsynced int       // bytes that were committed since the last one began
 	started bool // the preamble was seen
 	headed  bool // the header was seen
 	ended   bool // the end was seen
@@ -95,19 +105,24 @@ func (m *Machine) Stage(meta raft.SnapshotMeta) (*Stage, error) {
 func (s *Stage) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.err != nil {
-		return 0, s.err
+	for rest := p; s.err == nil && len(rest) > 0; {
+		n := min(len(rest), stagePieceBytes)
+		s.buffer = append(s.buffer, rest[:n]...)
+		rest = rest[n:]
+		s.err = s.parse()
+		if s.err == nil && s.batch.Bytes() >= stageBatchBytes {
+			s.err = s.flush()
+		}
 	}
-	s.pending = append(s.pending, p...)
-	if s.err = s.parse(); s.err != nil {
+	if s.err != nil {
 		return 0, s.err
 	}
 	return len(p), nil
 }
 
-// parse takes all whole chunks off the pending bytes.
+// parse takes all whole chunks of the buffer.
 func (s *Stage) parse() error {
-	rest := s.pending
+	rest := s.buffer[s.parsed:]
 	if !s.started && len(rest) >= snapshotPreambleBytes {
 		if string(rest[:len(snapshotMagic)]) != snapshotMagic {
 			return errSnapshot("it does not begin with %q", snapshotMagic)
@@ -138,8 +153,8 @@ func (s *Stage) parse() error {
 		_, _ = s.sum.Write(whole)
 		rest = rest[len(whole):]
 	}
-	s.pending = append(s.pending[:0], rest...)
-	if s.ended && len(s.pending) > 0 {
+	s.parsed = len(s.buffer) - len(rest)
+	if s.ended && len(rest) > 0 {
 		return errSnapshot("there are bytes behind its end")
 	}
 	return nil
@@ -179,11 +194,11 @@ func (s *Stage) head(body []byte) error {
 	if err != nil {
 		return err
 	}
-	if s.cluster != 0 && h.cluster != 0 && h.cluster != s.cluster {
-		return &ClusterError{What: "the snapshot", Got: h.cluster, Want: s.cluster}
-	}
-	if h.cluster == 0 {
+	if a := s.machine.options.Ancestor; h.cluster == 0 || a != 0 && h.cluster == a {
 		h.cluster = s.cluster
+	}
+	if s.cluster != 0 && h.cluster != s.cluster {
+		return &ClusterError{What: "the snapshot", Got: h.cluster, Want: s.cluster}
 	}
 	if got := h.logical.meta; got.Index != s.meta.Index || got.Term != s.meta.Term {
 		return errSnapshot("it holds index %d of term %d instead of index %d of term %d", got.Index, got.Term, s.meta.Index, s.meta.Term)
@@ -193,8 +208,7 @@ func (s *Stage) head(body []byte) error {
 }
 
 func (s *Stage) take(body []byte) error {
-	// The batch keeps slices, and the body is part of a buffer that is used again.
-	d := decoder{data: bytes.Clone(body)}
+	d := decoder{data: body}
 	for len(d.data) > 0 {
 		bucket := store.Bucket(d.byte())
 		k, v := d.bytes(), d.bytes()
@@ -204,18 +218,38 @@ func (s *Stage) take(body []byte) error {
 		s.batch.Put(bucket, k, v)
 		s.records++
 	}
-	if s.batch.Bytes() >= stageBatchBytes {
-		return s.flush()
-	}
 	return nil
 }
 
+// flush commits the batch, after which nothing refers to what was parsed, and begins to sync now and then.
 func (s *Stage) flush() error {
 	if err := s.staging.Commit(&s.batch); err != nil {
 		return err
 	}
+	s.unsynced += s.batch.Bytes()
 	s.batch.Reset()
+	s.buffer = append(s.buffer[:0], s.buffer[s.parsed:]...)
+	s.parsed = 0
+	if s.unsynced < stageSyncBytes || s.machine.options.Synchronous {
+		return nil
+	}
+	if err := s.synced(); err != nil {
+		return err
+	}
+	syncing := make(chan error, 1)
+	s.syncing, s.unsynced = syncing, 0
+	go func() { syncing <- s.staging.Sync() }()
 	return nil
+}
+
+// synced waits for the sync that is under way, so that there is one at a time and what waits for the disk is bounded.
+func (s *Stage) synced() error {
+	if s.syncing == nil {
+		return nil
+	}
+	err := <-s.syncing
+	s.syncing = nil
+	return err
 }
 
 // Commit checks that all came, makes it durable and keeps it for Install.
@@ -228,7 +262,7 @@ func (s *Stage) Commit() error {
 	if !s.ended {
 		return errSnapshot("its end is missing")
 	}
-	s.err = s.flush()
+	s.err = errors.Join(s.flush(), s.synced())
 	if s.err == nil {
 		s.err = s.staging.Finish()
 	}
@@ -244,8 +278,8 @@ func (s *Stage) Abort() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.err = ErrClosed
-	s.pending = nil
-	s.batch = store.Batch{}
+	s.buffer, s.batch = nil, store.Batch{}
+	_ = s.synced() // what it wrote is thrown away
 	return s.staging.Abort()
 }
 

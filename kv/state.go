@@ -33,7 +33,7 @@ type logical struct {
 	meta      raft.SnapshotMeta
 	revision  uint64
 	compacted uint64
-	// running is a checksum of all that was applied since the cluster version allowed it.
+	// running is a checksum of all that was applied since the cluster version allowed it, or since more goes into it.
 	running uint64
 	alarms  []Alarm // in the order of member and type; never changed, only replaced
 }
@@ -57,6 +57,9 @@ const (
 
 // leaseVersion is the cluster version from which on there are leases, alarms, a running checksum and commands of format 2.
 const leaseVersion = 2
+
+// CompareVersion is the cluster version from which on the running checksum covers what members are compared by (RunningHash).
+const CompareVersion = 3
 
 // format is that in which a store or snapshot with this state is written.
 func (l *logical) format() uint32 {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"sync"
 )
@@ -213,7 +214,12 @@ func (s *memoryStaging) Commit(b *Batch) error {
 	if s.done {
 		return ErrClosed
 	}
-	s.roots = s.roots.with(b)
+	own := Batch{ops: slices.Clone(b.ops), bytes: b.bytes}
+	for i := range own.ops {
+		o := &own.ops[i]
+		o.key, o.value = slices.Clone(o.key), slices.Clone(o.value)
+	}
+	s.roots = s.roots.with(&own)
 	return nil
 }
 

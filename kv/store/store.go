@@ -46,11 +46,11 @@ type Store interface {
 	Close() error
 }
 
-// Staging is a store that is not in force yet. It is not safe for concurrent use.
+// Staging is a store that is not in force yet. It is not safe for concurrent use, but Sync may run beside Commit.
 type Staging interface {
-	// Commit adds a batch. It need not be durable before Finish.
+	// Commit adds a batch and keeps nothing of its slices. It need not be durable before Finish.
 	Commit(b *Batch) error
-	// Sync makes what was committed durable, so that Finish has less to do.
+	// Sync makes what was committed before it began durable, so that Finish has less to do.
 	Sync() error
 	// Finish makes the whole durable under the name that it was staged under.
 	Finish() error
