@@ -39,6 +39,8 @@ type Replica struct {
 	state State
 	id    identity.Identity
 	moved chan struct{} // closed and replaced when the state changes
+	// fenced is why the member is fenced, or the one that the directory held last was.
+	fenced string
 	err   error
 }
 
@@ -60,6 +62,9 @@ func Open(cfg Config) (_ *Replica, err error) {
 	}
 	if r.dir, err = identity.Open(cfg.Dir, cfg.Name); err != nil {
 		return nil, err
+	}
+	if err := r.settleFence(); err != nil {
+		return nil, errors.Join(err, r.dir.Close())
 	}
 	r.setState(r.firstState())
 	if err := r.open(); err != nil {

@@ -36,6 +36,8 @@ type Status struct {
 	Applied raft.Index
 	// ClusterVersion is the feature level that every member reads.
 	ClusterVersion uint32
+	// Fenced says why the member is being fenced, or why the last one of an empty directory was; it is empty if it was not.
+	Fenced string
 }
 
 // LeaderMember returns the leader, if one is known.
@@ -48,6 +50,9 @@ func (s Status) Leads() bool { return s.Role == raft.RoleLeader }
 func (r *Replica) Status() Status {
 	var s Status
 	s.Identity, s.State = r.standing()
+	if s.State != StateMember {
+		s.Fenced = r.fence()
+	}
 	if m := r.now(); m != nil && s.State == StateMember {
 		s.Summary, s.Applied, s.ClusterVersion = m.node.Summary(), m.node.Applied(), m.clusterVersion()
 	}
@@ -71,6 +76,12 @@ func (r *Replica) standing() (identity.Identity, State) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.id, r.state
+}
+
+func (r *Replica) fence() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.fenced
 }
 
 func (r *Replica) setState(s State) {
