@@ -19,6 +19,8 @@ import (
 type memory struct {
 	images  images
 	cluster raft.ClusterID
+	// ancestor is the other cluster whose state is taken over; zero for none.
+	ancestor raft.ClusterID
 
 	// mu is held by whoever uses the application's state machine.
 	mu       sync.Mutex
@@ -45,7 +47,7 @@ func openMemory(app StateMachine, p Place) (Machine, error) {
 // openImages restores the newest image, or makes the first one.
 func openImages(app StateMachine, p Place, fs vfs.FS) (*memory, error) {
 	m := &memory{
-		images: images{fs: fs, dir: filepath.Join(p.Dir, stateDir)}, cluster: p.Cluster, app: app, sessions: session.NewTable(),
+		images: images{fs: fs, dir: filepath.Join(p.Dir, stateDir)}, cluster: p.Cluster, ancestor: p.Ancestor, app: app, sessions: session.NewTable(),
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	m.applied.Store(&raft.SnapshotMeta{})
@@ -67,7 +69,7 @@ func openImages(app StateMachine, p Place, fs vfs.FS) (*memory, error) {
 // restore takes the state from an image. The caller holds mu or is alone.
 func (m *memory) restore(name string) error {
 	return m.images.read(name, func(head imageHead, sessions *session.Table, state *imageReader) error {
-		if head.cluster != m.cluster {
+		if head.cluster != m.cluster && (m.ancestor == 0 || head.cluster != m.ancestor) {
 			return fmt.Errorf("the image is of cluster %s, this is cluster %s: another directory's files were put here", head.cluster, m.cluster)
 		}
 		if head.meta.Index > 0 {
@@ -80,7 +82,9 @@ func (m *memory) restore(name string) error {
 		}
 		m.sessions = sessions
 		m.applied.Store(&head.meta)
-		m.durable.Store(uint64(head.meta.Index))
+		if head.cluster == m.cluster { // an ancestor's image is saved anew under this cluster's ID
+			m.durable.Store(uint64(head.meta.Index))
+		}
 		return nil
 	})
 }
@@ -349,7 +353,7 @@ func (m *memory) Stage(meta raft.SnapshotMeta) (node.Stage, error) {
 	if err := m.images.discard(m.Applied().Index); err != nil {
 		return nil, err
 	}
-	s, err := m.images.stage(meta, m.cluster)
+	s, err := m.images.stage(meta, m.cluster, m.ancestor)
 	if err != nil {
 		return nil, err
 	}

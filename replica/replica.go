@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/node"
 	"github.com/raftkv/raftkv/replica/bootstrap"
 	"github.com/raftkv/raftkv/replica/identity"
@@ -27,6 +28,7 @@ type Replica struct {
 
 	member     atomic.Pointer[member]
 	bootstraps chan bootstrapCall
+	refounds   chan refoundCall
 	serving    sync.WaitGroup
 
 	stopOnce sync.Once
@@ -41,7 +43,7 @@ type Replica struct {
 	moved chan struct{} // closed and replaced when the state changes
 	// fenced is why the member is fenced, or the one that the directory held last was.
 	fenced string
-	err   error
+	err    error
 }
 
 // Open opens the directory and the listener. When it returns nil a directory that belongs to a member runs as that member; an empty one
@@ -57,7 +59,7 @@ func Open(cfg Config) (_ *Replica, err error) {
 	}
 	r := &Replica{
 		cfg: cfg, logger: cfg.Logger, prepare: preparation{cfg.OpenMachine, cfg.Logger},
-		address: cfg.Listeners[0].Addr().String(), bootstraps: make(chan bootstrapCall),
+		address: cfg.Listeners[0].Addr().String(), bootstraps: make(chan bootstrapCall), refounds: make(chan refoundCall),
 		stopping: make(chan struct{}), began: make(chan struct{}), done: make(chan struct{}), moved: make(chan struct{}),
 	}
 	if r.dir, err = identity.Open(cfg.Dir, cfg.Name); err != nil {
@@ -169,7 +171,7 @@ func (r *Replica) Stop(ctx context.Context) error {
 // Done is closed when the replica has ended, by Stop or by itself; Err tells why.
 func (r *Replica) Done() <-chan struct{} { return r.done }
 
-// Err is nil before the end and after Stop, ErrRemoved after the member's removal, and otherwise what made it end: going on would have put
+// Err is nil before the end and after Stop, ErrRemoved after the member's removal, ErrRefounded after Refound, and otherwise what made it end: going on would have put
 // data at risk.
 func (r *Replica) Err() error {
 	r.mu.Lock()
@@ -276,8 +278,10 @@ func (r *Replica) live() {
 	}
 	err = errors.Join(err, r.close())
 	r.mu.Lock()
-	if errors.Is(err, ErrRemoved) {
-		err = ErrRemoved
+	for _, end := range []error{ErrRemoved, ErrRefounded} {
+		if errors.Is(err, end) {
+			err = end
+		}
 	}
 	r.err = err
 	r.mu.Unlock()
@@ -292,6 +296,8 @@ func (r *Replica) beMember() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	removed := false
+	var refound *refoundCall
+	known := raft.Membership{}
 	changed := m.node.Changed()
 	for waiting := true; waiting; {
 		waiting = false
@@ -309,6 +315,15 @@ func (r *Replica) beMember() error {
 			r.logger.Warn("this member was removed from the cluster: its directory will be set aside")
 			r.setState(StateRemoved)
 			cancel()
+		case call := <-r.refounds:
+			err := r.leaderless()
+			if call.taken <- err; err != nil {
+				waiting = true
+				continue
+			}
+			refound, known = &call, m.node.Summary().Membership
+			r.setState(StateRefounding)
+			cancel() // there is nobody to hand over to
 		}
 	}
 	err := m.stop(ctx)
@@ -319,6 +334,8 @@ func (r *Replica) beMember() error {
 		return err
 	case removed:
 		return errors.Join(r.setAside(), ErrRemoved)
+	case refound != nil:
+		return r.refound(*refound, known)
 	}
 	return nil
 }

@@ -44,6 +44,8 @@ type Place struct {
 	// Dir is the member's directory. The names "wal" in it, and those that begin with it, are taken.
 	Dir     string
 	Cluster raft.ClusterID
+	// Ancestor is the cluster whose snapshot is staged first, if that is not Cluster: it is taken over under Cluster's ID. Zero for none.
+	Ancestor raft.ClusterID
 	// New says that the directory is being made. Otherwise a state must be there: a member that has run must not begin anew behind its log's back.
 	New    bool
 	Logger *slog.Logger

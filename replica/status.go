@@ -13,16 +13,17 @@ type State int
 
 // The states of a replica.
 const (
-	StateEmpty   State = iota // waits to be bootstrapped, or added
-	StateForming              // waits for the other members of the InitialCluster
-	StateMember               // runs as a member
-	StateRemoved              // was removed, and its data is being set aside
+	StateEmpty      State = iota // waits to be bootstrapped, or added
+	StateForming                 // waits for the other members of the InitialCluster
+	StateMember                  // runs as a member
+	StateRemoved                 // was removed, and its data is being set aside
+	StateRefounding              // makes the state of a new cluster out of its own
 	StateStopped
 )
 
 // String names the state.
 func (s State) String() string {
-	return [...]string{"empty", "forming", "member", "removed", "stopped"}[s]
+	return [...]string{"empty", "forming", "member", "removed", "refounding", "stopped"}[s]
 }
 
 // Status is what a replica knows of itself and its cluster.

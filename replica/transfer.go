@@ -51,16 +51,18 @@ type stage struct {
 	images  images
 	meta    raft.SnapshotMeta
 	cluster raft.ClusterID
-	file    vfs.File
-	offset  int64
+	// ancestor is the other cluster whose state is taken; zero for none.
+	ancestor raft.ClusterID
+	file     vfs.File
+	offset   int64
 }
 
-func (s images) stage(meta raft.SnapshotMeta, cluster raft.ClusterID) (*stage, error) {
+func (s images) stage(meta raft.SnapshotMeta, cluster, ancestor raft.ClusterID) (*stage, error) {
 	file, err := s.fresh(stagedImage(meta) + partSuffix)
 	if err != nil {
 		return nil, err
 	}
-	return &stage{images: s, meta: meta, cluster: cluster, file: file}, nil
+	return &stage{images: s, meta: meta, cluster: cluster, ancestor: ancestor, file: file}, nil
 }
 
 // Write takes the next bytes.
@@ -77,7 +79,7 @@ func (s *stage) Commit() error {
 		return err
 	}
 	err := s.images.read(name+partSuffix, func(head imageHead, _ *session.Table, state *imageReader) error {
-		if head.cluster != s.cluster {
+		if head.cluster != s.cluster && (s.ancestor == 0 || head.cluster != s.ancestor) {
 			return fmt.Errorf("the state is that of cluster %s, this is cluster %s", head.cluster, s.cluster)
 		}
 		if head.meta.Index != s.meta.Index || head.meta.Term != s.meta.Term {

@@ -42,7 +42,7 @@ func (n *node) live(ctx context.Context, fronts *fronts) error {
 		Services: func(r *replica.Replica, server *rpc.Server) error {
 			n.replica.Store(r)
 			n.publish()
-			if err := registerCluster(server, r); err != nil {
+			if err := errors.Join(registerCluster(server, r), member.RegisterCompare(server, n.member.Load)); err != nil {
 				return err
 			}
 			return admin.Register(server, steer{n, r}, n.board, n.cfg.AdminTokenFile)
@@ -107,7 +107,7 @@ func (n *node) end(r *replica.Replica) error {
 	ctx, cancel := context.WithTimeout(context.Background(), handOverTimeout)
 	defer cancel()
 	err := r.Stop(ctx)
-	if errors.Is(err, replica.ErrRemoved) {
+	if errors.Is(err, replica.ErrRemoved) || errors.Is(err, replica.ErrRefounded) {
 		return nil
 	}
 	if err != nil {

@@ -135,6 +135,8 @@ func (n *node) Status(ctx context.Context) admin.Status {
 		s.NotReady = "the node is opening its log and state, or closing them"
 	case s.State == admin.StateForming:
 		s.NotReady = "the static cluster is forming"
+	case s.State == admin.StateRefounding:
+		s.NotReady = "the node makes the state of a new cluster out of its own"
 	case s.State == admin.StateRemoved:
 		s.NotReady = "the member was removed from the cluster"
 	default:
@@ -146,7 +148,7 @@ func (n *node) Status(ctx context.Context) admin.Status {
 // states are a replica's in the operator's words.
 var states = map[replica.State]admin.NodeState{
 	replica.StateEmpty: admin.StateEmpty, replica.StateForming: admin.StateForming, replica.StateMember: admin.StateMember,
-	replica.StateRemoved: admin.StateRemoved, replica.StateStopped: admin.StateMember,
+	replica.StateRemoved: admin.StateRemoved, replica.StateRefounding: admin.StateRefounding, replica.StateStopped: admin.StateMember,
 }
 
 // fresh is the status with its generation.

@@ -33,6 +33,31 @@ func (s steer) Bootstrap(ctx context.Context, r admin.BootstrapRequest) error {
 	return err
 }
 
+// Refound answers a repeated call for the same new cluster as the first.
+func (s steer) Refound(ctx context.Context, r admin.RefoundRequest) error {
+	return refusal(s.replica.Refound(ctx, r.ClusterID, r.Incarnation, r.NewClusterID, r.Member))
+}
+
+// Abandon is the replica's.
+func (s steer) Abandon(_ context.Context, r admin.AbandonRequest) error {
+	return refusal(s.replica.Abandon(r.ClusterID, r.Incarnation))
+}
+
+// refusal gives the reasons of a replica their names in calls.
+func refusal(err error) error {
+	switch {
+	case errors.Is(err, replica.ErrIncarnation):
+		return rpc.Refusal(admin.ReasonIncarnation, "%v", err)
+	case errors.Is(err, replica.ErrOtherCluster):
+		return rpc.Refusal(admin.ReasonOtherCluster, "%v", err)
+	case errors.Is(err, replica.ErrHasLeader):
+		return rpc.Refusal(admin.ReasonHasLeader, "%v", err)
+	case errors.Is(err, replica.ErrStopped), errors.Is(err, replica.ErrUnavailable):
+		return rpc.Errorf(rpc.CodeUnavailable, "%v", err)
+	}
+	return err
+}
+
 // Change is the replica's.
 func (s steer) Change(ctx context.Context, configIndex raft.Index, changes ...raft.Change) ([]raft.NodeID, raft.Index, error) {
 	return s.replica.Change(ctx, configIndex, changes...)

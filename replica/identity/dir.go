@@ -144,6 +144,13 @@ func (d *Dir) recover(present map[string]bool) error {
 		}
 		return os.RemoveAll(d.file(stagingName))
 	}
+	if present[successorName] {
+		_, err := d.completeSuccession()
+		return err
+	}
+	if err := os.RemoveAll(d.file(successorStagingName)); err != nil {
+		return err
+	}
 	switch found, err := d.isSetAside(); {
 	case err != nil:
 		return err
@@ -244,7 +251,20 @@ func (d *Dir) SetAside(extra ...string) (string, error) {
 	if d.id.Empty() {
 		return "", errors.New("the directory speaks for no member")
 	}
+	aside, err := d.moveAside(func() ([]string, error) { return extra, nil })
+	if err != nil {
+		return "", err
+	}
+	return aside, d.renew()
+}
+
+// moveAside moves the member's data, and what else others names, to a directory of their own.
+func (d *Dir) moveAside(others func() ([]string, error)) (string, error) {
 	aside, err := d.reserve()
+	if err != nil {
+		return "", err
+	}
+	extra, err := others()
 	if err != nil {
 		return "", err
 	}
@@ -263,10 +283,7 @@ func (d *Dir) SetAside(extra ...string) (string, error) {
 			return "", err
 		}
 	}
-	if err := errors.Join(sealedfile.SyncDir(aside), sealedfile.SyncDir(d.path)); err != nil {
-		return "", err
-	}
-	return aside, d.renew()
+	return aside, errors.Join(sealedfile.SyncDir(aside), sealedfile.SyncDir(d.path))
 }
 
 // reserve makes the directory to move to, or finds the one that an interrupted attempt made.

@@ -8,6 +8,8 @@
 //	member/                the member's log and state
 //	member.new/            the same while it is being prepared; it means nothing yet
 //	removed-<member>-<n>/  what a removed member left; never read again, never deleted
+//	successor/             identity and member/ of the new cluster's member that takes this one's place
+//	successor.new/         the same while it is being prepared; it means nothing yet
 //	static                 a static cluster's table (package bootstrap)
 //
 // # What a crash can leave
@@ -28,6 +30,10 @@
 //
 // A removed member's directory is set aside thus: make removed-*, copy the identity into it, rename member into it, write the
 // identity with a new incarnation.
+//
+// A member that founds a new cluster from its own state (Succeed) prepares successor.new and syncs it; renames it to successor, which
+// is the moment that counts; sets the old member's data aside; writes the successor's identity; renames successor/member to member; removes
+// successor. At a start with a successor directory whatever of this is missing is made up for; a successor.new is thrown away.
 //
 // A refusal changes nothing in the directory but the lock file.
 package identity

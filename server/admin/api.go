@@ -25,6 +25,12 @@ type Service struct {
 	ChangeMembership func(context.Context, *ChangeRequest) (*ChangeResponse, error)
 	// TransferLeadership is answered by the leader only, once another member leads.
 	TransferLeadership func(context.Context, *TransferRequest) (*TransferResponse, error)
+	// Refound makes a member without a leader the only voter of a new cluster that has all that its log and state hold, and sets its
+	// old directory aside. It is asked of the survivor with the longest log of a cluster whose quorum is lost for good, and answered when
+	// the node has begun. Older builds do not know it.
+	Refound func(context.Context, *RefoundRequest) (*Status, error) `rpc:"optional"`
+	// Abandon makes a member without a leader set its directory aside, since its cluster was given up and rebuilt from another member.
+	Abandon func(context.Context, *AbandonRequest) (*Status, error) `rpc:"optional"`
 }
 
 // NodeState says how far a node's data directory has come.
@@ -41,6 +47,8 @@ const (
 	StateMember NodeState = "member"
 	// StateRemoved: the member was removed; the node is about to set its directory aside and start empty.
 	StateRemoved NodeState = "removed"
+	// StateRefounding: the node makes the state of a new cluster out of its own.
+	StateRefounding NodeState = "refounding"
 )
 
 // StatusRequest asks for a Status.
@@ -72,9 +80,16 @@ type Status struct {
 	Leader  raft.NodeID `json:"leader"`
 	Commit  raft.Index  `json:"commit,string"`
 	Applied raft.Index  `json:"applied,string"`
+	// LastTerm and LastIndex are the last entry of the member's log, committed or not; zero where the member is not known, or its build older.
+	LastTerm  raft.Term  `json:"lastTerm,string"`
+	LastIndex raft.Index `json:"lastIndex,string"`
 	// Ready is what /readyz says, NotReady why not.
 	Ready    bool   `json:"ready"`
 	NotReady string `json:"notReady,omitempty"`
+	// Fenced says why the member of this node was fenced: its state differed from the others'. It is empty once the node is a member again.
+	Fenced string `json:"fenced,omitempty"`
+	// Alarms are those that are up, of all members.
+	Alarms []Alarm `json:"alarms,omitempty"`
 
 	// ConfigIndex is the log index of the membership in force; ConfigCommitted says that it is committed.
 	ConfigIndex     raft.Index     `json:"configIndex,string"`
@@ -91,6 +106,14 @@ type MemberStatus struct {
 	Active bool `json:"active"`
 	// CaughtUp says that the member is active and lacks less than the leader's threshold for a promotion.
 	CaughtUp bool `json:"caughtUp"`
+}
+
+// Alarm is a state of one member that the whole cluster knows of.
+type Alarm struct {
+	// Member is zero where it is of no single one.
+	Member raft.NodeID `json:"member"`
+	// Type is etcd's name of it: NOSPACE or CORRUPT.
+	Type string `json:"type"`
 }
 
 // BootstrapRequest names the incarnation that is meant: any other refuses.
@@ -123,6 +146,22 @@ type TransferResponse struct {
 	Leader raft.NodeID `json:"leader"`
 }
 
+// RefoundRequest names whom it was decided on: any other node refuses.
+type RefoundRequest struct {
+	// ClusterID and Incarnation are those of the member as it is, NewClusterID is what it founds.
+	ClusterID    raft.ClusterID   `json:"clusterID"`
+	Incarnation  raft.Incarnation `json:"incarnation"`
+	NewClusterID raft.ClusterID   `json:"newClusterID"`
+	// Member gives name and addresses of the new cluster's first member; ID and incarnation are new ones.
+	Member raft.Member `json:"member"`
+}
+
+// AbandonRequest names the cluster that was given up, and the one directory that is meant.
+type AbandonRequest struct {
+	ClusterID   raft.ClusterID   `json:"clusterID"`
+	Incarnation raft.Incarnation `json:"incarnation"`
+}
+
 // Reasons that the errors of Service carry (rpc.Error.Reason), for callers that must tell them apart.
 const (
 	ReasonNotLeader     = "NotLeader"     // ask the leader
@@ -134,4 +173,6 @@ const (
 	ReasonJointVersion  = "JointVersion"  // some member's build does not know changes of several votes: one vote at a time
 	ReasonIncarnation   = "Incarnation"   // another incarnation was meant
 	ReasonNotEmpty      = "NotEmpty"      // the node belongs to another cluster already
+	ReasonOtherCluster  = "OtherCluster"  // another cluster was meant
+	ReasonHasLeader     = "HasLeader"     // the cluster works, there is nothing to rebuild
 )

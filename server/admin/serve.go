@@ -37,6 +37,9 @@ type Node interface {
 	// Change and Transfer have the errors of package raft/node and raft.
 	Change(ctx context.Context, configIndex raft.Index, changes ...raft.Change) ([]raft.NodeID, raft.Index, error)
 	Transfer(ctx context.Context, to raft.NodeID) (raft.NodeID, error)
+	// Refound and Abandon return when what they ask for has begun, or was done before.
+	Refound(context.Context, RefoundRequest) error
+	Abandon(context.Context, AbandonRequest) error
 }
 
 // Register offers the service on the peer port's server. tokenFile is read for every caller, so that a token can be replaced; when it
@@ -46,6 +49,7 @@ func Register(server *rpc.Server, n Node, board *Board, tokenFile string) error 
 	return rpc.Register(server, ServiceName, Service{
 		Status: s.status, WaitStatus: s.waitStatus, Bootstrap: s.bootstrap,
 		ChangeMembership: s.change, TransferLeadership: s.transfer,
+		Refound: s.refound, Abandon: s.abandon,
 	}, rpc.Authorize(authorizer(tokenFile)))
 }
 
@@ -138,6 +142,26 @@ func (s *service) bootstrap(ctx context.Context, req *BootstrapRequest) (*Status
 		return nil, rpc.Errorf(rpc.CodeInvalid, "a bootstrap names a cluster ID, the node's incarnation and its peer address")
 	}
 	if err := s.node.Bootstrap(ctx, *req); err != nil {
+		return nil, err
+	}
+	return s.fresh(ctx), nil
+}
+
+func (s *service) refound(ctx context.Context, req *RefoundRequest) (*Status, error) {
+	if req.ClusterID == 0 || req.NewClusterID == 0 || req.NewClusterID == req.ClusterID || req.Incarnation == 0 || req.Member.PeerAddress == "" {
+		return nil, rpc.Errorf(rpc.CodeInvalid, "a recovery names the cluster, another ID for the new one, the node's incarnation and its peer address")
+	}
+	if err := s.node.Refound(ctx, *req); err != nil {
+		return nil, err
+	}
+	return s.fresh(ctx), nil
+}
+
+func (s *service) abandon(ctx context.Context, req *AbandonRequest) (*Status, error) {
+	if req.ClusterID == 0 || req.Incarnation == 0 {
+		return nil, rpc.Errorf(rpc.CodeInvalid, "the call names the cluster that was given up and the node's incarnation")
+	}
+	if err := s.node.Abandon(ctx, *req); err != nil {
 		return nil, err
 	}
 	return s.fresh(ctx), nil

@@ -56,6 +56,26 @@ func (f *fakeNode) Change(_ context.Context, i raft.Index, c ...raft.Change) ([]
 
 func (f *fakeNode) Transfer(_ context.Context, to raft.NodeID) (raft.NodeID, error) { return to, nil }
 
+func (f *fakeNode) Refound(_ context.Context, r RefoundRequest) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r.Incarnation != f.status.Incarnation {
+		return rpc.Refusal(ReasonIncarnation, "another incarnation")
+	}
+	f.status.State, f.status.ClusterID = StateRefounding, r.NewClusterID
+	return nil
+}
+
+func (f *fakeNode) Abandon(_ context.Context, r AbandonRequest) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if r.ClusterID != f.status.ClusterID {
+		return rpc.Refusal(ReasonOtherCluster, "another cluster")
+	}
+	f.status.State = StateRemoved
+	return nil
+}
+
 type bench struct {
 	node    *fakeNode
 	board   *Board

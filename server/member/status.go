@@ -21,6 +21,7 @@ func (m *Member) Describe(ctx context.Context, s *admin.Status) {
 	full, err := m.replica.Node().Status(ctx)
 	if err == nil {
 		s.Commit = max(full.Commit, s.Commit)
+		s.LastTerm, s.LastIndex = full.Last.Term, full.Last.Index
 	}
 	s.Ready = summary.Ready
 	switch {
@@ -29,6 +30,9 @@ func (m *Member) Describe(ctx context.Context, s *admin.Status) {
 		s.NotReady = "no leader is known"
 	default:
 		s.NotReady = fmt.Sprintf("catching up with the leader, member %s", summary.Leader)
+	}
+	for _, a := range m.machine.Alarms() {
+		s.Alarms = append(s.Alarms, admin.Alarm{Member: a.Member, Type: a.Type.String()})
 	}
 	s.Members = make([]admin.MemberStatus, 0, len(summary.Membership.Members))
 	for _, x := range summary.Membership.Members {
