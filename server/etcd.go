@@ -2,7 +2,6 @@ package server
 
 import (
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -22,10 +21,10 @@ func (n *node) newEtcd() *etcd.Server {
 	})
 }
 
-// byPath gives etcd's JSON gateway its paths, and REST all else.
+// byPath gives what etcd serves over plain HTTP its paths, and REST all else.
 func byPath(gateway, rest http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, etcd.GatewayPath) {
+		if etcd.Serves(r.URL.Path) {
 			gateway.ServeHTTP(w, r)
 			return
 		}

@@ -41,7 +41,7 @@ type gateway struct {
 // streaming are the paths whose requests or answers go on for as long as the client likes.
 var streaming = map[string]bool{GatewayPath + "watch": true, GatewayPath + "lease/keepalive": true, GatewayPath + "maintenance/snapshot": true}
 
-// Gateway is etcd's JSON interface, for GatewayPath. Call it once, before Stop.
+// Gateway is what etcd serves over plain HTTP: the JSON interface, health and version. Call it once, before Stop.
 func (s *Server) Gateway() (http.Handler, error) {
 	inside := bufconn.Listen(bufferBytes)
 	conn, err := grpc.NewClient("passthrough:///gateway", grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -69,7 +69,13 @@ func (s *Server) Gateway() (http.Handler, error) {
 		_ = conn.Close() // what it carried has ended with the server
 	}
 	s.serving.Go(func() { _ = s.grpc.Serve(inside) }) // a connection in memory fails only by being closed
-	return &gateway{next: mux, slots: make(chan struct{}, maxGatewayRequests), maxBytes: int64(base64Growth*s.options.MaxRequestBytes + messageOverheadBytes)}, nil
+	paths := http.NewServeMux()
+	paths.Handle(GatewayPath, &gateway{
+		next: mux, slots: make(chan struct{}, maxGatewayRequests), maxBytes: int64(base64Growth*s.options.MaxRequestBytes + messageOverheadBytes),
+	})
+	paths.Handle(HealthPath, reading(s.serveHealth))
+	paths.Handle(VersionPath, reading(serveVersion))
+	return paths, nil
 }
 
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -1,0 +1,113 @@
+package etcd
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/raftkv/raftkv/kv"
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/server/backend"
+)
+
+// patient is a store that is well or not.
+type patient struct {
+	still
+	alarms      []kv.Alarm
+	quorum, own error // of what needs a quorum, and of this node's own state
+}
+
+func (p *patient) Alarm(_ context.Context, r backend.AlarmRequest) ([]kv.Alarm, error) {
+	if r.Action != backend.AlarmGet {
+		panic("who asks for health changes an alarm")
+	}
+	return p.alarms, p.quorum
+}
+
+func (p *patient) Range(_ context.Context, r backend.RangeRequest) (kv.RangeResult, error) {
+	if !r.Serializable {
+		return kv.RangeResult{}, p.quorum
+	}
+	return kv.RangeResult{}, p.own
+}
+
+func TestHealthIsToldInWordsOfEtcd(t *testing.T) {
+	full := []kv.Alarm{{Member: 2, Type: kv.AlarmNoSpace}}
+	leads := still{leader: 1}
+	for _, x := range []struct {
+		what, path string
+		store      backend.Store
+		reason     string
+	}{
+		{"all is well", "/health", &patient{still: leads}, ""},
+		{"no member yet", "/health", nil, "ETCDSERVER STOPPED"},
+		{"no leader", "/health", &patient{}, "RAFT NO LEADER"},
+		{"no leader, and nobody asks for one", "/health?serializable=true", &patient{quorum: backend.ErrUnavailable}, ""},
+		{"no quorum", "/health", &patient{still: leads, quorum: backend.ErrUnavailable}, "RANGE ERROR:etcdserver: no leader"},
+		{"nothing can be read", "/health?serializable=true", &patient{still: leads, own: kv.ErrClosed}, "RANGE ERROR:etcdserver: server stopped"},
+		{"full", "/health", &patient{still: leads, alarms: full}, "ALARM NOSPACE"},
+		{"full, and that is known", "/health?exclude=NOSPACE", &patient{still: leads, alarms: full}, ""},
+	} {
+		code, got := ask(t, x.store, http.MethodGet, x.path)
+		want := http.StatusOK
+		if x.reason != "" {
+			want = http.StatusServiceUnavailable
+		}
+		if code != want || got["reason"] != x.reason || (got["health"] == "true") != (x.reason == "") {
+			t.Errorf("%s: %d %v, want %d with reason %q", x.what, code, got, want, x.reason)
+		}
+	}
+}
+
+func TestTheVersionIsThatOfTheAPI(t *testing.T) {
+	if code, got := ask(t, nil, http.MethodGet, "/version"); code != http.StatusOK || got["etcdserver"] != Version || got["etcdcluster"] != Version {
+		t.Errorf("%d %v", code, got)
+	}
+}
+
+func TestHealthAndVersionAreOnlyRead(t *testing.T) {
+	for _, path := range []string{"/health", "/version"} {
+		if code, _ := ask(t, &patient{still: still{leader: raft.NodeID(1)}}, http.MethodPost, path); code != http.StatusMethodNotAllowed {
+			t.Errorf("POST %s: %d", path, code)
+		}
+	}
+}
+
+func TestPathsOfPlainHTTP(t *testing.T) {
+	for path, ours := range map[string]bool{"/health": true, "/version": true, "/v3/kv/put": true, "/v1/kv/health": false, "/healthy": false, "/": false} {
+		if Serves(path) != ours {
+			t.Errorf("%s: %t", path, !ours)
+		}
+	}
+}
+
+// ask sends a request to a server over the store, over a real connection, and returns the code and the fields of the answer.
+func ask(t *testing.T, store backend.Store, method, path string) (int, map[string]string) {
+	t.Helper()
+	s := New(func() backend.Store { return store }, func() Cluster { return nil }, Options{MaxRequestBytes: 1 << 20})
+	handler, err := s.Gateway()
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(handler)
+	defer s.Stop(t.Context())
+	defer server.Close()
+	request, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := server.Client().Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	got := map[string]string{}
+	if response.StatusCode != http.StatusMethodNotAllowed {
+		if err := json.NewDecoder(response.Body).Decode(&got); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return response.StatusCode, got
+}
