@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -85,6 +86,42 @@ func TestClusterOfOneNeedsNoPeerListener(t *testing.T) {
 	}
 }
 
+// TestANodeWithNothingButListenersIsAClusterOfItsOwn: so etcd is started for a try, and by controller-runtime's envtest.
+func TestANodeWithNothingButListenersIsAClusterOfItsOwn(t *testing.T) {
+	c, err := load(t, nil, peerFlag, "--data-dir=d", "--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Name != "default" || !slices.Equal(c.InitialCluster, []StaticMember{{Name: "default", PeerAddress: "127.0.0.1:2380"}}) || c.AdvertisePeer != "127.0.0.1:2380" {
+		t.Errorf("%+v", c)
+	}
+	c, err = load(t, nil, "--listen-peer-urls=http://0.0.0.0:2380", "--initial-advertise-peer-urls=http://h:2380")
+	if err != nil || len(c.InitialCluster) != 1 || c.InitialCluster[0].PeerAddress != "h:2380" {
+		t.Errorf("with a URL to be dialled: %+v, %v", c.InitialCluster, err)
+	}
+	// What belongs to somebody is nobody's own cluster.
+	for _, flag := range []string{"--name=a", "--name=a --admin-token-file=f", "--name=a --initial-cluster-state=existing"} {
+		if c, err := load(t, nil, append(strings.Fields(flag), peerFlag)...); err != nil || len(c.InitialCluster) > 0 {
+			t.Errorf("%s: would form %v, %v", flag, c.InitialCluster, err)
+		}
+	}
+	for _, flag := range []string{"--admin-token-file=f", "--initial-cluster-state=existing"} {
+		if _, err := load(t, nil, flag, peerFlag); err == nil || !strings.Contains(err.Error(), "give the node a name") {
+			t.Errorf("%s without a name: %v", flag, err)
+		}
+	}
+}
+
+func TestDurabilityIsNotGivenUpForTheAsking(t *testing.T) {
+	c, err := load(t, nil, peerFlag, "--unsafe-no-fsync=true")
+	if err != nil || len(c.Warnings) != 1 || !strings.Contains(c.Warnings[0], "--unsafe-no-fsync is ignored") {
+		t.Errorf("%v, %v", c.Warnings, err)
+	}
+	if c, err = load(t, nil, peerFlag); err != nil || len(c.Warnings) != 0 {
+		t.Errorf("%v, %v", c.Warnings, err)
+	}
+}
+
 func TestHistoryIsKeptByRevisionsOrByTime(t *testing.T) {
 	for _, x := range []struct {
 		args      string
@@ -119,7 +156,8 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		args string
 		want string
 	}{
-		{"no name", peerFlag, "--name: give the node a name"},
+		{"no name", "--listen-peer-urls=http://0.0.0.0:2380", "--name: give the node a name"},
+		{"no name in a cluster", peerFlag + " --initial-cluster=a=http://h:1", "--name: give the node a name"},
 		{"bad name", "--name=a,b " + peerFlag, "no spaces, commas"},
 		{"no listener", "--name=a", "give --listen-peer-urls"},
 		{"alone and deaf", "--name=a --initial-cluster=a=http://h:1", "give --listen-client-urls"},

@@ -39,6 +39,7 @@ const (
 	keyMaxTxnOps           = "max-txn-ops"
 	keyWatchProgress       = "watch-progress-notify-interval"
 	keyAdminTokenFile      = "admin-token-file"
+	keyUnsafeNoFsync       = "unsafe-no-fsync"
 	keyLogLevel            = "log-level"
 	keyLogFormat           = "log-format"
 )
@@ -61,6 +62,7 @@ var groups = []group{
 	{"Watches", []string{keyWatchProgress}},
 	{"Administration", []string{keyAdminTokenFile}},
 	{"Logging", []string{keyLogLevel, keyLogFormat}},
+	{"Taken from scripts made for etcd", []string{keyUnsafeNoFsync}},
 }
 
 // Flags declares every setting on a flag set of its own. Its values are read by Load.
@@ -68,14 +70,14 @@ func Flags() *pflag.FlagSet {
 	f := pflag.NewFlagSet("raftkv-node", pflag.ContinueOnError)
 	f.SortFlags = false
 	f.String(keyConfigFile, "", "YAML `file` whose keys are the names of these flags")
-	f.String(keyName, "", "human-readable `name` of this node (required)")
+	f.String(keyName, "", "human-readable `name` of this node (required but for a cluster of one: default \""+singleName+"\")")
 	f.String(keyDataDir, "", "`directory` of log, state and identity (default \"NAME.raftkv\")")
 	f.String(keyListenClient, "", "comma-separated `URLs` to serve clients on, such as http://127.0.0.1:2379")
 	f.String(keyListenPeer, "", "comma-separated `URLs` to serve peers and the admin calls on, such as http://10.0.0.1:2380")
 	f.String(keyListenMetrics, "", "comma-separated `URLs` for /livez, /readyz, /metrics and /v1/status, such as http://127.0.0.1:8080")
 	f.String(keyAdvertiseClient, "", "`URL` that clients reach this node by (default: the first of --listen-client-urls with a host)")
 	f.String(keyAdvertisePeer, "", "`URL` that peers reach this node by (default: its URL in --initial-cluster, else the first of --listen-peer-urls with a host)")
-	f.String(keyInitialCluster, "", "all members of a new cluster as `NAME=URL,...`; without it an empty node waits to be bootstrapped or added")
+	f.String(keyInitialCluster, "", "all members of a new cluster as `NAME=URL,...`; without it an empty node that has a name waits to be bootstrapped or added")
 	f.String(keyInitialClusterToken, DefaultClusterToken, "`word` that tells this static cluster from others of the same names")
 	f.String(keyInitialClusterState, string(ClusterNew), "`state`: new to form the cluster, existing to wait until a running one adds this node")
 	f.Int(keyHeartbeatInterval, int(DefaultHeartbeatInterval.Milliseconds()), "`milliseconds` between a leader's heartbeats")
@@ -95,6 +97,7 @@ func Flags() *pflag.FlagSet {
 	f.Int(keyMaxTxnOps, DefaultMaxTxnOps, "most `operations` in each branch of a transaction, and comparisons")
 	f.Duration(keyWatchProgress, DefaultWatchProgressInterval, "`time` after which a silent watch that asked for it is told how far it is")
 	f.String(keyAdminTokenFile, "", "`file` with the cluster's admin token; without it membership calls are refused")
+	f.Bool(keyUnsafeNoFsync, false, "ignored with a warning: a node always waits for its disk before it acknowledges a write")
 	f.String(keyLogLevel, "info", "`level`: debug, info, warn or error")
 	f.String(keyLogFormat, string(LogText), "`format`: text or json")
 	return f
@@ -115,8 +118,7 @@ const environmentPrefix = "RAFTKV_"
 
 // Examples belongs at the head of the help.
 const Examples = `  One node for trying things out:
-    raftkv-node --name a --initial-cluster a=http://127.0.0.1:2380 \
-      --listen-peer-urls http://127.0.0.1:2380 --listen-client-urls http://127.0.0.1:2379
+    raftkv-node --listen-peer-urls http://127.0.0.1:2380 --listen-client-urls http://127.0.0.1:2379
     curl -X PUT --data-binary hello http://127.0.0.1:2379/v1/kv/greeting
     curl http://127.0.0.1:2379/v1/kv/greeting
 

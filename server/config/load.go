@@ -34,7 +34,7 @@ func Load(f *pflag.FlagSet, environ []string) (Config, error) {
 		}
 	}
 	c, err := validate(f)
-	c.Warnings = warnings
+	c.Warnings = append(warnings, c.Warnings...)
 	return c, err
 }
 

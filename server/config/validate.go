@@ -59,8 +59,9 @@ func (r *reader) integer(key string) int {
 
 func validate(f *pflag.FlagSet) (Config, error) {
 	r := &reader{flags: f}
+	own, single := r.single()
 	c := Config{
-		Name:                   r.name(),
+		Name:                   r.name(single),
 		ListenClient:           r.listen(keyListenClient),
 		ListenPeer:             r.listen(keyListenPeer),
 		ListenMetrics:          r.listen(keyListenMetrics),
@@ -72,23 +73,55 @@ func validate(f *pflag.FlagSet) (Config, error) {
 	if c.DataDir == "" && c.Name != "" {
 		c.DataDir = c.Name + ".raftkv"
 	}
-	r.cluster(&c)
+	if single {
+		c.InitialCluster = []StaticMember{own}
+	} else {
+		r.cluster(&c)
+	}
 	r.advertise(&c)
 	r.timing(&c)
 	r.limits(&c)
 	r.logging(&c)
 	r.reachable(&c)
+	r.ignored(&c)
 	if err := errors.Join(r.errs...); err != nil {
 		return Config{}, err
 	}
 	return c, nil
 }
 
-func (r *reader) name() string {
+// singleName is the name of a node that is started without one, as etcd has it.
+const singleName = "default"
+
+// single recognises a node that is started as etcd is for a try, or by drivers of tests: without a name, a cluster, or an administrator. It is
+// a cluster of its own, under etcd's default name. Its peer URL must be one that can be dialled, as in every cluster.
+func (r *reader) single() (own StaticMember, ok bool) {
+	if r.text(keyName) != "" || r.text(keyInitialCluster) != "" || r.text(keyAdminTokenFile) != "" || r.text(keyInitialClusterState) != string(ClusterNew) {
+		return StaticMember{}, false
+	}
+	for _, u := range append(splitList(r.text(keyAdvertisePeer)), splitList(r.text(keyListenPeer))...) {
+		if a, err := dialable(u); err == nil {
+			return StaticMember{Name: singleName, PeerAddress: a}, true
+		}
+	}
+	return StaticMember{}, false
+}
+
+// ignored notes what was asked for and is not done.
+func (r *reader) ignored(c *Config) {
+	if unsafe, _ := r.flags.GetBool(keyUnsafeNoFsync); unsafe {
+		c.Warnings = append(c.Warnings, "--"+keyUnsafeNoFsync+" is ignored: this node always waits for its disk before it acknowledges a write")
+	}
+}
+
+func (r *reader) name(single bool) string {
 	name := r.text(keyName)
 	switch {
+	case single:
+		return singleName
 	case name == "":
-		r.failf(keyName, "give the node a name that no other node of the cluster has, such as --%s a", keyName)
+		r.failf(keyName, "give the node a name that no other node of the cluster has, such as --%s a; only a node with nothing but listeners, of which "+
+			"--%s is one that can be dialled, is a cluster of its own without one", keyName, keyListenPeer)
 	case len(name) > maxNameBytes:
 		r.failf(keyName, "%d bytes long, the limit is %d", len(name), maxNameBytes)
 	case !validName(name):
