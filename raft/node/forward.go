@@ -7,7 +7,7 @@ import (
 	"github.com/raftkv/raftkv/raft"
 )
 
-// forward is one batch on its way to the leader.
+// forward is one batch on its way to the leader. session is the node's.
 type forward struct {
 	session uint64
 	batch   []*proposal
@@ -15,7 +15,7 @@ type forward struct {
 
 // forward hands a batch to the leader.
 func (n *Node) forward(leader raft.NodeID, batch []*proposal, data [][]byte) {
-	f := &forward{session: batch[0].session, batch: batch}
+	f := &forward{session: sessionOf(batch), batch: batch}
 	for _, p := range batch {
 		p.sends++
 		p.last = f
@@ -41,7 +41,7 @@ func (n *Node) forward(leader raft.NodeID, batch []*proposal, data [][]byte) {
 // forwardFailed lets a batch wait again, but for what was sent elsewhere meanwhile.
 func (n *Node) forwardFailed(f *forward, surelyNot bool) {
 	for _, p := range f.batch {
-		if p.session != f.session {
+		if !p.owned && p.session != f.session {
 			continue // its session has ended, and with it all that was known of its sends
 		}
 		if surelyNot {

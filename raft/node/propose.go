@@ -42,8 +42,11 @@ type proposal struct {
 	fate    atomic.Uint32
 	result  any
 	err     error
-	// done has room for one word, that result and err are there.
-	done chan struct{}
+	// done has room for one word, that result and err are there. One of a batch tells its group instead.
+	done  chan struct{}
+	group *group
+	// owned says that the session is its proposer's own: session, sequence and data are set for good.
+	owned bool
 
 	// Guarded by proposals.mu, and changed by the loop alone, which reads them without it.
 	session  uint64
@@ -51,6 +54,8 @@ type proposal struct {
 	data     []byte // header and command
 	// jumped says that a snapshot has taken the place of entries, it may have been among them. Guarded by proposals.mu.
 	jumped bool
+	// twin is another that waits for the result of the same sequence of the same session. Guarded by proposals.mu.
+	twin *proposal
 
 	// The loop owns these.
 	waiting bool     // in Node.waiting
@@ -79,6 +84,10 @@ func (p *proposal) answer(result any, err error) {
 	}
 	p.result, p.err = result, err
 	p.fate.Store(fateAnswered)
+	if p.group != nil {
+		p.group.answered()
+		return
+	}
 	p.done <- struct{}{}
 }
 
@@ -102,12 +111,15 @@ type proposals struct {
 	sent [sentPlaces]*proposal
 	// outstanding is the number of those in sent.
 	outstanding int
+	// owned are those of other sessions that are not answered.
+	owned map[mark]*proposal
 }
 
 func (p *proposals) init(wake chan struct{}) {
 	p.queue = newQueue[*proposal](wake)
 	p.left = newWake()
 	p.next, p.low = 1, 1
+	p.owned = map[mark]*proposal{}
 }
 
 // Propose replicates a command and returns what the state machine answered when it was applied on this member.
@@ -120,7 +132,7 @@ func (n *Node) Propose(ctx context.Context, command []byte) (any, error) {
 		return nil, ErrTooLarge
 	}
 	count, bytes := ps.count.Add(1), ps.bytes.Add(size)
-	defer ps.leave(size)
+	defer ps.leave(1, size)
 	if count > MaxProposals || (bytes > MaxProposalBytes && count > 1) {
 		n.cfg.Observer.Refused("busy")
 		return nil, ErrBusy
@@ -140,14 +152,18 @@ func (n *Node) Propose(ctx context.Context, command []byte) (any, error) {
 		poke(n.wake)
 	}
 	n.await(ctx, p)
+	n.countRefusal(p.err)
+	return p.result, p.err
+}
+
+func (n *Node) countRefusal(err error) {
 	switch {
-	case p.err == nil:
-	case errors.Is(p.err, ErrUnknown):
+	case err == nil:
+	case errors.Is(err, ErrUnknown):
 		n.cfg.Observer.Refused("unknown")
 	default:
 		n.cfg.Observer.Refused("unavailable")
 	}
-	return p.result, p.err
 }
 
 // await returns when the proposal was answered, or its caller has given up and that is the answer.
@@ -171,9 +187,9 @@ func (n *Node) await(ctx context.Context, p *proposal) {
 }
 
 // leave is the end of a Propose.
-func (p *proposals) leave(size int64) {
+func (p *proposals) leave(count int, size int64) {
 	p.bytes.Add(-size)
-	if p.count.Add(-1) == 0 && p.stopping.Load() {
+	if p.count.Add(-int64(count)) == 0 && p.stopping.Load() {
 		poke(p.left)
 	}
 }
@@ -193,7 +209,7 @@ func (n *Node) end() {
 	rest := ps.queue.close()
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
-	rest = slices.AppendSeq(append(rest, n.waiting...), ps.unanswered())
+	rest = slices.AppendSeq(append(rest, n.waiting...), ps.everyone())
 	for _, x := range rest {
 		switch x.fate.Load() {
 		case fateUnsent:
@@ -207,6 +223,15 @@ func (n *Node) end() {
 func (p *proposals) forget(x *proposal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.forgetOne(x)
+}
+
+// forgetOne is forget for who holds mu.
+func (p *proposals) forgetOne(x *proposal) {
+	if x.owned {
+		p.forgetOwned(x)
+		return
+	}
 	if at := p.place(x.sequence); *at == x {
 		*at = nil
 		p.outstanding--
@@ -234,6 +259,24 @@ func (p *proposals) unanswered() iter.Seq[*proposal] {
 		for sequence := p.low; sequence < p.next; sequence++ {
 			if x := *p.place(sequence); x != nil && !yield(x) {
 				return
+			}
+		}
+	}
+}
+
+// everyone is unanswered with those of other sessions than the node's. The caller holds mu.
+func (p *proposals) everyone() iter.Seq[*proposal] {
+	return func(yield func(*proposal) bool) {
+		for x := range p.unanswered() {
+			if !yield(x) {
+				return
+			}
+		}
+		for _, first := range p.owned {
+			for x := first; x != nil; x = x.twin {
+				if !yield(x) {
+					return
+				}
 			}
 		}
 	}
@@ -391,7 +434,7 @@ func (n *Node) waitAgain(p *proposal) {
 func (n *Node) resendProposals() {
 	ps := &n.proposals
 	ps.mu.Lock()
-	again := slices.Collect(ps.unanswered())
+	again := slices.Collect(ps.everyone())
 	ps.mu.Unlock()
 	for _, p := range again {
 		n.waitAgain(p)
@@ -404,7 +447,7 @@ func (n *Node) resendProposals() {
 func (p *proposals) resolve(n *Node, entries []raft.Entry, results []any) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.session != 0 && p.outstanding == 0 {
+	if p.session != 0 && p.outstanding == 0 && len(p.owned) == 0 {
 		return // nobody waits, and no session is being opened
 	}
 	for i := range entries {
@@ -423,6 +466,7 @@ func (p *proposals) resolve(n *Node, entries []raft.Entry, results []any) {
 			continue
 		}
 		if h.Session != p.session || h.Session == 0 {
+			p.resolveOwned(h, results[i], n.cfg.Sessions.Expired(results[i]))
 			continue
 		}
 		if n.cfg.Sessions.Expired(results[i]) {
@@ -439,7 +483,7 @@ func (p *proposals) resolve(n *Node, entries []raft.Entry, results []any) {
 func (p *proposals) jump() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for x := range p.unanswered() {
+	for x := range p.everyone() {
 		x.jumped = true
 	}
 }
