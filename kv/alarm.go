@@ -2,6 +2,7 @@ package kv
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/raftkv/raftkv/raft"
@@ -20,6 +21,19 @@ const (
 	// which is right.
 	AlarmCorrupt AlarmType = 2
 )
+
+// String is etcd's name of the alarm.
+func (t AlarmType) String() string {
+	switch t {
+	case AlarmNone:
+		return "NONE"
+	case AlarmNoSpace:
+		return "NOSPACE"
+	case AlarmCorrupt:
+		return "CORRUPT"
+	}
+	return fmt.Sprintf("alarm-%d", uint8(t))
+}
 
 // Alarm is a state of one member that the whole cluster knows of.
 type Alarm struct {

@@ -125,6 +125,7 @@ func (n *node) Status(ctx context.Context) admin.Status {
 	now := r.Status()
 	s.State = states[now.State]
 	s.Incarnation, s.ClusterID, s.MemberID = now.Identity.Incarnation, now.Identity.ClusterID, now.Identity.MemberID
+	s.Fenced = now.Fenced
 	m := n.member.Load()
 	switch {
 	case m != nil:
@@ -137,6 +138,11 @@ func (n *node) Status(ctx context.Context) admin.Status {
 		s.NotReady = "the static cluster is forming"
 	case s.State == admin.StateRefounding:
 		s.NotReady = "the node makes the state of a new cluster out of its own"
+	case s.Fenced != "" && s.State == admin.StateRemoved:
+		s.NotReady = "the member is fenced: " + s.Fenced
+	case s.Fenced != "" && s.State == admin.StateEmpty:
+		s.NotReady = "the node waits to be added to its cluster as a new member, and the old one to be removed, which an operator does by itself. " +
+			"The member that it was is fenced: " + s.Fenced
 	case s.State == admin.StateRemoved:
 		s.NotReady = "the member was removed from the cluster"
 	default:

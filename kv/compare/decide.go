@@ -15,6 +15,8 @@ type Answer struct {
 	Member raft.NodeID
 	// ApplyVersion is that of its build (kv.ApplyVersion).
 	ApplyVersion uint32
+	// Applied is the index that it has applied.
+	Applied raft.Index
 	// Points are checksums at some indexes, in any order.
 	Points []kv.RunningHash
 }
@@ -196,4 +198,16 @@ func explains(member raft.NodeID, f Finding) bool {
 
 func rank(v Verdict) int {
 	return map[Verdict]int{NotComparable: 0, Agree: 1, Conflict: 2, Differs: 3}[v]
+}
+
+// Covered tells whether more than half of the voters, not counting one member, have applied an index: what that member has is not lost with it.
+func Covered(members raft.Membership, without raft.NodeID, index raft.Index, answers []Answer) bool {
+	voters := members.Voters()
+	have := map[raft.NodeID]bool{}
+	for _, a := range answers {
+		if a.Member != without && a.Applied >= index && slices.Contains(voters, a.Member) {
+			have[a.Member] = true
+		}
+	}
+	return 2*len(have) > len(voters)
 }

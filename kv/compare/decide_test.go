@@ -180,3 +180,22 @@ func TestASuspicionIsConfirmedByTheSameFindingInARow(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatAMemberHasIsCoveredByAMajorityOfOthers(t *testing.T) {
+	has := func(m raft.NodeID, applied raft.Index) Answer { return Answer{Member: m, Applied: applied} }
+	for _, x := range []struct {
+		voters  int
+		answers []Answer
+		want    bool
+	}{
+		{3, []Answer{has(1, 10), has(2, 11), has(3, 10)}, true},
+		{3, []Answer{has(1, 10), has(2, 9), has(3, 10)}, false},
+		{3, []Answer{has(1, 10), has(1, 10), has(3, 10)}, false},
+		{3, []Answer{has(2, 10), has(4, 10), has(3, 10)}, false}, // 4 is a learner
+		{4, []Answer{has(1, 10), has(2, 10), has(3, 10)}, false}, // two of four
+	} {
+		if got := Covered(membership(x.voters, 2), 3, 10, x.answers); got != x.want {
+			t.Errorf("%+v: %v", x, got)
+		}
+	}
+}

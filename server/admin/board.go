@@ -64,6 +64,7 @@ type news struct {
 	leader          raft.NodeID
 	ready           bool
 	notReady        string
+	fenced          string
 	configIndex     raft.Index
 	configCommitted bool
 }
@@ -71,12 +72,12 @@ type news struct {
 func (s Status) news() news {
 	return news{
 		s.Name, s.Version, s.State, s.Incarnation, s.ClusterID, s.MemberID, s.ClusterVersion,
-		s.Role, s.Term, s.Leader, s.Ready, s.NotReady, s.ConfigIndex, s.ConfigCommitted,
+		s.Role, s.Term, s.Leader, s.Ready, s.NotReady, s.Fenced, s.ConfigIndex, s.ConfigCommitted,
 	}
 }
 
 func sameNews(a, b Status) bool {
-	return a.news() == b.news() && slices.EqualFunc(a.Members, b.Members, func(x, y MemberStatus) bool {
+	return a.news() == b.news() && slices.Equal(a.Alarms, b.Alarms) && slices.EqualFunc(a.Members, b.Members, func(x, y MemberStatus) bool {
 		// A voter falls behind and catches up all the time under load; a learner that has caught up is news.
 		return x.Member == y.Member && x.Active == y.Active && (x.CaughtUp == y.CaughtUp || !x.Learner)
 	})

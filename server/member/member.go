@@ -20,8 +20,9 @@ import (
 	"github.com/raftkv/raftkv/server/status"
 )
 
-// FeatureLevel is the highest feature level that this build reads and writes: 2 brought joint memberships.
-const FeatureLevel = raft.JointVersion
+// FeatureLevel is the highest feature level that this build reads and writes: 2 brought joint memberships (raft.JointVersion) and leases, 3
+// members that compare their states.
+const FeatureLevel = kv.CompareVersion
 
 // stateDir is the store's place in a member's directory.
 const stateDir = "kv"
@@ -31,6 +32,8 @@ type Options struct {
 	Config  config.Config
 	Metrics *status.Metrics
 	Logger  *slog.Logger
+	// ComparePause is how often the leader compares the states of the members; zero means DefaultComparePause.
+	ComparePause time.Duration
 }
 
 // Member is the store as a replica keeps it.
@@ -96,6 +99,7 @@ func Start(o Options, r *replica.Replica, machine *Machine) *Member {
 	running := make(chan struct{})
 	m.running.Go(func() { m.store.Run(ctx, carrier{m}, m.machine, running) })
 	<-running
+	m.running.Go(func() { m.compareStates(ctx) })
 	return m
 }
 

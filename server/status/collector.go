@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/raftkv/raftkv/kv"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/server/admin"
 )
@@ -39,6 +40,8 @@ var (
 	descHasLeader      = describe("raft_has_leader", "1 if a leader is known.")
 	descRole           = describe("raft_role", "1 for the role that the node has, 0 for the others.", "role")
 	descReady          = describe("ready", "1 if /readyz says so.")
+	descFenced         = describe("fenced", "1 while this node's member is fenced, since its state differed from the others', until the node is added as a new member.")
+	descAlarms         = describe("alarms", "Alarms that are up, of all members.", "type")
 	descMembers        = describe("raft_members", "Members of the cluster.", "kind")
 	descClusterVersion = describe("cluster_version", "Feature level that was committed.")
 	descMatch          = describe("raft_member_match_index", "Last log index on the member's stable storage, on the leader.", "member", "name")
@@ -71,6 +74,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 
 func collectStatus(s admin.Status, gauge gaugeFunc) {
 	gauge(descReady, number(s.Ready))
+	gauge(descFenced, number(s.Fenced != ""))
 	if s.State != admin.StateMember {
 		return
 	}
@@ -79,6 +83,15 @@ func collectStatus(s admin.Status, gauge gaugeFunc) {
 	gauge(descApplied, float64(s.Applied))
 	gauge(descHasLeader, number(s.Leader != 0))
 	gauge(descClusterVersion, float64(s.ClusterVersion))
+	for _, kind := range []string{kv.AlarmNoSpace.String(), kv.AlarmCorrupt.String()} {
+		up := 0
+		for _, a := range s.Alarms {
+			if a.Type == kind {
+				up++
+			}
+		}
+		gauge(descAlarms, float64(up), kind)
+	}
 	for _, role := range []raft.Role{raft.RoleFollower, raft.RolePreCandidate, raft.RoleCandidate, raft.RoleLeader, raft.RoleLearner} {
 		gauge(descRole, number(s.Role == role.String()), role.String())
 	}

@@ -40,6 +40,8 @@ type Metrics struct {
 	snapshotsInstalled              prometheus.Counter
 	proposals                       *prometheus.CounterVec
 	proposalSeconds, barrierSeconds prometheus.Histogram
+	comparisons                     *prometheus.CounterVec
+	comparedIndex                   prometheus.Gauge
 	httpRequests                    *prometheus.CounterVec
 	httpSeconds                     *prometheus.HistogramVec
 	httpInFlight                    prometheus.Gauge
@@ -66,6 +68,10 @@ func NewMetrics(version string) *Metrics {
 	m.proposals = m.vector("proposals_total", "Writes proposed on this node.", "result")
 	m.proposalSeconds = m.histogram("proposal_duration_seconds", "Time from proposing a write to its result.", requestBuckets)
 	m.barrierSeconds = m.histogram("read_barrier_duration_seconds", "Time that a linearizable read waits for its turn.", requestBuckets)
+	m.comparisons = m.vector("state_comparisons_total", "Times that this member compared the states of all members, by what came of it.", "verdict")
+	m.comparedIndex = prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: namespace, Name: "state_agreed_index", Help: "Last log index at which the states of members were found to agree, on the member that compared them.",
+	})
 	m.httpRequests = m.vector("http_requests_total", "Requests on the client port.", "method", "code")
 	m.httpSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Namespace: namespace, Name: "http_request_duration_seconds", Help: "Time to answer a request on the client port.", Buckets: requestBuckets,
@@ -75,7 +81,7 @@ func NewMetrics(version string) *Metrics {
 		Namespace: namespace, Name: "build_info", Help: "Always 1; the label says which build runs.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	m.registry.MustRegister(m.httpSeconds, m.httpInFlight, info,
+	m.registry.MustRegister(m.comparedIndex, m.httpSeconds, m.httpInFlight, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -148,6 +154,14 @@ func (m *Metrics) Proposed(result Result, took time.Duration) {
 
 // Barrier is called for each linearizable read.
 func (m *Metrics) Barrier(took time.Duration) { m.barrierSeconds.Observe(took.Seconds()) }
+
+// Compared is called when the states of the members were compared, with the latest index that the verdict rests on.
+func (m *Metrics) Compared(verdict string, index raft.Index, agree bool) {
+	m.comparisons.WithLabelValues(verdict).Inc()
+	if agree {
+		m.comparedIndex.Set(float64(index))
+	}
+}
 
 // HTTP measures the requests of a handler.
 func (m *Metrics) HTTP(next http.Handler) http.Handler {

@@ -158,6 +158,9 @@ func TestMetrics(t *testing.T) {
 	m.SnapshotInstalled()
 	m.Proposed(ResultApplied, time.Millisecond)
 	m.Barrier(time.Millisecond)
+	m.Compared("agree", 8, true)
+	m.Compared("differs", 9, false)
+	s.Alarms = []admin.Alarm{{Member: 0xac, Type: "CORRUPT"}}
 	front := m.HTTP(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }))
 	front.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("BREW", "/", nil))
 	h := Handler(func(context.Context) admin.Status { return s }, m)
@@ -174,6 +177,8 @@ func TestMetrics(t *testing.T) {
 		`raftkv_queue_items{queue="reads"} 6`, `raftkv_raft_messages_total{result="dropped",type="append"} 2`,
 		`raftkv_snapshot_transfer_bytes{direction="out",peer="ac"} 50`, `raftkv_snapshot_transfer_expected_bytes{direction="out",peer="ac"} 100`,
 		`raftkv_rpc_calls_total{method="m",result="failure",side="client"} 1`, `raftkv_rpc_call_duration_seconds_count{method="m",side="client"} 3`,
+		`raftkv_state_comparisons_total{verdict="differs"} 1`, `raftkv_state_agreed_index 8`, `raftkv_fenced 0`,
+		`raftkv_alarms{type="CORRUPT"} 1`, `raftkv_alarms{type="NOSPACE"} 0`,
 		`raftkv_rpc_calls_total{method="s",result="success",side="server"} 7`,
 	} {
 		if !strings.Contains(body, line+"\n") {
@@ -182,8 +187,8 @@ func TestMetrics(t *testing.T) {
 	}
 	lint(t, m)
 	documented(t, body)
-	s = admin.Status{State: admin.StateEmpty}
-	if _, body := get(t, h, "/metrics"); strings.Contains(body, "raftkv_raft_term") || !strings.Contains(body, "raftkv_ready 0\n") {
+	s = admin.Status{State: admin.StateEmpty, Fenced: "it differs"}
+	if _, body := get(t, h, "/metrics"); strings.Contains(body, "raftkv_raft_term") || !strings.Contains(body, "raftkv_ready 0\n") || !strings.Contains(body, "raftkv_fenced 1\n") {
 		t.Error("an empty node has a term")
 	}
 }
