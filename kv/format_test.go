@@ -42,6 +42,49 @@ func TestFormatFollowsTheClusterVersion(t *testing.T) {
 	if a, b, leases := formats(); a != 2 || b != 2 || !leases {
 		t.Errorf("formats %d and %d, leases %t", a, b, leases)
 	}
+	h.entry(raft.EntryClusterVersion, []byte{0, 0, 0, 3})
+	if a, b, leases := formats(); a != 2 || b != 3 || !leases {
+		t.Errorf("formats %d and %d, leases %t", a, b, leases)
+	}
+}
+
+// TestStageRefusesAChangedOrderInEveryFormat: each chunk has its own checksum; the one of the whole finds those that were left out or exchanged.
+func TestStageRefusesAChangedOrderInEveryFormat(t *testing.T) {
+	for _, version := range []uint32{1, leaseVersion, chainedVersion} {
+		meta, stream := snapshotOf(t, version)
+		if _, err := receiveFuzz(t, meta, stream, len(stream)/3); err != nil {
+			t.Fatalf("cluster version %d: %v", version, err)
+		}
+		// The records' chunk becomes two, which are then exchanged.
+		header := chunkHeaderBytes + int(binary.BigEndian.Uint32(stream[snapshotPreambleBytes:]))
+		at := snapshotPreambleBytes + header
+		n := int(binary.BigEndian.Uint32(stream[at:]))
+		first := decoder{data: stream[at+chunkHeaderBytes+1 : at+chunkHeaderBytes+n]}
+		first.byte()
+		first.bytes()
+		first.bytes()
+		half := n - 1 - len(first.data)
+		records := stream[at+chunkHeaderBytes+1 : at+chunkHeaderBytes+n]
+		a, b := appendFuzzChunk(nil, append([]byte{chunkRecords}, records[:half]...)), appendFuzzChunk(nil, append([]byte{chunkRecords}, records[half:]...))
+		sum := newSnapshotSum(binary.BigEndian.Uint32(stream[len(snapshotMagic):]))
+		_, _ = sum.Write(stream[:snapshotPreambleBytes])
+		for _, c := range [][]byte{stream[snapshotPreambleBytes:at], a, b} {
+			sum.chunk(c[:chunkHeaderBytes], c[chunkHeaderBytes:])
+		}
+		end := append([]byte{chunkEnd}, stream[at+chunkHeaderBytes+n+chunkHeaderBytes+1:][:8]...)
+		end = appendFuzzChunk(nil, sum.Sum(end))
+		build := func(parts ...[]byte) []byte {
+			return bytes.Join(append([][]byte{stream[:at]}, parts...), nil)
+		}
+		if _, err := receiveFuzz(t, meta, build(a, b, end), 50); err != nil {
+			t.Errorf("cluster version %d: the chunks as they were sent: %v", version, err)
+		}
+		for _, changed := range [][]byte{build(b, a, end), build(a, end), build(a, b, b, end)} {
+			if _, err := receiveFuzz(t, meta, changed, 50); err == nil {
+				t.Errorf("cluster version %d: chunks that were exchanged, left out or repeated were accepted", version)
+			}
+		}
+	}
 }
 
 func TestCommandsAreWrittenInTheLowestFormat(t *testing.T) {

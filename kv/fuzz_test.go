@@ -3,7 +3,6 @@ package kv
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -13,11 +12,15 @@ import (
 	"github.com/raftkv/raftkv/raft"
 )
 
+// fuzzVersions are cluster versions under which snapshots have the first format and the latest.
+var fuzzVersions = map[bool]uint32{false: 1, true: chainedVersion}
+
 // snapshotOf streams the state of a machine with all sorts of records.
-func snapshotOf(t testing.TB) (raft.SnapshotMeta, []byte) {
+func snapshotOf(t testing.TB, version uint32) (raft.SnapshotMeta, []byte) {
 	t.Helper()
 	o, _ := memory()
 	h := newHarness(t, o)
+	h.entry(raft.EntryClusterVersion, binary.BigEndian.AppendUint32(nil, version))
 	h.do(Put([]byte("a\x00"), []byte("1")))
 	h.do(Put([]byte("b"), nil))
 	h.do(Delete([]byte("b")))
@@ -57,11 +60,17 @@ func receiveFuzz(t *testing.T, meta raft.SnapshotMeta, stream []byte, cut int) (
 
 // FuzzSnapshotStream changes a stream in one place: nothing of it may be taken for good but what was sent.
 func FuzzSnapshotStream(f *testing.F) {
-	meta, stream := snapshotOf(f)
-	f.Add([]byte{}, uint16(0), uint16(9))
-	f.Add([]byte("junk"), uint16(12), uint16(3))
-	f.Add([]byte{0xff, 0xff, 0xff, 0xff}, uint16(snapshotPreambleBytes), uint16(100))
-	f.Fuzz(func(t *testing.T, junk []byte, at, cut uint16) {
+	meta, first := snapshotOf(f, fuzzVersions[false])
+	_, latest := snapshotOf(f, fuzzVersions[true])
+	streams := map[bool][]byte{false: first, true: latest}
+	for isLatest := range streams {
+		f.Add([]byte{}, uint16(0), uint16(9), isLatest)
+		f.Add([]byte("junk"), uint16(12), uint16(3), isLatest)
+		f.Add([]byte{0xff, 0xff, 0xff, 0xff}, uint16(snapshotPreambleBytes), uint16(100), isLatest)
+		f.Add([]byte{0, 0, 0, 2}, uint16(len(snapshotMagic)), uint16(100), isLatest)
+	}
+	f.Fuzz(func(t *testing.T, junk []byte, at, cut uint16, isLatest bool) {
+		stream := streams[isLatest]
 		changed := bytes.Clone(stream)
 		n := int(at) % (len(changed) + 1)
 		changed = append(append(changed[:n:n], junk...), changed[min(len(changed), n+len(junk)):]...)
@@ -75,7 +84,7 @@ func FuzzSnapshotStream(f *testing.F) {
 // FuzzSnapshotChunks gives chunks any content with checksums that are right, as a faulty sender would: the receiver refuses
 // them or can go on with them, reading included.
 func FuzzSnapshotChunks(f *testing.F) {
-	meta, stream := snapshotOf(f)
+	meta, stream := snapshotOf(f, chainedVersion)
 	first := stream[snapshotPreambleBytes:]
 	header := first[chunkHeaderBytes:][:binary.BigEndian.Uint32(first)]
 	second := first[chunkHeaderBytes+len(header):]
@@ -85,12 +94,15 @@ func FuzzSnapshotChunks(f *testing.F) {
 	f.Add([]byte{chunkHeader}, []byte{chunkEnd}, uint8(0))
 	f.Fuzz(func(t *testing.T, header, records []byte, count uint8) {
 		built := bytes.Clone(stream[:snapshotPreambleBytes])
+		sum := crc32.Checksum(built, castagnoli)
 		for _, body := range [][]byte{header, records} {
+			at := len(built)
 			built = appendFuzzChunk(built, body)
+			sum = crc32.Update(sum, castagnoli, built[at:at+chunkHeaderBytes])
 		}
-		sum := sha256.Sum256(built)
 		end := binary.BigEndian.AppendUint64([]byte{chunkEnd}, uint64(count))
-		m, err := receiveFuzz(t, meta, appendFuzzChunk(built, append(end, sum[:]...)), len(built)/2)
+		end = binary.BigEndian.AppendUint32(end, sum)
+		m, err := receiveFuzz(t, meta, appendFuzzChunk(built, end), len(built)/2)
 		if err != nil {
 			return
 		}

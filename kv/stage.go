@@ -2,11 +2,9 @@ package kv
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash"
 	"hash/crc32"
 	"sync"
 
@@ -31,19 +29,19 @@ type Stage struct {
 	cluster raft.ClusterID
 
 	// mu guards the rest: a new Stage aborts this one, whoever is still writing to it.
-	mu      sync.Mutex
-	staging store.Staging
-	buffer  []byte // what came; the batch keeps slices of it
-	parsed  int    // how much of the buffer is in the batch
-	sum     hash.Hash
-	batch   store.Batch
-	records uint64
-	syncing chan error // from the sync that is under way; nil if none is
-	unsynced int       // bytes that were committed since the last one began
-	started bool // the preamble was seen
-	headed  bool // the header was seen
-	ended   bool // the end was seen
-	err     error
+	mu       sync.Mutex
+	staging  store.Staging
+	buffer   []byte // what came; the batch keeps slices of it
+	parsed   int    // how much of the buffer is in the batch
+	sum      snapshotSum
+	batch    store.Batch
+	records  uint64
+	syncing  chan error // from the sync that is under way; nil if none is
+	unsynced int        // bytes that were committed since the last one began
+	started  bool       // the preamble was seen
+	headed   bool       // the header was seen
+	ended    bool       // the end was seen
+	err      error
 }
 
 func stageName(meta raft.SnapshotMeta) string {
@@ -94,7 +92,7 @@ func (m *Machine) Stage(meta raft.SnapshotMeta) (*Stage, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Stage{machine: m, meta: meta, cluster: cluster, staging: staging, sum: sha256.New()}
+	s := &Stage{machine: m, meta: meta, cluster: cluster, staging: staging}
 	m.mu.Lock()
 	m.stage = s
 	m.mu.Unlock()
@@ -127,9 +125,11 @@ func (s *Stage) parse() error {
 		if string(rest[:len(snapshotMagic)]) != snapshotMagic {
 			return errSnapshot("it does not begin with %q", snapshotMagic)
 		}
-		if f := binary.BigEndian.Uint32(rest[len(snapshotMagic):]); f < firstStoreFormat || f > snapshotFormat {
+		f := binary.BigEndian.Uint32(rest[len(snapshotMagic):])
+		if f < firstStoreFormat || f > snapshotFormat {
 			return errSnapshot("it has format %d, this build reads formats %d to %d", f, firstStoreFormat, snapshotFormat)
 		}
+		s.sum = newSnapshotSum(f)
 		_, _ = s.sum.Write(rest[:snapshotPreambleBytes])
 		rest = rest[snapshotPreambleBytes:]
 		s.started = true
@@ -142,16 +142,15 @@ func (s *Stage) parse() error {
 		if len(rest) < chunkHeaderBytes+int(n) {
 			break
 		}
-		whole := rest[:chunkHeaderBytes+int(n)]
-		body := whole[chunkHeaderBytes:]
-		if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(whole[4:]) {
+		header, body := rest[:chunkHeaderBytes], rest[chunkHeaderBytes:chunkHeaderBytes+int(n)]
+		if crc32.Checksum(body, castagnoli) != binary.BigEndian.Uint32(header[4:]) {
 			return errSnapshot("the checksum of a chunk does not match")
 		}
 		if err := s.chunk(body); err != nil {
 			return err
 		}
-		_, _ = s.sum.Write(whole)
-		rest = rest[len(whole):]
+		s.sum.chunk(header, body)
+		rest = rest[len(header)+len(body):]
 	}
 	s.parsed = len(s.buffer) - len(rest)
 	if s.ended && len(rest) > 0 {
@@ -174,7 +173,7 @@ func (s *Stage) chunk(body []byte) error {
 	case chunkRecords:
 		return s.take(body)
 	case chunkEnd:
-		if len(body) != endBytes-1 {
+		if len(body) != 8+s.sum.Size() {
 			return errSnapshot("an end of %d bytes", len(body))
 		}
 		if n := binary.BigEndian.Uint64(body); n != s.records {
