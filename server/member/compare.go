@@ -21,8 +21,9 @@ import (
 // of the voters.
 
 const (
-	// DefaultComparePause is how often the leader compares, confirmPause how often while something differs.
-	DefaultComparePause = 10 * time.Second
+	// DefaultComparePause is how often the leader compares, confirmPause how often while something differs, and how soon a member notices
+	// an alarm that names it.
+	DefaultComparePause = 5 * time.Second
 	confirmPause        = time.Second
 	// compareTimeout bounds one round of questions.
 	compareTimeout = 3 * time.Second
@@ -80,27 +81,28 @@ func (p *points) answer(of raft.NodeID) compare.Answer {
 
 // compareStates compares the members until the context ends.
 func (m *Member) compareStates(ctx context.Context) {
-	pause := time.NewTimer(m.options.comparePause())
-	defer pause.Stop()
+	every := m.options.comparePause()
+	tick := time.NewTicker(min(confirmPause, every))
+	defer tick.Stop()
 	var suspicion compare.Suspicion
+	var last time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-pause.C:
+		case <-tick.C:
 		}
-		pause.Reset(m.options.comparePause())
-		leads := m.replica.Status().Leads()
-		named := m.alarmed(m.header.MemberID)
+		leads, named := m.replica.Status().Leads(), m.alarmed(m.header.MemberID)
 		if !leads && !named {
 			suspicion = compare.Suspicion{}
 			continue
 		}
+		if !named && !suspicion.Pending() && time.Since(last) < every {
+			continue
+		}
+		last = time.Now()
 		if m.compareOnce(ctx, &suspicion, leads, named) {
 			return
-		}
-		if named || suspicion.Pending() {
-			pause.Reset(min(confirmPause, m.options.comparePause()))
 		}
 	}
 }
