@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -25,10 +26,11 @@ import (
 	v1 "github.com/raftkv/raftkv/api/v1"
 )
 
-// environment is a real API server with the CRD, started once for all tests of the package.
+// environment is a real API server with the CRD, started once for all tests of the package. A raftkv node is its store.
 var environment struct {
 	once   sync.Once
 	env    *envtest.Environment
+	store  string // folder of the store's program
 	client client.Client
 	// operator has the rights of config/rbac and no others.
 	operator *rest.Config
@@ -43,6 +45,9 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, "stop the API server:", err)
 			code = max(code, 1)
 		}
+	}
+	if err := os.RemoveAll(environment.store); err != nil {
+		fmt.Fprintln(os.Stderr, "remove the store's program:", err)
 	}
 	os.Exit(code)
 }
@@ -66,8 +71,14 @@ func startAPIServer() (client.Client, error) {
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1.AddToScheme(scheme)); err != nil {
 		return nil, err
 	}
+	store, err := buildStore()
+	if err != nil {
+		return nil, err
+	}
 	environment.env = &envtest.Environment{
 		BinaryAssetsDirectory: assets,
+		// It takes the flags that are meant for etcd.
+		ControlPlane:          envtest.ControlPlane{Etcd: &envtest.Etcd{Path: store}},
 		CRDDirectoryPaths:     []string{filepath.Join("..", "config", "crd", "raftkv.io_raftclusters.yaml")},
 		ErrorIfCRDPathMissing: true,
 	}
@@ -115,6 +126,21 @@ func asOperator(t *testing.T) client.Client {
 	return c
 }
 
+// buildStore compiles a node of this checkout.
+func buildStore() (string, error) {
+	var err error
+	if environment.store, err = os.MkdirTemp("", "raftkv-controllers"); err != nil {
+		return "", err
+	}
+	program := filepath.Join(environment.store, "raftkv-node")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", program, "../cmd/node")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if output, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the API server's store: %w\n%s", err, output)
+	}
+	return program, nil
+}
+
 // findAssets looks where `make test` says, and then where localkube keeps what it built.
 func findAssets() (string, error) {
 	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
@@ -128,12 +154,10 @@ func findAssets() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for _, s := range servers {
-		if _, err := os.Stat(filepath.Join(filepath.Dir(s), "etcd")); err == nil {
-			return filepath.Dir(s), nil
-		}
+	if len(servers) > 0 {
+		return filepath.Dir(servers[0]), nil
 	}
-	return "", errors.New("this test needs a real kube-apiserver and etcd: run it with `make test`, which builds them, or set KUBEBUILDER_ASSETS to a folder that holds them")
+	return "", errors.New("this test needs a real kube-apiserver: run it with `make test`, which builds one, or set KUBEBUILDER_ASSETS to a folder that holds one")
 }
 
 // namespace makes one for this test.
