@@ -27,6 +27,7 @@ type Stage struct {
 	machine *Machine
 	meta    raft.SnapshotMeta
 	cluster raft.ClusterID
+	restore *restoring // nil unless the snapshot is another cluster's that is restored
 
 	// mu guards the rest: a new Stage aborts this one, whoever is still writing to it.
 	mu       sync.Mutex
@@ -134,7 +135,7 @@ func (s *Stage) parse() error {
 		rest = rest[snapshotPreambleBytes:]
 		s.started = true
 	}
-	for s.started && len(rest) >= chunkHeaderBytes {
+	for s.started && len(rest) >= chunkHeaderBytes && !(s.ended && s.restore != nil) {
 		n := binary.BigEndian.Uint32(rest)
 		if n == 0 || n > maxChunkBytes {
 			return errSnapshot("a chunk of %d bytes, the limit is %d", n, maxChunkBytes)
@@ -153,7 +154,7 @@ func (s *Stage) parse() error {
 		rest = rest[len(header)+len(body):]
 	}
 	s.parsed = len(s.buffer) - len(rest)
-	if s.ended && len(rest) > 0 {
+	if s.ended && len(rest) > 0 && (s.restore == nil || len(rest) > mostFileTail) {
 		return errSnapshot("there are bytes behind its end")
 	}
 	return nil
@@ -193,6 +194,13 @@ func (s *Stage) head(body []byte) error {
 	if err != nil {
 		return err
 	}
+	if s.restore != nil {
+		s.headed = true
+		if err := s.restore.rewrite(&h, s.cluster); err != nil {
+			return err
+		}
+		return h.put(&s.batch)
+	}
 	if a := s.machine.options.Ancestor; h.cluster == 0 || a != 0 && h.cluster == a {
 		h.cluster = s.cluster
 	}
@@ -214,8 +222,10 @@ func (s *Stage) take(body []byte) error {
 		if d.failed || len(k) == 0 || len(v) == 0 || bucket == bucketMeta || bucket > bucketLeases {
 			return errSnapshot("a record cannot be decoded")
 		}
-		s.batch.Put(bucket, k, v)
 		s.records++
+		if s.restore == nil || bucket != bucketSessions {
+			s.batch.Put(bucket, k, v)
+		}
 	}
 	return nil
 }
