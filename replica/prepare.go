@@ -28,20 +28,24 @@ func (p preparation) first(dir string, id identity.Identity, first raft.Membersh
 	if err != nil {
 		return err
 	}
-	return p.fill(dir, id, entries)
+	return p.fill(dir, id, func(m Machine) error {
+		_, err := m.Apply(entries)
+		return err
+	})
 }
 
 // joining makes those of a member that gets everything from the leader.
 func (p preparation) joining(dir string, id identity.Identity) error { return p.fill(dir, id, nil) }
 
-func (p preparation) fill(dir string, id identity.Identity, entries []raft.Entry) error {
+// fill makes log and state. begin, if it is not nil, gives the state what it begins with; the log begins behind that.
+func (p preparation) fill(dir string, id identity.Identity, begin func(Machine) error) error {
 	machine, err := p.open(Place{Dir: dir, Cluster: id.ClusterID, New: true, Logger: p.logger})
 	if err != nil {
 		return err
 	}
 	var start []*raft.StoreRequest
-	if len(entries) > 0 {
-		_, err = machine.Apply(entries)
+	if begin != nil {
+		err = begin(machine)
 		meta := machine.Applied()
 		start = append(start, &raft.StoreRequest{HardState: &raft.HardState{Term: meta.Term}, Snapshot: &meta})
 	}

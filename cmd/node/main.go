@@ -52,10 +52,11 @@ func command() *cobra.Command {
 	root.Flags().AddFlagSet(flags)
 	root.Flags().SortFlags = false
 	root.SetUsageFunc(func(cmd *cobra.Command) error {
-		_, err := fmt.Fprintf(cmd.OutOrStdout(), "Usage:\n  raftkv-node [flags]\n  raftkv-node version\n\nExamples:\n%s\n\n%s", cmd.Example, config.Usage(flags))
+		_, err := fmt.Fprintf(cmd.OutOrStdout(), "Usage:\n  raftkv-node [flags]\n  raftkv-node restore SNAPSHOT [flags]\n  raftkv-node version\n\nExamples:\n%s\n\n%s", cmd.Example, config.Usage(flags))
 		return err
 	})
 	root.CompletionOptions.DisableDefaultCmd = true
+	root.AddCommand(restoreCommand())
 	root.AddCommand(&cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(cmd *cobra.Command, _ []string) {

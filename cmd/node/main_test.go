@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -39,5 +41,30 @@ func TestBadUseIsRefused(t *testing.T) {
 		if _, err := run(args...); err == nil {
 			t.Errorf("%v was accepted", args)
 		}
+	}
+}
+
+func TestRestoreExplainsItselfAndRefusesWhatIsNotThere(t *testing.T) {
+	text, err := run("restore", "--help")
+	if err != nil || !strings.Contains(text, "--bump-revision number") || !strings.Contains(text, "--data-dir") || !strings.Contains(text, "etcdctl snapshot save") {
+		t.Errorf("%v: %s", err, text)
+	}
+	dir := filepath.Join(t.TempDir(), "data")
+	flags := []string{"--name=a", "--data-dir=" + dir, "--listen-peer-urls=http://127.0.0.1:2380"}
+	if _, err := run("restore"); err == nil {
+		t.Error("without a file")
+	}
+	if _, err := run(append([]string{"restore", filepath.Join(t.TempDir(), "none")}, flags...)...); err == nil {
+		t.Error("a file that is not there")
+	}
+	file := filepath.Join(t.TempDir(), "snapshot")
+	if err := os.WriteFile(file, []byte("no snapshot, but long enough to be one"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := run(append([]string{"restore", file}, flags...)...); err == nil || !strings.Contains(err.Error(), "does not begin with") {
+		t.Errorf("no snapshot: %v", err)
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("a directory is left")
 	}
 }

@@ -22,3 +22,6 @@ func (d *Dir) LastAside() (string, error) {
 	}
 	return last, nil
 }
+
+// Ignored tells whether a name in a directory means nothing: that of what mkfs puts into the root of a fresh volume.
+func Ignored(name string) bool { return name == lostAndFound }
