@@ -255,6 +255,9 @@ func (c Command) CheckLimits(l Limits) error {
 	if err := c.Txn.checkLimits(l, MaxTxnDepth); err != nil {
 		return err
 	}
+	if n := c.Txn.countOps(); n > MaxCommandOps {
+		return &TooLargeError{What: "the transaction", Unit: "operations and compares", Size: n, Most: MaxCommandOps}
+	}
 	return c.Txn.checkWrites()
 }
 
@@ -302,6 +305,19 @@ func (t *Txn) checkLimits(l Limits, depth int) error {
 		}
 	}
 	return nil
+}
+
+// countOps counts compares and operations, nested ones included, as the format does.
+func (t *Txn) countOps() int {
+	n := len(t.Compares) + len(t.Success) + len(t.Failure)
+	for _, ops := range [][]Op{t.Success, t.Failure} {
+		for i := range ops {
+			if ops[i].Kind == OpTxn {
+				n += ops[i].Txn.countOps()
+			}
+		}
+	}
+	return n
 }
 
 func checkSizes(l Limits, keys KeyRange, value []byte) error {

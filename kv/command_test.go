@@ -191,6 +191,50 @@ func TestLimitsOfFrontEnds(t *testing.T) {
 	}
 }
 
+// TestWhatTheWidestLimitsLetPassIsWellFormed: a front end's limits may be as wide as the format, and what is past that is refused before it is
+// proposed, with the limit named.
+func TestWhatTheWidestLimitsLetPassIsWellFormed(t *testing.T) {
+	widest := Limits{MaxKeyBytes: MaxKeyBytes - 1, MaxValueBytes: 1 << 20, MaxTxnOps: MaxCommandOps}
+	zeros := make([]byte, MaxKeyBytes-1) // each takes two bytes in the index
+	reads := func(n int) []Op {
+		ops := make([]Op, n)
+		for i := range ops {
+			ops[i] = RangeOp(RangeRequest{Keys: One([]byte{1})})
+		}
+		return ops
+	}
+	nested := func(n int) Op { return Op{Kind: OpTxn, Txn: &Txn{Success: reads(n)}} }
+	h := newHarness(t, Options{Dir: t.TempDir(), Synchronous: true})
+	for _, x := range []struct {
+		name    string
+		command Command
+		passes  bool
+	}{
+		{"the longest key", Put(zeros, []byte("v")), true},
+		{"a longer one", Put(append(zeros, 0), nil), false},
+		{"a range up to right behind it", DeleteRange(Span(zeros, append(zeros[:len(zeros):len(zeros)], 0))), true},
+		{"the most operations", Transaction(Txn{Success: reads(MaxCommandOps)}), true},
+		{"one more", Transaction(Txn{Success: reads(MaxCommandOps), Failure: reads(1)}), false},
+		{"as many, nested", Transaction(Txn{Success: []Op{nested(MaxCommandOps - 1)}}), true},
+		{"one more, nested", Transaction(Txn{Success: []Op{nested(MaxCommandOps - 2), nested(1)}}), false},
+	} {
+		err := x.command.CheckLimits(widest)
+		var large *TooLargeError
+		if x.passes && err != nil || !x.passes && !errors.As(err, &large) {
+			t.Errorf("%s: %v", x.name, err)
+		}
+		if !x.passes {
+			continue
+		}
+		if r := h.do(x.command); r.Err != nil {
+			t.Errorf("%s: %v", x.name, r.Err)
+		}
+		if err := h.machine.FlushNow(); err != nil {
+			t.Fatalf("%s: %v", x.name, err)
+		}
+	}
+}
+
 func TestResultsThatSessionsKeepAreSmall(t *testing.T) {
 	worst := Result{Err: ErrCompacted, Succeeded: true, Revision: ^uint64(0), Deleted: ^uint64(0), Current: ^uint64(0), Session: ^uint64(0)}
 	b := worst.encode()

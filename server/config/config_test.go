@@ -188,6 +188,8 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		{"compaction by revision", "--name=a " + peerFlag + " --auto-compaction-mode=revision --auto-compaction-retention=1h", "is no number of revisions"},
 		{"request limit", "--name=a " + peerFlag + " --max-request-bytes=-1", "it must be from 1 to"},
 		{"request and value limit", "--name=a " + peerFlag + " --max-request-bytes=1000 --max-value-bytes=2000", "too few for a value"},
+		{"key limit", "--name=a " + peerFlag + " --max-key-bytes=15360", "it must be from 1 to 15359"},
+		{"more operations than a command holds", "--name=a " + peerFlag + " --max-txn-ops=4097", "it must be from 1 to 4096"},
 		{"operations", "--name=a " + peerFlag + " --max-txn-ops=0", "it must be from 1 to"},
 		{"progress", "--name=a " + peerFlag + " --watch-progress-notify-interval=1ms", "the least is 100ms"},
 		{"value limit", "--name=a " + peerFlag + " --max-value-bytes=99999999", "it must be from 1 to"},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/raftkv/raftkv/kv"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/transport"
 )
@@ -25,14 +26,16 @@ const (
 	minSnapshotCount      = 100
 	minQuotaBytes         = 16 << 20
 	maxQuotaBytes         = 1 << 40
-	// hardMaxKeyBytes and hardMaxValueBytes keep one write well within a frame and an append message.
-	hardMaxKeyBytes   = 64 << 10
+	// hardMaxKeyBytes is what the store's format takes, less a byte that the end of a range may have more; hardMaxValueBytes keeps one write
+	// well within a frame and an append message.
+	hardMaxKeyBytes   = kv.MaxKeyBytes - 1
 	hardMaxValueBytes = 8 << 20
 	// hardMaxRequestBytes is what keys and values of one request may take, requestSlackBytes what a request has beside them.
 	hardMaxRequestBytes = 16 << 20
 	requestSlackBytes   = 4 << 10
-	hardMaxTxnOps       = 10_000
-	minWatchProgress    = 100 * time.Millisecond
+	// hardMaxTxnOps is what one command holds, all lists together.
+	hardMaxTxnOps    = kv.MaxCommandOps
+	minWatchProgress = 100 * time.Millisecond
 	// maxCompactionAge is more than any history can be kept for.
 	maxCompactionAge = 10 * 365 * 24 * time.Hour
 )
