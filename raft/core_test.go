@@ -389,6 +389,36 @@ func TestChangesThatWouldCostTheQuorumAreRefused(t *testing.T) {
 	}
 }
 
+// TestARefusedSnapshotIsNotSentAgainAtOnce: each costs a view of the whole state, and a follower may refuse them for as long as its disk
+// stands still.
+func TestARefusedSnapshotIsNotSentAgainAtOnce(t *testing.T) {
+	p := newPump(t, 3)
+	l := p.elect(1)
+	p.cut = func(m Message) bool { return m.From == 3 || m.To == 3 }
+	p.propose(l, "missed")
+	p.settle()
+	l.Compact(l.Status().Applied)
+	p.cut = nil
+	most := snapshotRetryElections * l.cfg.ElectionTicks
+	var at []int
+	for now := range 10 * most {
+		p.tick(1)
+		if len(p.snaps[1]) > 0 {
+			at, p.snaps[1] = append(at, now), nil
+			l.SnapshotSent(3, SnapshotMeta{}, false)
+		}
+	}
+	if len(at) < 9 || len(at) > 20 {
+		t.Fatalf("snapshots to a follower that refuses them at ticks %v", at)
+	}
+	for i := 2; i < len(at); i++ {
+		before, gap := at[i-1]-at[i-2], at[i]-at[i-1]
+		if gap > most+l.cfg.HeartbeatTicks || gap < min(2*before, most)-l.cfg.HeartbeatTicks {
+			t.Fatalf("snapshots to a follower that refuses them at ticks %v, the most between two is %d", at, most)
+		}
+	}
+}
+
 func TestFollowerBehindTheCompactedLogGetsASnapshot(t *testing.T) {
 	p := newPump(t, 3)
 	l := p.elect(1)

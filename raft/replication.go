@@ -79,7 +79,7 @@ func (c *Core) sendAppend(id NodeID, p *tracker.Progress) bool {
 	prev := Index(p.Next) - 1
 	prevTerm, ok := c.log.term(prev)
 	if !ok {
-		if c.active(id) {
+		if c.active(id) && p.SnapshotDue(c.now) {
 			p.BecomeSnapshot()
 			c.out.SendSnapshots = append(c.out.SendSnapshots, id)
 		}

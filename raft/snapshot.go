@@ -2,6 +2,9 @@ package raft
 
 import "github.com/raftkv/raftkv/raft/tracker"
 
+// snapshotRetryElections bounds, in election timeouts, how long a leader waits between two snapshots to a follower that comes no further.
+const snapshotRetryElections = 4
+
 // stepSnapshot takes over a snapshot that the receiver's shell has staged (§7). One that is behind what is
 // committed already is not needed.
 func (c *Core) stepSnapshot(m Message) {
@@ -34,9 +37,9 @@ func (c *Core) SnapshotSent(to NodeID, meta SnapshotMeta, ok bool) {
 	if c.role != RoleLeader || p == nil || p.State != tracker.Snapshot {
 		return
 	}
+	installed := uint64(0)
 	if ok {
-		p.SnapshotDone(uint64(meta.Index))
-	} else {
-		p.SnapshotDone(0)
+		installed = uint64(meta.Index)
 	}
+	p.SnapshotDone(installed, c.now, uint64(c.cfg.HeartbeatTicks), uint64(snapshotRetryElections*c.cfg.ElectionTicks))
 }

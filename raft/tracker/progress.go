@@ -39,6 +39,9 @@ type Progress struct {
 	ReadRound uint64
 	Inflight  *Inflight
 
+	// No snapshot is due before tick snapshotDue. snapshotWait is what the latest one made the next wait, in ticks; 0 after the follower was
+	// found to match.
+	snapshotWait, snapshotDue uint64
 	// matchAtBeat is Match when the follower last answered a heartbeat.
 	matchAtBeat uint64
 }
@@ -63,13 +66,19 @@ func (p *Progress) BecomeReplicate() {
 // BecomeSnapshot stops sending until the snapshot's fate is known.
 func (p *Progress) BecomeSnapshot() { p.enter(Snapshot) }
 
-// SnapshotDone goes on after a snapshot was streamed (installed is its index) or failed (installed is 0).
-// Either way the follower must be heard from before anything else is sent.
-func (p *Progress) SnapshotDone(installed uint64) {
+// SnapshotDone goes on after a snapshot was streamed (installed is its index) or failed (installed is 0), at tick now.
+// Either way the follower must be heard from before anything else is sent. A further snapshot waits for least ticks, twice as long after
+// each that has not brought the follower on, and never longer than most: each costs a view of the whole state, even if it is refused.
+func (p *Progress) SnapshotDone(installed, now, least, most uint64) {
 	p.enter(Probe)
 	p.Next = max(p.Match, installed) + 1
 	p.Paused = true
+	p.snapshotWait = min(max(least, 2*p.snapshotWait), most)
+	p.snapshotDue = now + p.snapshotWait
 }
+
+// SnapshotDue tells whether a snapshot may be sent at this tick.
+func (p *Progress) SnapshotDue(now uint64) bool { return now >= p.snapshotDue }
 
 func (p *Progress) enter(s State) {
 	p.State = s
@@ -111,6 +120,7 @@ func (p *Progress) Acknowledge(index uint64) bool {
 	}
 	switch p.State {
 	case Probe:
+		p.snapshotWait, p.snapshotDue = 0, 0
 		p.BecomeReplicate()
 	case Replicate:
 		p.Inflight.Free(index)

@@ -99,12 +99,36 @@ func TestASnapshotStopsEntriesUntilItsFateIsKnown(t *testing.T) {
 	if p.Ready() {
 		t.Fatal("entries may be sent during a snapshot")
 	}
-	p.SnapshotDone(40)
+	p.SnapshotDone(40, 7, 2, 16)
 	if p.State != Probe || p.Next != 41 || p.Ready() {
 		t.Fatalf("after the snapshot: %s, next %d, ready %v", p.State, p.Next, p.Ready())
 	}
 	p.HeartbeatAnswered()
 	if !p.Ready() {
 		t.Fatal("the probe behind the snapshot never starts")
+	}
+}
+
+func TestSnapshotsWaitLongerEachUntilTheFollowerMatches(t *testing.T) {
+	p := New(1, 0, NewInflight(8, 1000))
+	now := uint64(100)
+	for i, wait := range []uint64{2, 4, 8, 10, 10} {
+		if !p.SnapshotDue(now) {
+			t.Fatalf("snapshot %d is not due", i)
+		}
+		p.BecomeSnapshot()
+		p.SnapshotDone(uint64(i%2)*40, now, 2, 10)
+		if p.SnapshotDue(now+wait-1) || !p.SnapshotDue(now+wait) {
+			t.Fatalf("after snapshot %d the next should be due in %d ticks", i, wait)
+		}
+		now += wait
+	}
+	p.Acknowledge(41)
+	if !p.SnapshotDue(now) {
+		t.Fatal("a follower that was brought on waits as if it had not been")
+	}
+	p.SnapshotDone(0, now, 2, 10)
+	if !p.SnapshotDue(now + 2) {
+		t.Fatal("a follower that was brought on waits as long as before")
 	}
 }
