@@ -74,7 +74,8 @@ func message(r *plan.Reason) string {
 // passes tells errors that another observation answers from those that people should hear of.
 func passes(err error) bool {
 	switch rpc.ReasonOf(err) {
-	case admin.ReasonNotLeader, admin.ReasonConfigMoved, admin.ReasonChangePending, admin.ReasonNotCaughtUp, admin.ReasonJointVersion:
+	case admin.ReasonNotLeader, admin.ReasonConfigMoved, admin.ReasonChangePending, admin.ReasonNotCaughtUp, admin.ReasonJointVersion,
+		admin.ReasonIncarnation, admin.ReasonHasLeader, admin.ReasonOtherCluster:
 		return true
 	}
 	// Too many requests is how the Eviction API says that a disruption budget forbids it now.
@@ -89,6 +90,26 @@ func (r *Reconciler) take(ctx context.Context, s *snapshot, step plan.Step) erro
 			ClusterID: t.Bootstrap.ClusterID.String(), Pod: t.Bootstrap.Pod, Incarnation: t.Bootstrap.Incarnation.String(),
 		}
 		return nil
+	case plan.RecordRecovery:
+		x := t.Recovery
+		s.cluster.Status.Recovery = &v1.RecoveryStatus{
+			From: x.From.String(), ClusterID: x.ClusterID.String(), Pod: x.Pod, Incarnation: x.Incarnation.String(), Empty: x.Empty,
+		}
+		return nil
+	case plan.RecordHibernation:
+		s.cluster.Status.Hibernation = &v1.HibernationStatus{Pods: int32(t.Pods)}
+		return nil
+	case plan.RunRecovery:
+		return r.call(ctx, s, t.Recovery.Pod, func(ctx context.Context, n *admin.Service) error { return runRecovery(ctx, n, t) })
+	case plan.Abandon:
+		return r.call(ctx, s, t.Pod, func(ctx context.Context, n *admin.Service) error {
+			_, err := n.Abandon(ctx, &admin.AbandonRequest{ClusterID: t.ClusterID, Incarnation: t.Incarnation})
+			return err
+		})
+	case plan.ReplaceVolume:
+		return r.replaceVolume(ctx, s, t)
+	case plan.RecreateWorkload:
+		return r.recreateWorkload(ctx, s)
 	case plan.RunBootstrap:
 		return r.call(ctx, s, t.Bootstrap.Pod, func(ctx context.Context, n *admin.Service) error {
 			_, err := n.Bootstrap(ctx, &admin.BootstrapRequest{
@@ -116,6 +137,38 @@ func (r *Reconciler) take(ctx context.Context, s *snapshot, step plan.Step) erro
 		return r.remove(ctx, s, t.Pod, client.GracePeriodSeconds(0), uidPrecondition(t.UID))
 	}
 	return fmt.Errorf("step %T is unknown", step)
+}
+
+// runRecovery has the survivor found the new cluster; where nothing is left, an empty node founds it.
+func runRecovery(ctx context.Context, n *admin.Service, t plan.RunRecovery) error {
+	x := t.Recovery
+	if x.Empty {
+		_, err := n.Bootstrap(ctx, &admin.BootstrapRequest{ClusterID: x.ClusterID, Incarnation: x.Incarnation, Member: t.Member})
+		return err
+	}
+	_, err := n.Refound(ctx, &admin.RefoundRequest{ClusterID: x.From, Incarnation: x.Incarnation, NewClusterID: x.ClusterID, Member: t.Member})
+	return err
+}
+
+// replaceVolume deletes the claim, which stays as long as its pod is there, and then the pod.
+func (r *Reconciler) replaceVolume(ctx context.Context, s *snapshot, t plan.ReplaceVolume) error {
+	for i := range s.claims {
+		c := &s.claims[i]
+		if c.Name != t.Claim || string(c.UID) != t.ClaimUID || c.DeletionTimestamp != nil {
+			continue
+		}
+		if err := r.Client.Delete(ctx, c, client.Preconditions{UID: &c.UID}); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("delete claim %s: %w", c.Name, err)
+		}
+	}
+	return r.remove(ctx, s, t.Pod, uidPrecondition(t.UID))
+}
+
+// recreateWorkload deletes the StatefulSet as it was seen, and leaves its pods and claims, which the next one takes over by their labels.
+func (r *Reconciler) recreateWorkload(ctx context.Context, s *snapshot) error {
+	set := s.statefulSet
+	return client.IgnoreNotFound(r.Client.Delete(ctx, set, client.PropagationPolicy(metav1.DeletePropagationOrphan),
+		client.Preconditions{UID: &set.UID, ResourceVersion: &set.ResourceVersion}))
 }
 
 // call asks one node to do something.
@@ -206,8 +259,8 @@ func (r *Reconciler) labelRoles(ctx context.Context, s *snapshot, roles map[stri
 	return nil
 }
 
-// growClaims asks for larger volumes where the spec does. The claim template of a StatefulSet cannot be changed, so that
-// new claims are made in the old size and grow here, too.
+// growClaims asks for larger volumes where the spec does. Once all have been asked for, the plan makes the StatefulSet anew, whose claim
+// template cannot be changed.
 func (r *Reconciler) growClaims(ctx context.Context, s *snapshot) (*plan.Reason, error) {
 	want := s.cluster.Spec.Storage.Size
 	for i := range s.claims {
@@ -252,6 +305,18 @@ func stepName(step plan.Step) string {
 		return "restart"
 	case plan.ForceDelete:
 		return "force-delete"
+	case plan.RecordRecovery:
+		return "record-recovery"
+	case plan.RunRecovery:
+		return "recover"
+	case plan.Abandon:
+		return "abandon"
+	case plan.RecordHibernation:
+		return "record-hibernation"
+	case plan.ReplaceVolume:
+		return "replace-volume"
+	case plan.RecreateWorkload:
+		return "recreate-statefulset"
 	}
 	return "unknown"
 }
@@ -275,6 +340,14 @@ func (r *Reconciler) stepEvent(c *v1.RaftCluster, d *plan.Decision) {
 		reason = "PodRestarted"
 	case plan.ForceDelete:
 		reason = "PodForcedOut"
+	case plan.RunRecovery:
+		reason = "RecoveryBegun"
+	case plan.Abandon:
+		reason = "DirectorySetAside"
+	case plan.ReplaceVolume:
+		reason = "VolumeReplaced"
+	case plan.RecreateWorkload:
+		reason = "StatefulSetRecreated"
 	}
 	if reason != "" {
 		r.Recorder.Eventf(c, nil, corev1.EventTypeNormal, reason, stepName(d.Step), "%s: %s", d.Step, message(d.Waiting))

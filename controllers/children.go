@@ -5,16 +5,19 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/raftkv/raftkv/api/v1"
@@ -61,10 +64,33 @@ func (r *Reconciler) observeChildren(ctx context.Context, reader client.Reader, 
 		}
 		s.children = append(s.children, child{wanted: wanted, is: is})
 	}
-	if err := r.observeBudget(ctx, reader, s); err != nil {
+	if err := errors.Join(r.observeBudget(ctx, reader, s), r.observePolicy(ctx, reader, s)); err != nil {
 		return err
 	}
 	return observeWorkload(s)
+}
+
+func (r *Reconciler) observePolicy(ctx context.Context, reader client.Reader, s *snapshot) error {
+	wanted := resources.NetworkPolicy(s.cluster)
+	is := &networkingv1.NetworkPolicy{}
+	if wanted == nil {
+		// Not wanted: one of somebody else's by that name is none of the operator's business.
+		err := reader.Get(ctx, client.ObjectKey{Namespace: s.cluster.Namespace, Name: resources.NetworkPolicyName(s.cluster.Name)}, is)
+		if err == nil && metav1.IsControlledBy(is, s.cluster) {
+			s.policy = is
+		}
+		return client.IgnoreNotFound(err)
+	}
+	found, err := r.readChild(ctx, reader, s.cluster, wanted.Name, "NetworkPolicy", is, s)
+	if err != nil {
+		return err
+	}
+	c := child{wanted: wanted}
+	if found {
+		c.is = is
+	}
+	s.children = append(s.children, c)
+	return nil
 }
 
 func (r *Reconciler) observeBudget(ctx context.Context, reader client.Reader, s *snapshot) error {
@@ -118,7 +144,7 @@ func foreignTo(c *v1.RaftCluster, kind string, o client.Object) string {
 // observeWorkload adds the StatefulSet as it is wanted, and tells the plan about the one that exists.
 func observeWorkload(s *snapshot) error {
 	size := s.cluster.Spec.Storage.Size
-	replicas := desiredReplicas(s.cluster)
+	replicas := replicasAnew(s)
 	if s.statefulSet != nil {
 		if t := s.statefulSet.Spec.VolumeClaimTemplates; len(t) > 0 {
 			size = t[0].Spec.Resources.Requests[corev1.ResourceStorage]
@@ -127,9 +153,16 @@ func observeWorkload(s *snapshot) error {
 			replicas = *n
 		}
 	}
-	wanted := resources.StatefulSet(s.cluster, resources.StatefulSetOptions{Image: s.image, Replicas: replicas, ClaimSize: size})
+	wanted := resources.StatefulSet(s.cluster, resources.StatefulSetOptions{
+		Image: s.image, Replicas: replicas, ClaimSize: size, KeepClaims: s.observation.Asleep > 0,
+	})
 	if s.statefulSet == nil {
 		s.workload = child{wanted: wanted}
+		return nil
+	}
+	if s.statefulSet.DeletionTimestamp != nil {
+		// It is made anew once it is gone; its pods run meanwhile, if they were left.
+		s.workload = child{wanted: wanted, is: s.statefulSet}
 		return nil
 	}
 	// The StatefulSet may have been scaled after it was read: the precondition keeps this from undoing that.
@@ -139,12 +172,35 @@ func observeWorkload(s *snapshot) error {
 	if err != nil {
 		return err
 	}
-	w := &plan.Workload{Replicas: int(replicas), Stale: stale}
-	if !stale && s.statefulSet.Status.ObservedGeneration >= s.statefulSet.Generation {
-		w.Revision = s.statefulSet.Status.UpdateRevision
+	w := &plan.Workload{Replicas: int(replicas), Stale: stale, SmallClaims: size.Cmp(s.cluster.Spec.Storage.Size) < 0}
+	if s.statefulSet.Status.ObservedGeneration >= s.statefulSet.Generation {
+		if !stale {
+			w.Revision = s.statefulSet.Status.UpdateRevision
+		}
+		retention := s.statefulSet.Spec.PersistentVolumeClaimRetentionPolicy
+		w.KeepsClaims = retention == nil || retention.WhenScaled == appsv1.RetainPersistentVolumeClaimRetentionPolicyType
 	}
 	s.observation.Workload = w
 	return nil
+}
+
+// replicasAnew is the number of pods of a StatefulSet that is made: what the spec asks for, but none for a cluster that hibernates, and
+// never so few that a pod which exists, or a member that is known, would be scaled away by it.
+func replicasAnew(s *snapshot) int32 {
+	o := &s.observation
+	if o.Asleep > 0 && o.Hibernate {
+		return 0
+	}
+	n := int(desiredReplicas(s.cluster))
+	for i := range s.pods {
+		n = max(n, podOrdinal(s, &s.pods[i])+1)
+	}
+	for _, m := range s.cluster.Status.Members {
+		if ordinal, ours := resources.Ordinal(s.cluster.Name, m.Name); ours {
+			n = max(n, ordinal+1)
+		}
+	}
+	return int32(max(n, o.Asleep))
 }
 
 // outdated tells whether the child has to be applied, and gives what to apply: the fields of the wanted object, nothing more.
@@ -244,12 +300,39 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *snapshot, d *plan.Dec
 			return err
 		}
 	}
-	if !d.Hold || s.statefulSet == nil {
+	if s.statefulSet == nil || (!d.Hold && s.statefulSet.DeletionTimestamp == nil) {
 		if err := r.applyChild(ctx, s.workload); err != nil {
 			return err
 		}
 	}
+	if d.Hold && s.statefulSet != nil && s.observation.Asleep > 0 {
+		if err := r.keepClaims(ctx, s); err != nil {
+			return err
+		}
+	}
+	if s.policy != nil {
+		if err := r.Client.Delete(ctx, s.policy, client.Preconditions{UID: &s.policy.UID}); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("delete the NetworkPolicy: %w", err)
+		}
+	}
 	return r.applyBudget(ctx, s, d)
+}
+
+// keepClaims tells a StatefulSet whose template is held back, so that it is not applied, to keep the claims of a cluster that goes to rest.
+func (r *Reconciler) keepClaims(ctx context.Context, s *snapshot) error {
+	p := s.statefulSet.Spec.PersistentVolumeClaimRetentionPolicy
+	if p == nil || p.WhenScaled == appsv1.RetainPersistentVolumeClaimRetentionPolicyType {
+		return nil
+	}
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"resourceVersion": s.statefulSet.ResourceVersion},
+		"spec": map[string]any{"persistentVolumeClaimRetentionPolicy": map[string]any{
+			"whenScaled": appsv1.RetainPersistentVolumeClaimRetentionPolicyType}},
+	})
+	if err != nil {
+		return err
+	}
+	return r.Client.Patch(ctx, s.statefulSet.DeepCopy(), client.RawPatch(types.MergePatchType, patch), fieldOwner)
 }
 
 func (r *Reconciler) applyChild(ctx context.Context, c child) error {

@@ -20,7 +20,18 @@ func conditions(s *snapshot, d *plan.Decision, status *v1.RaftClusterStatus) []m
 		stalled(s, d),
 		available(d, status),
 		degraded,
+		hibernated(d, status),
 	}
+}
+
+func hibernated(d *plan.Decision, status *v1.RaftClusterStatus) metav1.Condition {
+	switch {
+	case d.Hibernated:
+		return condition(v1.ConditionHibernated, true, "Hibernated", "all pods are stopped; membership and volumes are kept")
+	case status.Hibernation != nil:
+		return condition(v1.ConditionHibernated, false, plan.ReasonHibernating, message(d.Waiting))
+	}
+	return condition(v1.ConditionHibernated, false, "NotHibernated", "the spec does not ask for it")
 }
 
 func condition(kind string, is bool, reason, message string) metav1.Condition {
@@ -47,6 +58,8 @@ func ready(s *snapshot, d *plan.Decision, status *v1.RaftClusterStatus, degraded
 	switch stall := stallOf(s, d); {
 	case d.Stalled != nil:
 		return condition(v1.ConditionReady, false, stall.Reason, stall.Message)
+	case d.Hibernated:
+		return condition(v1.ConditionReady, true, "Hibernated", "the cluster rests, as the spec asks")
 	case d.Waiting != nil && stall != nil:
 		// What keeps the members from being well matters more than what keeps their volumes from growing.
 		return condition(v1.ConditionReady, false, d.Waiting.Reason, d.Waiting.Message+"; besides, "+stall.Message)
@@ -97,6 +110,8 @@ func available(d *plan.Decision, status *v1.RaftClusterStatus) metav1.Condition 
 		return condition(v1.ConditionAvailable, true, "LeaderElected", status.Leader.Name+" leads: writes and reads are served")
 	}
 	switch {
+	case d.Hibernated:
+		return condition(v1.ConditionAvailable, false, "Hibernated", "the cluster rests: it has no pods until spec.hibernate is taken away")
 	case d.Stalled != nil:
 		return condition(v1.ConditionAvailable, false, d.Stalled.Reason, d.Stalled.Message)
 	case d.Waiting != nil && (status.ClusterID == "" || d.Waiting.Reason == plan.ReasonQuorumUnreachable):
@@ -109,6 +124,9 @@ func available(d *plan.Decision, status *v1.RaftClusterStatus) metav1.Condition 
 func degraded(o *plan.Observation, d *plan.Decision, status *v1.RaftClusterStatus) metav1.Condition {
 	if status.ClusterID == "" {
 		return condition(v1.ConditionDegraded, false, "NotBootstrapped", "the cluster has not been founded yet")
+	}
+	if d.Hibernated {
+		return condition(v1.ConditionDegraded, false, "Hibernated", "the cluster rests: its members are kept on their volumes")
 	}
 	podReady := map[string]bool{}
 	for _, p := range o.Pods {

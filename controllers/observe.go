@@ -2,6 +2,8 @@ package controllers
 
 import (
 	"context"
+	"encoding"
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -10,6 +12,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -46,6 +49,7 @@ type snapshot struct {
 	children    []child
 	workload    child
 	budget      *policyv1.PodDisruptionBudget
+	policy      *networkingv1.NetworkPolicy
 	observation plan.Observation
 	// storageStalled says why volumes cannot grow. It keeps nothing else from going on.
 	storageStalled *plan.Reason
@@ -55,6 +59,15 @@ func (s *snapshot) pod(name string) *corev1.Pod {
 	for i := range s.pods {
 		if s.pods[i].Name == name {
 			return &s.pods[i]
+		}
+	}
+	return nil
+}
+
+func (s *snapshot) claimOf(ordinal int) *corev1.PersistentVolumeClaim {
+	for i := range s.claims {
+		if n, _ := claimOrdinal(s.cluster.Name, s.claims[i].Name); n == ordinal {
+			return &s.claims[i]
 		}
 	}
 	return nil
@@ -83,7 +96,8 @@ func (r *Reconciler) observe(ctx context.Context, key types.NamespacedName, d de
 	o.Desired = int(desiredReplicas(s.cluster))
 	o.Paused = s.cluster.Spec.UpdateStrategy.Paused
 	o.NewClusterID = raft.ClusterID(r.NewID())
-	if err := recordedIdentity(s.cluster, o); err != nil {
+	o.Hibernate = s.cluster.Spec.Hibernate
+	if err := errors.Join(recordedIdentity(s.cluster, o), recordedRecovery(s.cluster, o)); err != nil {
 		return nil, err
 	}
 	if err := r.observeChildren(ctx, reader, s); err != nil {
@@ -102,7 +116,7 @@ func (r *Reconciler) observe(ctx context.Context, key types.NamespacedName, d de
 	for i := range s.claims {
 		c := &s.claims[i]
 		ordinal, _ := claimOrdinal(o.Cluster, c.Name)
-		o.Claims = append(o.Claims, plan.Claim{Ordinal: ordinal, Name: c.Name, Bound: c.Spec.VolumeName != ""})
+		o.Claims = append(o.Claims, planClaim(s.cluster, c, ordinal))
 	}
 	if d != cached {
 		if err := r.observeTrouble(ctx, s); err != nil {
@@ -228,6 +242,46 @@ func recordedIdentity(c *v1.RaftCluster, o *plan.Observation) error {
 	return nil
 }
 
+// recordedRecovery reads what the spec allows for a lost quorum, and what the status has on record of that and of a hibernation.
+func recordedRecovery(c *v1.RaftCluster, o *plan.Observation) error {
+	if h := c.Status.Hibernation; h != nil {
+		o.Asleep = int(h.Pods)
+	}
+	if s := c.Spec.Recovery; s != nil && s.AcknowledgeDataLoss {
+		o.Rebuild = &plan.Rebuild{StartEmpty: s.StartEmpty}
+		if err := o.Rebuild.ClusterID.UnmarshalText([]byte(s.ClusterID)); err != nil {
+			return fmt.Errorf("spec.recovery.clusterID: %w", err)
+		}
+	}
+	r := c.Status.Recovery
+	if r == nil {
+		return nil
+	}
+	o.Recovery = &plan.Recovery{Pod: r.Pod, Empty: r.Empty}
+	for name, x := range map[string]struct {
+		into encoding.TextUnmarshaler
+		text string
+	}{
+		"from": {&o.Recovery.From, r.From}, "clusterID": {&o.Recovery.ClusterID, r.ClusterID}, "incarnation": {&o.Recovery.Incarnation, r.Incarnation},
+	} {
+		if err := x.into.UnmarshalText([]byte(x.text)); err != nil {
+			return fmt.Errorf("status.recovery.%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// planClaim is what the plan needs of a claim.
+func planClaim(cluster *v1.RaftCluster, c *corev1.PersistentVolumeClaim, ordinal int) plan.Claim {
+	asked, has := c.Spec.Resources.Requests[corev1.ResourceStorage], c.Status.Capacity[corev1.ResourceStorage]
+	bound := c.Spec.VolumeName != ""
+	return plan.Claim{
+		Ordinal: ordinal, Name: c.Name, UID: string(c.UID), Bound: bound, Lost: c.Status.Phase == corev1.ClaimLost,
+		Small:   bound && c.DeletionTimestamp == nil && asked.Cmp(cluster.Spec.Storage.Size) < 0,
+		Growing: bound && c.Status.Phase == corev1.ClaimBound && has.Cmp(asked) < 0,
+	}
+}
+
 // resolveImage prefers what the spec says, then what was resolved before, and only for a new cluster takes the operator's
 // default: another operator, with another default, changes no running cluster.
 func (r *Reconciler) resolveImage(s *snapshot) string {
@@ -251,7 +305,9 @@ func (r *Reconciler) observePod(ctx context.Context, s *snapshot, p *corev1.Pod,
 		Running:     podRunning(p),
 		Terminating: p.DeletionTimestamp != nil,
 		Trouble:     podTrouble(p),
+		Late:        late(s.cluster, p, r.now()),
 	}
+	out.Unreachable = unreachable(s.cluster, p, s.claimOf(out.Ordinal), r.now())
 	a, ok := answers[p.UID]
 	switch {
 	case !ok:

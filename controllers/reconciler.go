@@ -8,6 +8,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -113,6 +114,7 @@ func (r *Reconciler) SetupWithManager(m ctrl.Manager) error {
 		Owns(&corev1.Service{}).
 		Owns(&corev1.ServiceAccount{}).
 		Owns(&policyv1.PodDisruptionBudget{}).
+		Owns(&networkingv1.NetworkPolicy{}).
 		Watches(&corev1.Pod{}, byLabel).
 		Watches(&corev1.PersistentVolumeClaim{}, byLabel).
 		WatchesRawSource(source.Func(r.feed)).
@@ -206,7 +208,7 @@ func (r *Reconciler) deepen(ctx context.Context, key types.NamespacedName, s *sn
 
 func pause(s *snapshot, d *plan.Decision, result outcome) time.Duration {
 	switch {
-	case result == done || d.Adopt != 0:
+	case result == done || d.Adopt != 0 || d.ForgetRecovery || d.Awake:
 		return afterStep
 	case d.Stalled != nil:
 		return whileStalled

@@ -42,6 +42,12 @@ func describe(s *snapshot, d *plan.Decision, status *v1.RaftClusterStatus) {
 	if d.Adopt != 0 {
 		status.ClusterID = d.Adopt.String()
 	}
+	if d.ForgetRecovery {
+		status.Recovery = nil
+	}
+	if d.Awake {
+		status.Hibernation = nil
+	}
 	if len(o.Foreign) == 0 {
 		status.Image = s.image
 	}
@@ -163,7 +169,7 @@ func lostQuorum(status *v1.RaftClusterStatus) string {
 // changeEvents tells of what happened by itself, as the status shows it.
 func (r *Reconciler) changeEvents(c *v1.RaftCluster, before, now *v1.RaftClusterStatus) {
 	switch was, is := before.Leader, now.Leader; {
-	case is == nil && was != nil:
+	case is == nil && was != nil && now.Hibernation == nil:
 		r.Recorder.Eventf(c, nil, corev1.EventTypeWarning, "LeaderLost", "observe", "%s led and does no more; the members elect another leader", was.Name)
 	case is != nil && (was == nil || was.ID != is.ID):
 		r.Recorder.Eventf(c, nil, corev1.EventTypeNormal, "LeaderElected", "observe", "%s leads in term %s", is.Name, is.Term)
@@ -173,6 +179,16 @@ func (r *Reconciler) changeEvents(c *v1.RaftCluster, before, now *v1.RaftCluster
 	}
 	if reason := lostQuorum(now); reason != "" && lostQuorum(before) == "" {
 		r.Recorder.Eventf(c, nil, corev1.EventTypeWarning, "QuorumLost", "observe", "%s", reason)
+	}
+	if before.ClusterID != "" && now.ClusterID != before.ClusterID {
+		r.Recorder.Eventf(c, nil, corev1.EventTypeWarning, "ClusterRebuilt", "observe",
+			"cluster %s was lost and goes on as %s; what only lost members held is lost; take spec.recovery away", before.ClusterID, now.ClusterID)
+	}
+	switch was, is := meta.IsStatusConditionTrue(before.Conditions, v1.ConditionHibernated), meta.IsStatusConditionTrue(now.Conditions, v1.ConditionHibernated); {
+	case is && !was:
+		r.Recorder.Eventf(c, nil, corev1.EventTypeNormal, "Hibernated", "observe", "all pods are stopped; membership and volumes are kept")
+	case was && !is:
+		r.Recorder.Eventf(c, nil, corev1.EventTypeNormal, "Resumed", "observe", "the cluster's pods are started again")
 	}
 	was := meta.FindStatusCondition(before.Conditions, v1.ConditionStalled)
 	is := meta.FindStatusCondition(now.Conditions, v1.ConditionStalled)

@@ -78,8 +78,25 @@ type RaftClusterSpec struct {
 	PodTemplate PodTemplateSpec `json:"podTemplate,omitzero"`
 
 	// updateStrategy says how changes reach running pods.
+	// +kubebuilder:default={}
 	// +optional
 	UpdateStrategy UpdateStrategySpec `json:"updateStrategy,omitzero"`
+
+	// replacement says when a member that is unreachable begins anew with an empty volume.
+	// +optional
+	Replacement ReplacementSpec `json:"replacement,omitzero"`
+
+	// networkPolicy says who may connect to the members.
+	// +optional
+	NetworkPolicy NetworkPolicySpec `json:"networkPolicy,omitzero"`
+
+	// hibernate stops all pods once all voters are caught up, and keeps membership and volumes. Taken away, the same cluster comes back.
+	// +optional
+	Hibernate bool `json:"hibernate,omitempty"`
+
+	// recovery allows to rebuild a cluster that has lost its quorum for good from the member that holds most. Take it away when it is done.
+	// +optional
+	Recovery *RecoverySpec `json:"recovery,omitempty"`
 }
 
 // StorageSpec is the volume of each member.
@@ -195,4 +212,13 @@ type UpdateStrategySpec struct {
 	// Members are still added, removed and replaced.
 	// +optional
 	Paused bool `json:"paused,omitempty"`
+
+	// progressDeadline is how long a pod may take to become ready on a new template; from 10s to 24h. After it no further pod gets that
+	// template, and the condition Stalled says so.
+	// +kubebuilder:default="10m"
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,2}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$') && self.size() > 0 && duration(self) >= duration('10s') && duration(self) <= duration('24h')",message="updateStrategy.progressDeadline must be a duration from 10s to 24h in whole seconds, such as 10m"
+	// +optional
+	ProgressDeadline metav1.Duration `json:"progressDeadline,omitzero"`
 }

@@ -16,6 +16,8 @@ const (
 	ConditionAvailable = "Available"
 	// ConditionDegraded is True while a member is missing, unhealthy or behind.
 	ConditionDegraded = "Degraded"
+	// ConditionHibernated is True while the cluster has no pods, as the spec asks.
+	ConditionHibernated = "Hibernated"
 )
 
 // RaftClusterStatus is the cluster as the operator last saw it. Numbers that do not fit a JSON number are strings.
@@ -23,12 +25,18 @@ type RaftClusterStatus struct {
 	// observedGeneration is the generation of the spec that this status speaks of.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// clusterID identifies the Raft group: hexadecimal, set once.
+	// clusterID identifies the Raft group: hexadecimal, set once, and anew when the cluster was rebuilt by spec.recovery.
 	// +optional
 	ClusterID string `json:"clusterID,omitempty"`
 	// bootstrap is the decision, recorded before it is carried out, which node founds the cluster.
 	// +optional
 	Bootstrap *BootstrapStatus `json:"bootstrap,omitempty"`
+	// recovery is the decision, recorded before it is carried out, from which member a lost cluster is rebuilt; it stays when that was done.
+	// +optional
+	Recovery *RecoveryStatus `json:"recovery,omitempty"`
+	// hibernation is what the cluster was before it went to rest.
+	// +optional
+	Hibernation *HibernationStatus `json:"hibernation,omitempty"`
 	// image that the members run or are being updated to, resolved from spec.image or the operator's default.
 	// +optional
 	Image string `json:"image,omitempty"`
@@ -52,7 +60,7 @@ type RaftClusterStatus struct {
 	// version that all members run; during an update the one that they come from.
 	// +optional
 	Version string `json:"version,omitempty"`
-	// conditions: Ready, Reconciling, Stalled, Available, Degraded.
+	// conditions: Ready, Reconciling, Stalled, Available, Degraded, Hibernated.
 	// +listType=map
 	// +listMapKey=type
 	// +optional

@@ -12,6 +12,10 @@ type Decision struct {
 	Step Step
 	// Adopt is the ID of the cluster that the nodes turned out to belong to, to be recorded; zero for none.
 	Adopt raft.ClusterID
+	// ForgetRecovery takes a recovery off the record that came to nothing.
+	ForgetRecovery bool
+	// Hibernated says that the cluster rests as asked; Awake that its pods are back, so that the hibernation goes off the record.
+	Hibernated, Awake bool
 	// Roles is the role label that each pod, by name, is to have; an empty one is taken off. Pods that are not named keep theirs.
 	Roles map[string]string
 	// Hold keeps the StatefulSet's template as it is.
@@ -40,6 +44,9 @@ const (
 	ReasonNoMemberLeft         = "NoMemberLeft"
 	ReasonInvalidStatus        = "InvalidStatus"
 	ReasonStorageNotExpandable = "StorageNotExpandable"
+	ReasonRecoveryNodeLost     = "RecoveryNodeLost"
+	// ReasonUpdateFailed: a pod on the new template does not become ready.
+	ReasonUpdateFailed = "UpdateFailed"
 )
 
 // Reasons of Waiting.
@@ -55,10 +62,21 @@ const (
 	ReasonMemberNotReady    = "MemberNotReady"
 	ReasonQuorumAtRisk      = "QuorumAtRisk"
 	ReasonForcingOut        = "ForcingOutPod"
+	ReasonRecovering        = "Recovering"
+	ReasonHibernating       = "Hibernating"
+	ReasonResuming          = "Resuming"
+	ReasonReplacing         = "ReplacingVolume"
+	ReasonGrowing           = "GrowingVolumes"
 )
 
 func because(reason, format string, args ...any) *Reason {
 	return &Reason{Reason: reason, Message: fmt.Sprintf(format, args...)}
+}
+
+// with adds to the sentence.
+func (r *Reason) with(text string) *Reason {
+	r.Message += text
+	return r
 }
 
 // Step is one step of the operator. All but Scale upwards are risky: they are planned on a live read.
@@ -109,8 +127,51 @@ type Restart struct {
 // ForceDelete removes a pod whose Kubernetes node is gone, without waiting for that node's consent.
 type ForceDelete struct{ Pod, UID string }
 
+// RecordRecovery writes the decision which member's directory founds the cluster that takes the place of a lost one.
+type RecordRecovery struct{ Recovery Recovery }
+
+// RunRecovery asks the recorded directory to do it.
+type RunRecovery struct {
+	Recovery Recovery
+	Member   raft.Member
+}
+
+// Abandon tells a member of a cluster that was rebuilt elsewhere to set its directory aside.
+type Abandon struct {
+	Pod         string
+	ClusterID   raft.ClusterID
+	Incarnation raft.Incarnation
+}
+
+// RecordHibernation writes how many pods the cluster has, before it loses them.
+type RecordHibernation struct{ Pods int }
+
+// ReplaceVolume deletes the claim of a member that has been unreachable for too long, and its pod, so that both are made anew.
+type ReplaceVolume struct{ Pod, UID, Claim, ClaimUID string }
+
+// RecreateWorkload deletes the StatefulSet and leaves its pods, so that it is made anew with a claim template of the right size.
+type RecreateWorkload struct{}
+
 // Risky is true.
 func (RecordBootstrap) Risky() bool { return true }
+
+// Risky is true.
+func (RecordRecovery) Risky() bool { return true }
+
+// Risky is true.
+func (RunRecovery) Risky() bool { return true }
+
+// Risky is true.
+func (Abandon) Risky() bool { return true }
+
+// Risky is true.
+func (RecordHibernation) Risky() bool { return true }
+
+// Risky is true.
+func (ReplaceVolume) Risky() bool { return true }
+
+// Risky is true.
+func (RecreateWorkload) Risky() bool { return true }
 
 // Risky is true.
 func (RunBootstrap) Risky() bool { return true }
@@ -136,6 +197,30 @@ func (s RecordBootstrap) String() string {
 
 func (s RunBootstrap) String() string {
 	return fmt.Sprintf("bootstrap cluster %s on pod %s", s.Bootstrap.ClusterID, s.Bootstrap.Pod)
+}
+
+func (s RecordRecovery) String() string {
+	return fmt.Sprintf("record that pod %s rebuilds cluster %s as %s", s.Recovery.Pod, s.Recovery.From, s.Recovery.ClusterID)
+}
+
+func (s RunRecovery) String() string {
+	return fmt.Sprintf("rebuild cluster %s as %s on pod %s", s.Recovery.From, s.Recovery.ClusterID, s.Recovery.Pod)
+}
+
+func (s Abandon) String() string {
+	return fmt.Sprintf("have pod %s set the directory of cluster %s aside", s.Pod, s.ClusterID)
+}
+
+func (s RecordHibernation) String() string {
+	return fmt.Sprintf("record that %d pods go to rest", s.Pods)
+}
+
+func (s ReplaceVolume) String() string {
+	return fmt.Sprintf("give up claim %s and pod %s, so that both are made anew", s.Claim, s.Pod)
+}
+
+func (RecreateWorkload) String() string {
+	return "make the StatefulSet anew, without its pods, for the size of its claim template"
 }
 
 func (s ChangeMembers) String() string {

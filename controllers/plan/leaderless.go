@@ -13,24 +13,24 @@ import (
 // can ever succeed.
 func planLeaderless(o *Observation) Decision {
 	for i := len(o.Pods) - 1; i >= 0; i-- {
-		if p := &o.Pods[i]; outdated(o, p) && !p.Running {
-			return Decision{Step: Restart{Pod: p.Name, UID: p.UID},
-				Waiting: because(ReasonUpdating, "restarting pod %s, which does not run, on the new template", p.Name)}
+		if p := &o.Pods[i]; outdated(o, p) && (!p.Running || p.Node == nil && p.Late) {
+			return Decision{Step: Restart{Pod: p.Name, UID: p.UID, Evict: p.Running},
+				Waiting: because(ReasonUpdating, "restarting pod %s, which does not run well, on the new template", p.Name)}
 		}
 	}
 	known := newestMembership(o)
 	if known == nil {
 		return noMemberKnown(o)
 	}
-	var voters, lostVoters, housed, highest int
+	if hopeless(o) {
+		return planLoss(o, known)
+	}
+	var voters, housed, highest int
 	for _, m := range known.Members {
 		if m.Learner {
 			continue
 		}
 		voters++
-		if lost(o, m.Member) {
-			lostVoters++
-		}
 		ordinal, ours := resources.Ordinal(o.Cluster, m.Name)
 		switch {
 		case ours && ordinal < o.Workload.Replicas:
@@ -38,11 +38,6 @@ func planLeaderless(o *Observation) Decision {
 		case ours && o.claim(ordinal) != nil:
 			highest = max(highest, ordinal)
 		}
-	}
-	if voters-lostVoters < quorum(voters) {
-		return Decision{Stalled: because(ReasonQuorumLost,
-			"%d of %d voters lost their data directories, so that no leader can be elected ever again; restore a backup into a new RaftCluster, or bring the lost volumes back",
-			lostVoters, voters)}
 	}
 	if housed < quorum(voters) && highest >= o.Workload.Replicas {
 		return Decision{Step: Scale{From: o.Workload.Replicas, To: highest + 1}, Waiting: because(ReasonScaling,
@@ -74,7 +69,15 @@ func unreachable(o *Observation, known *admin.Status) *Reason {
 	}
 	return because(ReasonQuorumUnreachable,
 		"%d of %d voters answer and %d are needed, so that nothing is written and nothing read that must be up to date: %s; the members go on by themselves once %d more of them are back with their volumes",
-		answer, voters, quorum(voters), strings.Join(missed, "; "), quorum(voters)-answer)
+		answer, voters, quorum(voters), strings.Join(missed, "; "), quorum(voters)-answer).with(refusedRebuild(o))
+}
+
+// refusedRebuild says why a recovery that the spec allows is not begun.
+func refusedRebuild(o *Observation) string {
+	if !o.rebuildAllowed() {
+		return ""
+	}
+	return "; spec.recovery is not followed while these may come back: delete the claims of those that never will"
 }
 
 // whyAway says why the member does not answer.
@@ -133,6 +136,10 @@ func noMemberKnown(o *Observation) Decision {
 				"all nodes are empty, but claim %s may still hold data of cluster %s; set replicas to %d or more to use it", c.Name, o.ClusterID, c.Ordinal+1)}
 		}
 	}
-	return Decision{Stalled: because(ReasonNoMemberLeft,
-		"all nodes answer and none holds data of cluster %s any more: the data is gone; restore a backup into a new RaftCluster", o.ClusterID)}
+	if d, ok := planEmptyStart(o); ok {
+		return d
+	}
+	return Decision{ForgetRecovery: !o.rebuildAllowed() && o.unrun(), Stalled: because(ReasonNoMemberLeft,
+		"all nodes answer and none holds data of cluster %s any more: the data is gone; restore a backup into a new RaftCluster, or begin with nothing: set spec.recovery to {clusterID: %q, acknowledgeDataLoss: true, startEmpty: true}",
+		o.ClusterID, o.ClusterID)}
 }

@@ -14,6 +14,15 @@ type Observation struct {
 	// Paused holds the pods' template back.
 	Paused bool
 
+	// Hibernate asks for no pods. Asleep is the number of pods that the cluster had when that began, as the status has it on record; zero
+	// while it does not hibernate.
+	Hibernate bool
+	Asleep    int
+	// Rebuild is what the spec allows for a quorum that is lost for good; nil for nothing. Recovery is the decision about it that the status has
+	// on record; it stays there when it was carried out.
+	Rebuild  *Rebuild
+	Recovery *Recovery
+
 	// ClusterID and Bootstrap are what the status has on record; zero and nil for a cluster that was not bootstrapped.
 	ClusterID raft.ClusterID
 	Bootstrap *Bootstrap
@@ -37,6 +46,22 @@ type Bootstrap struct {
 	Incarnation raft.Incarnation
 }
 
+// Rebuild is a person's consent to lose what only lost members of that cluster held.
+type Rebuild struct {
+	ClusterID raft.ClusterID
+	// StartEmpty allows to begin with nothing where no member is left.
+	StartEmpty bool
+}
+
+// Recovery is the recorded decision which member's directory founds the cluster that takes the place of From.
+type Recovery struct {
+	From, ClusterID raft.ClusterID
+	Pod             string
+	Incarnation     raft.Incarnation
+	// Empty says that nothing is left: the directory is empty, and so is the new cluster.
+	Empty bool
+}
+
 // Workload is what the decision needs of the StatefulSet.
 type Workload struct {
 	Replicas int
@@ -45,6 +70,10 @@ type Workload struct {
 	Revision string
 	// Stale says that the template which is in force is not what the spec asks for.
 	Stale bool
+	// KeepsClaims says that the claims of pods that are scaled away are kept, and that the StatefulSet controller knows.
+	KeepsClaims bool
+	// SmallClaims says that new claims would be smaller than the spec asks for, since a StatefulSet's claim template cannot be changed.
+	SmallClaims bool
 	// Trouble is why the StatefulSet's missing pods are not made, in the words of Kubernetes; empty if it says nothing.
 	Trouble string
 }
@@ -59,6 +88,9 @@ type Pod struct {
 	Ready, Running bool
 	// Terminating pods were asked to go; Stuck ones cannot, because their Kubernetes node is gone or out of service.
 	Terminating, Stuck bool
+	// Late pods have not been ready for longer than an update may take; Unreachable ones for longer than the spec waits before it gives a
+	// member's volume up, in a way that a new volume may cure.
+	Late, Unreachable bool
 	// Role is the role label that the pod has now.
 	Role string
 	// Trouble is why the pod does not run, in the words of Kubernetes; empty if it says nothing.
@@ -74,6 +106,12 @@ type Claim struct {
 	Name    string
 	// Bound claims have had a volume and so may hold data.
 	Bound bool
+	// Lost claims have lost their volume for good.
+	Lost bool
+	// UID is that of the claim.
+	UID string
+	// Small claims ask for less than the spec does, Growing ones have less than they ask for.
+	Small, Growing bool
 }
 
 func (o *Observation) pod(ordinal int) *Pod {

@@ -14,6 +14,7 @@ import (
 func Plan(o *Observation) Decision {
 	d := decide(o)
 	d.Hold = o.Paused || d.Stalled != nil
+	d.Awake = !o.Hibernate && o.Asleep > 0 && o.Workload != nil && o.Workload.Replicas >= o.Asleep
 	d.Roles = roles(o, d.View)
 	return d
 }
@@ -25,7 +26,7 @@ func decide(o *Observation) Decision {
 			strings.Join(o.Foreign, "; "))}
 	}
 	if o.Workload == nil {
-		return Decision{Waiting: because(ReasonCreating, "the cluster's objects are being created")}
+		return Decision{View: viewOf(o), Waiting: because(ReasonCreating, "the cluster's objects are being created")}
 	}
 	for i := range o.Pods {
 		if p := &o.Pods[i]; p.Stuck {
@@ -35,6 +36,12 @@ func decide(o *Observation) Decision {
 	}
 	if o.ClusterID == 0 {
 		return planFounding(o)
+	}
+	if d, ok := planSuccession(o); ok {
+		return d
+	}
+	if d, ok := planHibernation(o); ok {
+		return d
 	}
 	if s := foreignData(o); s != nil {
 		return Decision{Stalled: s, View: viewOf(o)}
@@ -49,6 +56,7 @@ func decide(o *Observation) Decision {
 	}
 	d := planLed(o, v)
 	d.View = v
+	d.ForgetRecovery = o.Recovery != nil && o.Recovery.From == o.ClusterID // a quorum is back, after all
 	return d
 }
 
@@ -81,6 +89,9 @@ func planLed(o *Observation, v *View) Decision {
 	if d.Step != nil {
 		return d
 	}
+	if s := failedUpdate(o, v); s != nil {
+		return Decision{Stalled: s}
+	}
 	if s := restartBroken(o, v); s != nil {
 		return Decision{Step: *s, Waiting: because(ReasonUpdating, "restarting pod %s, which is not healthy, on the new template", s.Pod)}
 	}
@@ -90,8 +101,14 @@ func planLed(o *Observation, v *View) Decision {
 	if d, ok := replaceBrokenLeader(o, v); ok {
 		return d
 	}
+	if d, ok := planVolumeReplacement(o, v); ok {
+		return d
+	}
 	if w := unhealthy(o, v); w != nil {
 		return Decision{Waiting: w}
+	}
+	if d, ok := planGrowth(o); ok {
+		return d
 	}
 	return planUpdate(o, v)
 }

@@ -30,10 +30,24 @@ func brief(d Decision) string {
 		return "delete " + t.Pod
 	case ForceDelete:
 		return "force " + t.Pod
+	case RecordRecovery:
+		return fmt.Sprintf("record recovery %s %s", t.Recovery.Pod, t.Recovery.Incarnation)
+	case RunRecovery:
+		return fmt.Sprintf("recover %s %s", t.Recovery.Pod, t.Recovery.Incarnation)
+	case Abandon:
+		return fmt.Sprintf("abandon %s %s", t.Pod, t.ClusterID)
+	case RecordHibernation:
+		return fmt.Sprintf("record rest %d", t.Pods)
+	case ReplaceVolume:
+		return "replace " + t.Claim
+	case RecreateWorkload:
+		return "recreate"
 	}
 	switch {
 	case d.Stalled != nil:
 		return "stalled " + d.Stalled.Reason
+	case d.Hibernated:
+		return "hibernated"
 	case d.Adopt != 0:
 		return "adopt " + d.Adopt.String()
 	case d.Waiting != nil:

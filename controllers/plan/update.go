@@ -10,6 +10,36 @@ func outdated(o *Observation, p *Pod) bool {
 	return !o.Paused && o.Workload.Revision != "" && p.Revision != o.Workload.Revision && !p.Terminating
 }
 
+// failedUpdate finds a pod that the new template does not make ready in time, while others are still on an older one: no further pod gets it. A
+// pod that is made ready by the template's being put back is restarted at once, since it is outdated then.
+func failedUpdate(o *Observation, v *View) *Reason {
+	if o.Paused || o.Workload.Revision == "" {
+		return nil
+	}
+	var late *Pod
+	waiting := 0
+	for i := range o.Pods {
+		p := &o.Pods[i]
+		switch {
+		case p.Ordinal >= o.Desired:
+		case outdated(o, p):
+			waiting++
+		case p.Late && !p.Ready && !p.Terminating:
+			late = p
+		}
+	}
+	if late == nil || waiting == 0 {
+		return nil
+	}
+	why := notReady(late)
+	if !late.Running && late.Trouble != "" {
+		why = ": " + late.Trouble
+	}
+	return because(ReasonUpdateFailed,
+		"pod %s has the new template and did not become ready in time%s; the %d pods that are still on an older one are left alone, and %s leads; correct the spec or put it back, and the pod is restarted at once",
+		late.Name, why, waiting, v.Leader)
+}
+
 // restartBroken brings the new template first to pods that are not healthy on the old one: it may be what cures them.
 // Those whose absence costs the quorum stay.
 func restartBroken(o *Observation, v *View) *Restart {

@@ -62,6 +62,9 @@ func ServiceAccountName(cluster string) string { return cluster }
 // PodDisruptionBudgetName is the name of the PodDisruptionBudget.
 func PodDisruptionBudgetName(cluster string) string { return cluster }
 
+// NetworkPolicyName is the name of the NetworkPolicy.
+func NetworkPolicyName(cluster string) string { return cluster }
+
 // AdminTokenSecretName is the name of the Secret that holds the admin token.
 func AdminTokenSecretName(cluster string) string { return cluster + "-admin-token" }
 

@@ -38,6 +38,8 @@ type StatefulSetOptions struct {
 	Replicas int32
 	// ClaimSize is the size in the claim template. It cannot be changed once the StatefulSet exists.
 	ClaimSize resource.Quantity
+	// KeepClaims keeps the claims of pods that are scaled away, whatever the retention policy says: they are to come back.
+	KeepClaims bool
 }
 
 // StatefulSet runs the nodes. Its pods start in parallel, since a new cluster needs all of them to begin, and are
@@ -54,12 +56,19 @@ func StatefulSet(c *v1.RaftCluster, o StatefulSetOptions) *appsv1.StatefulSet {
 			Selector:            &metav1.LabelSelector{MatchLabels: SelectorLabels(c.Name)},
 			PersistentVolumeClaimRetentionPolicy: &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{
 				WhenDeleted: claimRetention(c.Spec.Storage.RetentionPolicy.WhenDeleted),
-				WhenScaled:  claimRetention(c.Spec.Storage.RetentionPolicy.WhenScaled),
+				WhenScaled:  whenScaled(c, o),
 			},
 			Template:             podTemplate(c, o.Image),
 			VolumeClaimTemplates: []corev1.PersistentVolumeClaim{claimTemplate(c, o.ClaimSize)},
 		},
 	}
+}
+
+func whenScaled(c *v1.RaftCluster, o StatefulSetOptions) appsv1.PersistentVolumeClaimRetentionPolicyType {
+	if o.KeepClaims {
+		return appsv1.RetainPersistentVolumeClaimRetentionPolicyType
+	}
+	return claimRetention(c.Spec.Storage.RetentionPolicy.WhenScaled)
 }
 
 func claimRetention(p v1.RetentionPolicy) appsv1.PersistentVolumeClaimRetentionPolicyType {

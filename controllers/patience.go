@@ -1,0 +1,68 @@
+package controllers
+
+import (
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	v1 "github.com/raftkv/raftkv/api/v1"
+)
+
+const (
+	// defaultProgressDeadline is the CRD's default; it matters for objects that were stored before the field was there.
+	defaultProgressDeadline = 10 * time.Minute
+	// replacementDamping is how many times the time that a member may be unreachable a claim must be old before it is given up: a
+	// machine that breaks one volume after the other does not use them up.
+	replacementDamping = 6
+)
+
+// unreadyFor is for how long the pod has not been ready, as Kubernetes says it; zero for one that is.
+func unreadyFor(p *corev1.Pod, now time.Time) time.Duration {
+	since := p.CreationTimestamp.Time
+	for _, c := range p.Status.Conditions {
+		if c.Type != corev1.PodReady {
+			continue
+		}
+		if c.Status == corev1.ConditionTrue {
+			return 0
+		}
+		if c.LastTransitionTime.After(since) {
+			since = c.LastTransitionTime.Time
+		}
+	}
+	return now.Sub(since)
+}
+
+// late tells that the pod takes longer to become ready than an update may.
+func late(c *v1.RaftCluster, p *corev1.Pod, now time.Time) bool {
+	deadline := c.Spec.UpdateStrategy.ProgressDeadline.Duration
+	if deadline == 0 {
+		deadline = defaultProgressDeadline
+	}
+	return unreadyFor(p, now) > deadline
+}
+
+// unreachable tells that the pod has not been ready for longer than the spec waits, that a new volume may cure it, and that its claim is
+// old enough to be given up.
+func unreachable(c *v1.RaftCluster, p *corev1.Pod, claim *corev1.PersistentVolumeClaim, now time.Time) bool {
+	after := c.Spec.Replacement.UnreachableAfter
+	return after != nil && claim != nil && unreadyFor(p, now) > after.Duration &&
+		now.Sub(claim.CreationTimestamp.Time) > replacementDamping*after.Duration && curable(p)
+}
+
+// curable tells that the pod's trouble may be its volume or its machine: it runs, or ends again and again, or cannot be scheduled to where its
+// volume is. An image that cannot be pulled, or a lack of room, is not cured by losing data.
+func curable(p *corev1.Pod) bool {
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse {
+			return strings.Contains(c.Message, "volume node affinity conflict") || strings.Contains(c.Message, "PersistentVolume's node affinity")
+		}
+	}
+	for _, c := range p.Status.ContainerStatuses {
+		if c.State.Running != nil || (c.State.Waiting != nil && c.State.Waiting.Reason == "CrashLoopBackOff") {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,228 @@
+package plan
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/server/admin"
+)
+
+// A cluster that has lost its quorum for good is rebuilt only when a person asks for it, in the name of that cluster: the survivor whose
+// log is the longest founds a new cluster, under a new ID, from its own state. The decision is recorded before anything is asked
+// of the survivor, which does it once; all other members of the old cluster are told to set their directories aside, and join as new ones.
+
+// planSuccession is for a recovery that is on record: it sees that it was done, and then ends what is left of the old cluster. It reports
+// false if there is nothing to do for it now.
+func planSuccession(o *Observation) (Decision, bool) {
+	r := o.Recovery
+	if r == nil {
+		return Decision{}, false
+	}
+	if o.ClusterID == r.ClusterID {
+		return planAbandonment(o)
+	}
+	if o.ClusterID != r.From {
+		return Decision{}, false
+	}
+	for i := range o.Pods {
+		if p := &o.Pods[i]; p.member(r.ClusterID) {
+			return Decision{Adopt: r.ClusterID, Waiting: because(ReasonRecovering, "%s has founded cluster %s, which takes the place of cluster %s", p.Name, r.ClusterID, r.From)}, true
+		}
+	}
+	p := podOf(o, r.Pod)
+	switch {
+	case p == nil || p.Node == nil:
+		return Decision{}, false
+	case p.Node.State == admin.StateRefounding:
+		return Decision{Waiting: because(ReasonRecovering, "%s makes the state of cluster %s out of its own", p.Name, r.ClusterID)}, true
+	case p.Node.Incarnation == r.Incarnation:
+		return Decision{}, false
+	case o.Rebuild == nil:
+		return Decision{ForgetRecovery: true, Waiting: because(ReasonRecovering, "the recovery by %s, whose directory is no more, is given up", p.Name)}, true
+	}
+	return Decision{Stalled: because(ReasonRecoveryNodeLost,
+		"pod %s was chosen to rebuild cluster %s as %s, but its data directory is now another one, so the new cluster may have been founded and lost; to begin again with those that are left, take spec.recovery away, wait until this is no longer said, and set it again",
+		r.Pod, r.From, r.ClusterID)}, true
+}
+
+// planAbandonment tells members of the cluster that was given up to set their directories aside.
+func planAbandonment(o *Observation) (Decision, bool) {
+	for i := range o.Pods {
+		p := &o.Pods[i]
+		if !p.member(o.Recovery.From) {
+			continue
+		}
+		if p.Node.Leader != 0 {
+			return Decision{View: viewOf(o), Stalled: because(ReasonForeignData,
+				"cluster %s was given up and rebuilt as %s, but pod %s is one of its members and has a leader again: nothing of it is touched; stop its pods and delete the claims of those whose data is not needed",
+				o.Recovery.From, o.ClusterID, p.Name)}, true
+		}
+		return Decision{Step: Abandon{Pod: p.Name, ClusterID: o.Recovery.From, Incarnation: p.Node.Incarnation}, View: viewOf(o), Waiting: because(ReasonRecovering,
+			"pod %s still holds the directory of cluster %s, which was rebuilt as %s: it sets that aside and joins as a new member", p.Name, o.Recovery.From, o.ClusterID)}, true
+	}
+	return Decision{}, false
+}
+
+// planLoss is for a cluster that has lost its quorum for good: it says so, or rebuilds it where a person allows that.
+func planLoss(o *Observation, known *admin.Status) Decision {
+	if !o.rebuildAllowed() {
+		return Decision{ForgetRecovery: o.unrun(), Stalled: because(ReasonQuorumLost,
+			"%s, so that no leader can be elected ever again; bring the lost volumes back, or restore a backup into a new RaftCluster, or go on with what the others hold, which may lack acknowledged writes: set spec.recovery to {clusterID: %q, acknowledgeDataLoss: true}%s",
+			lossText(o, known), o.ClusterID, otherRebuild(o))}
+	}
+	best, missed := bestSurvivor(o, known)
+	switch {
+	case len(missed) > 0:
+		return Decision{Waiting: because(ReasonRecovering,
+			"cluster %s is to be rebuilt from the member with the longest log, so that all that are left must be asked: %s; delete the claim of one that will never come back", o.ClusterID, strings.Join(missed, "; "))}
+	case best == nil:
+		return Decision{Stalled: because(ReasonQuorumLost, "%s, and no member is left to rebuild the cluster from", lossText(o, known))}
+	}
+	if r := o.Recovery; r != nil && r.From == o.ClusterID {
+		return runRecovery(o, best)
+	}
+	return recordRecovery(o, best, false)
+}
+
+// unrun tells that a recovery is on record whose survivor is still what it was.
+func (o *Observation) unrun() bool {
+	r := o.Recovery
+	if r == nil || r.From != o.ClusterID {
+		return false
+	}
+	p := podOf(o, r.Pod)
+	return p != nil && p.Node != nil && p.Node.Incarnation == r.Incarnation
+}
+
+func (o *Observation) rebuildAllowed() bool {
+	return o.Rebuild != nil && o.Rebuild.ClusterID == o.ClusterID
+}
+
+// otherRebuild says that the spec's recovery is of another cluster, which is no news once that was rebuilt as this one.
+func otherRebuild(o *Observation) string {
+	if o.Rebuild == nil || (o.Recovery != nil && o.Rebuild.ClusterID == o.Recovery.From) {
+		return ""
+	}
+	return fmt.Sprintf(" (it names cluster %s now)", o.Rebuild.ClusterID)
+}
+
+func recordRecovery(o *Observation, p *Pod, empty bool) Decision {
+	r := Recovery{From: o.ClusterID, ClusterID: o.NewClusterID, Pod: p.Name, Incarnation: p.Node.Incarnation, Empty: empty}
+	text := fmt.Sprintf("cluster %s is rebuilt as %s from pod %s, whose log ends at term %d, index %d", r.From, r.ClusterID, r.Pod, p.Node.LastTerm, p.Node.LastIndex)
+	if empty {
+		text = fmt.Sprintf("cluster %s, of which nothing is left, begins empty as %s on pod %s", r.From, r.ClusterID, r.Pod)
+	}
+	return Decision{Step: RecordRecovery{r}, Waiting: because(ReasonRecovering, "%s", text)}
+}
+
+// runRecovery asks the recorded directory, and no other.
+func runRecovery(o *Observation, best *Pod) Decision {
+	r := *o.Recovery
+	if r.Empty || best.Name != r.Pod || best.Node.Incarnation != r.Incarnation {
+		return Decision{Stalled: because(ReasonRecoveryNodeLost,
+			"pod %s was chosen to rebuild cluster %s, but %s holds more now; take spec.recovery away, wait until this is no longer said, and set it again", r.Pod, r.From, best.Name)}
+	}
+	return Decision{Step: RunRecovery{Recovery: r, Member: newMember(o, best)},
+		Waiting: because(ReasonRecovering, "%s founds cluster %s from all that it holds of cluster %s", r.Pod, r.ClusterID, r.From)}
+}
+
+// planEmptyStart begins anew where nothing of the cluster is left and a person asked for that in so many words.
+func planEmptyStart(o *Observation) (Decision, bool) {
+	if !o.rebuildAllowed() || !o.Rebuild.StartEmpty {
+		return Decision{}, false
+	}
+	r := o.Recovery
+	if r == nil || r.From != o.ClusterID {
+		return recordRecovery(o, o.pod(0), true), true
+	}
+	p := podOf(o, r.Pod)
+	if !r.Empty || p == nil {
+		return Decision{}, false
+	}
+	return Decision{Step: RunRecovery{Recovery: *r, Member: newMember(o, p)},
+		Waiting: because(ReasonRecovering, "%s founds cluster %s, which is empty", r.Pod, r.ClusterID)}, true
+}
+
+// hopeless tells that no quorum can ever come together again: whichever membership a member that answers goes by, too many of its voters
+// are gone for good. A member that is merely away may come back.
+func hopeless(o *Observation) bool {
+	any := false
+	for i := range o.Pods {
+		p := &o.Pods[i]
+		if !p.member(o.ClusterID) || len(p.Node.Members) == 0 {
+			continue
+		}
+		any = true
+		left := map[raft.NodeID]bool{}
+		var m raft.Membership
+		for _, x := range p.Node.Members {
+			m.Members = append(m.Members, x.Member)
+			left[x.ID] = !gone(o, x.Member)
+		}
+		if m.HasQuorum(func(id raft.NodeID) bool { return left[id] }) {
+			return false
+		}
+	}
+	return any
+}
+
+// gone tells that the member will never come back: its pod has another directory, or its claim, without which there is no directory, is
+// deleted or has lost its volume.
+func gone(o *Observation, m raft.Member) bool {
+	if lost(o, m) {
+		return true
+	}
+	ordinal, ours := resources.Ordinal(o.Cluster, m.Name)
+	if !ours {
+		return false
+	}
+	if p := o.pod(ordinal); p != nil && p.Node != nil {
+		return false
+	}
+	c := o.claim(ordinal)
+	return c == nil || c.Lost
+}
+
+// bestSurvivor is the member that answers with the longest log (§5.4.1), and why others that may have a longer one do not answer.
+func bestSurvivor(o *Observation, known *admin.Status) (best *Pod, missed []string) {
+	for _, m := range known.Members {
+		p := podOf(o, m.Name)
+		answers := p.member(o.ClusterID) && p.Node.Incarnation == m.Incarnation
+		switch {
+		case gone(o, m.Member):
+		case !answers && m.Votes():
+			missed = append(missed, whyAway(o, m.Member))
+		case !answers:
+		case p.Node.LastIndex == 0 || p.Node.Leader != 0:
+			missed = append(missed, "the node of pod "+p.Name+" does not say yet where its log ends")
+		case best == nil || longer(p.Node, best.Node):
+			best = p
+		}
+	}
+	return best, missed
+}
+
+func longer(a, b *admin.Status) bool {
+	if a.LastTerm != b.LastTerm {
+		return a.LastTerm > b.LastTerm
+	}
+	return a.LastIndex > b.LastIndex
+}
+
+// lossText says which voters are gone.
+func lossText(o *Observation, known *admin.Status) string {
+	var names []string
+	voters := 0
+	for _, m := range known.Members {
+		if !m.Votes() {
+			continue
+		}
+		voters++
+		if gone(o, m.Member) {
+			names = append(names, m.Name)
+		}
+	}
+	return fmt.Sprintf("%d of %d voters (%s) lost their data directories", len(names), voters, strings.Join(names, ", "))
+}

@@ -1,0 +1,150 @@
+package plan
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/server/admin"
+)
+
+// orphans is a cluster of five of which three volumes are gone; demo-1's log is longer than demo-0's.
+func orphans() *scene {
+	s := healthy(5).leaderless().wiped(2).wiped(3).wiped(4)
+	s.pod(0).Node.LastTerm, s.pod(0).Node.LastIndex = 5, 900
+	s.pod(1).Node.LastTerm, s.pod(1).Node.LastIndex = 6, 100
+	return s
+}
+
+// allowed consents to a recovery of that cluster.
+func (s *scene) allowed(id raft.ClusterID, empty bool) *scene {
+	return s.do(func(o *Observation) { o.Rebuild = &Rebuild{ClusterID: id, StartEmpty: empty} })
+}
+
+// recovering has a recovery on record.
+func (s *scene) recovering(pod int, empty bool) *scene {
+	return s.do(func(o *Observation) {
+		o.Recovery = &Recovery{From: testCluster, ClusterID: testNewCluster, Pod: podName(pod), Incarnation: o.pod(pod).Node.Incarnation, Empty: empty}
+	})
+}
+
+// founded makes the pod's node the one voter of the new cluster.
+func (s *scene) founded(i int) *scene {
+	n := s.pod(i).Node
+	m := raft.Member{ID: 6, Incarnation: 0xf0, Name: podName(i)}
+	s.pod(i).Ready = true
+	*n = admin.Status{Name: podName(i), State: admin.StateMember, ClusterID: testNewCluster, MemberID: 6, Incarnation: 0xf0, Role: "leader", Term: 7, Leader: 6,
+		Ready: true, ConfigIndex: 901, ConfigCommitted: true, Members: []admin.MemberStatus{{Member: m, Match: 901, Active: true, CaughtUp: true}}}
+	return s
+}
+
+// anew has the new cluster's ID on record.
+func (s *scene) anew() *scene { return s.do(func(o *Observation) { o.ClusterID = testNewCluster }) }
+
+func TestRecovery(t *testing.T) {
+	silent := func(s *scene, i int) *scene {
+		p := s.pod(i)
+		p.Node, p.NodeError, p.Ready = nil, "i/o timeout", false
+		return s
+	}
+	node := func(s *scene, i int, f func(*admin.Status)) *scene {
+		f(s.pod(i).Node)
+		return s
+	}
+	claim := func(s *scene, i int, f func(*Claim)) *scene { f(s.o.claim(i)); return s }
+	noClaim := func(s *scene, i int) *scene {
+		var kept []Claim
+		for _, c := range s.o.Claims {
+			if c.Ordinal != i {
+				kept = append(kept, c)
+			}
+		}
+		s.o.Claims = kept
+		return s
+	}
+	empty := func(n int) *scene {
+		return healthy(n).do(func(o *Observation) {
+			for i := range o.Pods {
+				o.Pods[i].Node = &admin.Status{Name: o.Pods[i].Name, State: admin.StateEmpty, Incarnation: newIncarnation(i)}
+			}
+		})
+	}
+	check(t, []row{
+		{"nobody allows it", orphans(), "stalled QuorumLost"},
+		{"the longest log is that of the last term, and is recorded first", orphans().allowed(testCluster, false), "record recovery demo-1 a1"},
+		{"startEmpty changes nothing where a member is left", orphans().allowed(testCluster, true), "record recovery demo-1 a1"},
+		{"of the same term, the higher index", node(orphans(), 0, func(n *admin.Status) { n.LastTerm = 6 }).allowed(testCluster, false), "record recovery demo-0 a0"},
+		{"another cluster is named", orphans().allowed(0xbad, false), "stalled QuorumLost"},
+		{"a quorum works: the consent is not followed", healthy(5).allowed(testCluster, false), "nothing"},
+		{"a quorum answers and elects", healthy(5).leaderless().wiped(4).allowed(testCluster, false), "wait NoLeader"},
+		{"members that are away may come back", silent(silent(silent(healthy(5).leaderless(), 2), 3), 4).allowed(testCluster, false), "wait QuorumUnreachable"},
+		{"two are gone, one may come back", silent(healthy(5).leaderless().wiped(3).wiped(4), 2).allowed(testCluster, false), "wait QuorumUnreachable"},
+		{"a claim that is deleted never comes back", noClaim(silent(healthy(5).leaderless().wiped(3).wiped(4), 2), 2).allowed(testCluster, false), "wait Recovering"},
+		{"nor one that lost its volume", claim(silent(healthy(3).leaderless().wiped(1), 2), 2, func(c *Claim) { c.Lost = true }).allowed(testCluster, false), "wait Recovering"},
+		{"one that is left does not answer and may have the longest log", silent(orphans(), 1).allowed(testCluster, false), "wait Recovering"},
+		{"one is too busy to say where its log ends", node(orphans(), 0, func(n *admin.Status) { n.LastIndex = 0 }).allowed(testCluster, false), "wait Recovering"},
+		{"a member knows a membership in which a quorum is left", node(orphans(), 0, func(n *admin.Status) { n.Members = n.Members[:3] }).allowed(testCluster, false), "wait NoLeader"},
+		{"recorded: that directory is asked", orphans().allowed(testCluster, false).recovering(1, false), "recover demo-1 a1"},
+		{"recorded: another holds more now", orphans().allowed(testCluster, false).recovering(0, false), "stalled RecoveryNodeLost"},
+		{"recorded, and the consent withdrawn", orphans().recovering(1, false), "stalled QuorumLost"},
+		{"recorded, and its directory vanished", orphans().allowed(testCluster, false).recovering(1, false).wiped(1), "stalled RecoveryNodeLost"},
+		{"recorded, and at it", node(orphans().allowed(testCluster, false).recovering(1, false), 1, func(n *admin.Status) { n.State = admin.StateRefounding }), "wait Recovering"},
+		{"recorded, and does not answer", silent(orphans().allowed(testCluster, false).recovering(1, false), 1), "wait Recovering"},
+		{"done", orphans().allowed(testCluster, false).recovering(1, false).founded(1), "adopt feed"},
+		{"done, seen after the consent was taken away", orphans().recovering(1, false).founded(1), "adopt feed"},
+		{"what is left of the old cluster is set aside", orphans().allowed(testCluster, false).recovering(1, false).founded(1).anew(), "abandon demo-0 c1"},
+		{"unless it has a leader", node(orphans().recovering(1, false).founded(1).anew(), 0, func(n *admin.Status) { n.Leader = 3 }), "stalled ForeignData"},
+		{"and joins again", orphans().allowed(testCluster, false).recovering(1, false).founded(1).anew().without(0), "add-learner demo-2 0"},
+		{"it fires once: the consent names the old cluster", orphans().allowed(testCluster, true).recovering(1, false).founded(1).anew().wiped(0).wiped(1), "stalled NoMemberLeft"},
+		{"nothing is left", empty(3), "stalled NoMemberLeft"},
+		{"nothing is left, and only a recovery is allowed", empty(3).allowed(testCluster, false), "stalled NoMemberLeft"},
+		{"nothing is left, and nothing is enough", empty(3).allowed(testCluster, true), "record recovery demo-0 b0"},
+		{"recorded as empty", empty(3).allowed(testCluster, true).recovering(0, true), "recover demo-0 b0"},
+		{"one does not say that it is empty", silent(empty(3), 2).allowed(testCluster, true), "wait NoLeader"},
+	})
+}
+
+func TestARecoveryThatIsNotFollowedSaysWhy(t *testing.T) {
+	s := healthy(5).leaderless().wiped(3).wiped(4).allowed(testCluster, false)
+	p := s.pod(2)
+	p.Node, p.NodeError, p.Running = nil, "i/o timeout", false
+	d := Plan(&s.o)
+	if d.Waiting == nil || !strings.Contains(d.Waiting.Message, "spec.recovery is not followed") || !strings.Contains(d.Waiting.Message, "demo-2") {
+		t.Errorf("got %v", d.Waiting)
+	}
+	if d := Plan(&orphans().o); !strings.Contains(d.Stalled.Message, `clusterID: "c1"`) || !strings.Contains(d.Stalled.Message, "demo-2, demo-3, demo-4") {
+		t.Errorf("got %v", d.Stalled)
+	}
+}
+
+func TestARecoveryThatCameToNothingIsForgotten(t *testing.T) {
+	for name, r := range map[string]struct {
+		s    *scene
+		want bool
+	}{
+		"a quorum came back":          {healthy(3).recovering(1, false), true},
+		"the consent was withdrawn":   {orphans().recovering(1, false), true},
+		"and the directory vanished":  {orphans().recovering(1, false).wiped(1), true},
+		"under way":                   {orphans().allowed(testCluster, false).recovering(1, false), false},
+		"done":                        {orphans().recovering(1, false).founded(1), false},
+		"done long ago":               {orphans().recovering(1, false).founded(1).anew().without(0), false},
+		"vanished, and still allowed": {orphans().allowed(testCluster, false).recovering(1, false).wiped(1), false},
+	} {
+		if d := Plan(&r.s.o); d.ForgetRecovery != r.want {
+			t.Errorf("%s: forgotten is %v (%s)", name, d.ForgetRecovery, brief(d))
+		}
+	}
+}
+
+func TestRecoveryAsksForTheRecordedDirectory(t *testing.T) {
+	d := Plan(&orphans().allowed(testCluster, false).o)
+	want := Recovery{From: testCluster, ClusterID: testNewCluster, Pod: "demo-1", Incarnation: incarnation(1)}
+	if got := d.Step.(RecordRecovery).Recovery; got != want {
+		t.Errorf("recorded %+v, want %+v", got, want)
+	}
+	s := orphans().allowed(testCluster, false).recovering(1, false)
+	run := Plan(&s.o).Step.(RunRecovery)
+	if run.Recovery != want || run.Member.PeerAddress != "demo-1.demo-peers.ns.svc:2380" || run.Member.Name != "demo-1" {
+		t.Errorf("got %+v", run)
+	}
+}

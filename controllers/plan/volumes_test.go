@@ -1,0 +1,75 @@
+package plan
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/server/admin"
+)
+
+// wedged is a member whose pod runs and which nobody hears, for longer than the spec waits.
+func (s *scene) wedged(i int) *scene {
+	s.silent(i)
+	s.pod(i).Running, s.pod(i).Unreachable, s.pod(i).Late = true, true, true
+	return s
+}
+
+func TestVolumesOfUnreachableMembers(t *testing.T) {
+	pod := func(s *scene, i int, f func(*Pod)) *scene { f(s.pod(i)); return s }
+	check(t, []row{
+		{"its volume is given up", healthy(3).wedged(2), "replace " + resources.ClaimName("demo", 2)},
+		{"not before the time is over, or without consent", pod(healthy(3).wedged(2), 2, func(p *Pod) { p.Unreachable = false }), "wait MemberNotReady"},
+		{"the leader hears it", healthy(3).wedged(2).member(2, func(m *admin.MemberStatus) { m.Active = true }), "wait MemberNotReady"},
+		{"another member is behind and may lack what this one has", healthy(3).wedged(2).member(1, func(m *admin.MemberStatus) { m.CaughtUp = false }), "wait QuorumAtRisk"},
+		{"two at once", healthy(5).wedged(2).wedged(4), "wait QuorumAtRisk"},
+		{"it has an old template: the new one may cure it", healthy(3).wedged(2).old(2), "evict demo-2"},
+		{"its pod is ending", pod(healthy(3).wedged(2), 2, func(p *Pod) { p.Terminating = true }), "wait MemberNotReady"},
+		{"no leader", healthy(3).wedged(2).leaderless(), "wait NoLeader"},
+		{"the fresh node is added, the old member stays until it has caught up", healthy(3).wiped(2), "add-learner demo-2 0"},
+		{"a pod that is not wanted goes the usual way", healthy(4).wedged(3).desired(3), "remove demo-3 4"},
+	})
+}
+
+func TestGrowingVolumes(t *testing.T) {
+	small := func(s *scene) *scene {
+		return s.do(func(o *Observation) { o.Workload.SmallClaims = true })
+	}
+	claim := func(s *scene, i int, f func(*Claim)) *scene { f(s.o.claim(i)); return s }
+	check(t, []row{
+		{"the template follows once all claims were asked to grow", small(healthy(3)), "recreate"},
+		{"not while one was not, since it may be refused", claim(small(healthy(3)), 1, func(c *Claim) { c.Small = true }), "nothing"},
+		{"growing is waited for", claim(healthy(3), 1, func(c *Claim) { c.Growing = true }), "wait GrowingVolumes"},
+		{"a kept claim of a removed member is none of it", claim(healthy(5).desired(3).scaled(3), 3, func(c *Claim) { c.Growing = true }), "remove demo-4 5"},
+		{"not while a member is ill: its pod could not be made again meanwhile", small(healthy(3)).silent(2), "wait MemberNotReady"},
+		{"there is no StatefulSet: it is being made anew", healthy(3).do(func(o *Observation) { o.Workload = nil }), "wait Creating"},
+	})
+	d := Plan(&healthy(3).do(func(o *Observation) { o.Workload = nil }).o)
+	if d.View == nil || d.Roles["demo-0"] != resources.RoleLeader {
+		t.Errorf("without a StatefulSet the leader lost its label: %v", d.Roles)
+	}
+}
+
+func TestAnUpdateThatFails(t *testing.T) {
+	late := func(s *scene, i int) *scene {
+		s.silent(i)
+		s.pod(i).Late = true
+		return s
+	}
+	check(t, []row{
+		{"it stops", late(healthy(3).old(0, 1), 2), "stalled UpdateFailed"},
+		{"not before the time is over", healthy(3).old(0, 1).silent(2), "wait MemberNotReady"},
+		{"nor is another pod that is ill touched: the template has proved bad", late(healthy(5).old(0, 1, 2), 4).silent(2), "stalled UpdateFailed"},
+		{"no pod is left to spare from it", late(healthy(3), 2), "wait MemberNotReady"},
+		{"the spec is being put back: nothing stalls, so that it is applied", late(healthy(3).old(0, 1), 2).do(func(o *Observation) { o.Workload.Revision, o.Workload.Stale = "", true }), "wait MemberNotReady"},
+		{"the spec is back: the pod is restarted at once", late(healthy(3), 2).old(2), "delete demo-2"},
+		{"also if it runs", late(healthy(3), 2).do(func(o *Observation) { o.pod(2).Running = true }).old(2), "evict demo-2"},
+		{"paused", late(healthy(3).old(0, 1), 2).do(func(o *Observation) { o.Paused = true }), "wait MemberNotReady"},
+		{"its volume is gone: the member is replaced all the same", late(healthy(3).old(0, 1), 1).wiped(2), "add-learner demo-2 0"},
+		{"without a leader, a pod that answers nobody is restarted on the old template again", late(healthy(1), 0).old(0).do(func(o *Observation) { o.pod(0).Running = true }), "evict demo-0"},
+	})
+	d := Plan(&late(healthy(3).old(0, 1), 2).do(func(o *Observation) { o.pod(2).Trouble = "ErrImagePull: no such image" }).o)
+	if !d.Hold || d.Stalled == nil || !strings.Contains(d.Stalled.Message, "ErrImagePull") {
+		t.Errorf("got %+v", d)
+	}
+}
