@@ -17,15 +17,6 @@ func (c *Core) membership() Membership { return c.memberships.last().value }
 // configIndex returns the log index of the membership in force.
 func (c *Core) configIndex() Index { return c.memberships.last().index }
 
-// ProposeChange is ProposeChanges of one change.
-func (c *Core) ProposeChange(configIndex Index, change Change) (NodeID, Index, error) {
-	ids, index, err := c.ProposeChanges(configIndex, []Change{change})
-	if err != nil {
-		return 0, 0, err
-	}
-	return ids[0], index, nil
-}
-
 // ProposeChanges appends the membership that the changes lead to, all of them or none. They were decided on the membership
 // at configIndex and are refused when that is not the one in force. It returns the IDs of the members concerned and
 // the index of the new membership; for changes that are in force already, the index of that.

@@ -216,7 +216,7 @@ func TestAReadRoundUnderWayEndsWhenItsVotersLeave(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.settle()
-	if _, _, err := l.ProposeChange(l.configIndex(), Change{Kind: ChangeRemove, ID: 2}); err != nil {
+	if _, _, err := l.ProposeChanges(l.configIndex(), []Change{{Kind: ChangeRemove, ID: 2}}); err != nil {
 		t.Fatal(err)
 	}
 	p.settle()
@@ -241,10 +241,11 @@ func TestAPartitionedMemberDoesNotDisturbWhenItComesBack(t *testing.T) {
 func TestALearnerForgetsALeaderThatItDoesNotHear(t *testing.T) {
 	p := newPump(t, 1)
 	l := p.elect(1)
-	id, _, err := l.ProposeChange(l.configIndex(), Change{Kind: ChangeAddLearner, Member: Member{Incarnation: 200}})
+	ids, _, err := l.ProposeChanges(l.configIndex(), []Change{{Kind: ChangeAddLearner, Member: Member{Incarnation: 200}}})
 	if err != nil {
 		t.Fatal(err)
 	}
+	id := ids[0]
 	p.add(id, SnapshotMeta{Index: 1, Term: 1, Membership: members(1), ClusterVersion: 1})
 	p.tick(3)
 	if p.nodes[id].Leader() != 1 {
@@ -322,16 +323,17 @@ func TestMembershipFromOneToThreeAndBack(t *testing.T) {
 	l := p.elect(1)
 	base := SnapshotMeta{Index: 1, Term: 1, Membership: members(1), ClusterVersion: 1}
 	for i := 2; i <= 3; i++ {
-		id, _, err := l.ProposeChange(l.configIndex(), Change{Kind: ChangeAddLearner, Member: Member{Incarnation: Incarnation(100 + i)}})
-		if err != nil || id != NodeID(i) {
-			t.Fatalf("learner %d: ID %s, %v", i, id, err)
+		ids, _, err := l.ProposeChanges(l.configIndex(), []Change{{Kind: ChangeAddLearner, Member: Member{Incarnation: Incarnation(100 + i)}}})
+		if err != nil || !slices.Equal(ids, []NodeID{NodeID(i)}) {
+			t.Fatalf("learner %d: IDs %v, %v", i, ids, err)
 		}
+		id := ids[0]
 		p.add(id, base)
 		p.tick(3)
-		if _, _, err := l.ProposeChange(l.configIndex()-1, Change{Kind: ChangePromote, ID: id}); !errors.Is(err, ErrConfigMoved) {
+		if _, _, err := l.ProposeChanges(l.configIndex()-1, []Change{{Kind: ChangePromote, ID: id}}); !errors.Is(err, ErrConfigMoved) {
 			t.Fatalf("a change decided on an older membership: %v", err)
 		}
-		if _, _, err := l.ProposeChange(l.configIndex(), Change{Kind: ChangePromote, ID: id}); err != nil {
+		if _, _, err := l.ProposeChanges(l.configIndex(), []Change{{Kind: ChangePromote, ID: id}}); err != nil {
 			t.Fatal(err)
 		}
 		p.settle()
@@ -341,7 +343,7 @@ func TestMembershipFromOneToThreeAndBack(t *testing.T) {
 	}
 	p.propose(l, "x")
 	p.settle()
-	if _, _, err := l.ProposeChange(l.configIndex(), Change{Kind: ChangeRemove, ID: 1}); err != nil {
+	if _, _, err := l.ProposeChanges(l.configIndex(), []Change{{Kind: ChangeRemove, ID: 1}}); err != nil {
 		t.Fatal(err)
 	}
 	p.settle()
@@ -358,7 +360,7 @@ func TestARemovedLeaderStandsAgainUntilItsRemovalIsCommitted(t *testing.T) {
 	p := newPump(t, 2)
 	l := p.elect(1)
 	p.cut = func(m Message) bool { return m.From == 1 || m.To == 1 }
-	if _, _, err := l.ProposeChange(l.configIndex(), Change{Kind: ChangeRemove, ID: 1}); err != nil {
+	if _, _, err := l.ProposeChanges(l.configIndex(), []Change{{Kind: ChangeRemove, ID: 1}}); err != nil {
 		t.Fatal(err)
 	}
 	p.tick(40)
@@ -381,10 +383,10 @@ func TestChangesThatWouldCostTheQuorumAreRefused(t *testing.T) {
 	l := p.elect(1)
 	p.cut = func(m Message) bool { return m.From == 3 || m.To == 3 }
 	p.tick(20)
-	if _, _, err := l.ProposeChange(l.configIndex(), Change{Kind: ChangeRemove, ID: 2}); !errors.Is(err, ErrUnsafeChange) {
+	if _, _, err := l.ProposeChanges(l.configIndex(), []Change{{Kind: ChangeRemove, ID: 2}}); !errors.Is(err, ErrUnsafeChange) {
 		t.Fatalf("removal of the last follower that is alive: %v", err)
 	}
-	if _, _, err := l.ProposeChange(l.configIndex(), Change{Kind: ChangeRemove, ID: 3}); err != nil {
+	if _, _, err := l.ProposeChanges(l.configIndex(), []Change{{Kind: ChangeRemove, ID: 3}}); err != nil {
 		t.Fatalf("removal of the dead follower: %v", err)
 	}
 }

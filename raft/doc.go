@@ -9,5 +9,5 @@
 // promise who may talk to it: identities are checked where connections are made.
 //
 // One file has one subject: election.go, replication.go, read.go, change.go (membership), snapshot.go, log.go
-// (the log in memory); core.go holds inputs and effects. package raft/node is the shell around it.
+// (the log in memory); core.go holds the inputs, effects.go what comes of them, config.go the limits. package raft/node is the shell around it.
 package raft

@@ -10,10 +10,11 @@ import (
 // addLearner adds a learner on a fresh node and lets it catch up.
 func (p *pump) addLearner(l *Core, incarnation Incarnation) NodeID {
 	p.t.Helper()
-	id, _, err := l.ProposeChange(l.configIndex(), Change{Kind: ChangeAddLearner, Member: Member{Incarnation: incarnation}})
+	ids, _, err := l.ProposeChanges(l.configIndex(), []Change{{Kind: ChangeAddLearner, Member: Member{Incarnation: incarnation}}})
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	id := ids[0]
 	p.add(id, SnapshotMeta{Index: 1, Term: 1, Membership: members(len(l.electorate.all)), ClusterVersion: 1})
 	p.tick(3)
 	return id
@@ -53,7 +54,7 @@ func TestAJointChangeIsMadeAndLeftByItself(t *testing.T) {
 	if m := l.membership(); !m.Joint() || len(m.Electors()) != 5 || !l.View().Joint {
 		t.Fatalf("four votes move at once: %+v", m)
 	}
-	if _, _, err := l.ProposeChange(l.configIndex(), Change{Kind: ChangeRemove, ID: 4}); !errors.Is(err, ErrChangePending) {
+	if _, _, err := l.ProposeChanges(l.configIndex(), []Change{{Kind: ChangeRemove, ID: 4}}); !errors.Is(err, ErrChangePending) {
 		t.Fatalf("a change during a change: %v", err)
 	}
 	p.tick(3)

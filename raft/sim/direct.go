@@ -239,8 +239,8 @@ func (c *Cluster) Change(machine int, kind raft.ChangeKind, id raft.NodeID, empt
 		change.Member = raft.Member{Incarnation: h.incarnation, Name: fmt.Sprintf("host-%d", h.slot)}
 	}
 	return c.ask(func() error {
-		id, index, err := p.core.ProposeChange(p.core.ConfigIndex(), change)
-		c.w.trace(p, "%s %s: entry %d, %v", kind, id, index, err)
+		ids, index, err := p.core.ProposeChanges(p.core.ConfigIndex(), []raft.Change{change})
+		c.w.trace(p, "%s %s: entry %d, %v", kind, ids, index, err)
 		if err == nil {
 			c.w.coverage.Changes++
 		}
