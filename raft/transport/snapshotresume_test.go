@@ -4,12 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/raftkv/raftkv/raft"
@@ -66,11 +64,27 @@ func (o *onSnapshots) open(ctx context.Context, network, address string) (net.Co
 	return c, err
 }
 
+// leaky wraps them from now on, and gives what they can be cut by.
+func (o *onSnapshots) leaky() *rpctest.Network {
+	network := rpctest.NewNetwork(3)
+	o.set(func(c net.Conn) net.Conn { return network.Wrap(c) }, false)
+	return network
+}
+
 func dialedBy(o *onSnapshots) nodeOption {
 	return func(n *node, cfg *Config) {
 		o.dial = cfg.Dial
 		cfg.Dial = o.open
 	}
+}
+
+// pair starts members 1 and 2, and waits until 1 is connected to 2. Snapshots of 1 go over connections that can be interfered with.
+func pair(t *testing.T) (one, two *node, links *onSnapshots) {
+	t.Helper()
+	b, all, links := newBook(), membership(1, 2), &onSnapshots{}
+	one, two = start(t, b, 1, all, dialedBy(links)), start(t, b, 2, all)
+	one.waitConnected(2)
+	return one, two, links
 }
 
 func arrived(t *testing.T, n *node, which int, want []byte) {
@@ -83,11 +97,7 @@ func arrived(t *testing.T, n *node, which int, want []byte) {
 }
 
 func TestSnapshotGoesOnWhenItsConnectionBreaksAtEveryChunk(t *testing.T) {
-	b := newBook()
-	all := membership(1, 2)
-	breaking := &onSnapshots{}
-	one, two := start(t, b, 1, all, dialedBy(breaking)), start(t, b, 2, all)
-	one.waitConnected(2)
+	one, two, breaking := pair(t)
 	// Each connection takes one chunk and half of another.
 	breaking.set(func(c net.Conn) net.Conn {
 		return &mortal{Conn: c, left: SnapshotChunkBytes + SnapshotChunkBytes/2, act: breakOff}
@@ -107,11 +117,7 @@ func TestSnapshotGoesOnWhenItsConnectionBreaksAtEveryChunk(t *testing.T) {
 
 // A damaged chunk is not written: the stream goes on before it.
 func TestDamagedChunkIsSentAgain(t *testing.T) {
-	b := newBook()
-	all := membership(1, 2)
-	damaging := &onSnapshots{}
-	one, two := start(t, b, 1, all, dialedBy(damaging)), start(t, b, 2, all)
-	one.waitConnected(2)
+	one, two, damaging := pair(t)
 	left := 3
 	damaging.set(func(c net.Conn) net.Conn {
 		return &mortal{Conn: c, left: 3*SnapshotChunkBytes + 4567, act: func(m *mortal, p []byte) (int, error) {
@@ -152,9 +158,7 @@ func byHand(t *testing.T, from *node, to raft.NodeID) *snapshotService {
 }
 
 func TestChunksInWrongOrderAreDropped(t *testing.T) {
-	b := newBook()
-	all := membership(1, 2)
-	one, two := start(t, b, 1, all), start(t, b, 2, all)
+	one, two, _ := pair(t)
 	s, ctx := byHand(t, one, 2), t.Context()
 	begun, err := s.Begin(ctx, &snapshotBegin{stream: 5, message: snapshotMessage(1, 2, 3)})
 	if err != nil {
@@ -240,14 +244,9 @@ func halfway(t *testing.T, one, two *node, data []byte) (word chan struct{}, res
 }
 
 func TestSnapshotAfterABreakEndsWithTheTime(t *testing.T) {
-	b := newBook()
-	all := membership(1, 2)
-	breaking := &onSnapshots{}
-	leaky := rpctest.NewNetwork(3)
-	one, two := start(t, b, 1, all, dialedBy(breaking)), start(t, b, 2, all)
-	one.waitConnected(2)
+	one, two, breaking := pair(t)
+	leaky := breaking.leaky()
 	one.transport.resumeTimeout, two.transport.keepTimeout = 200*time.Millisecond, 400*time.Millisecond
-	breaking.set(func(c net.Conn) net.Conn { return leaky.Wrap(c) }, false)
 	word, result := halfway(t, one, two, randomBytes(8<<20))
 	breaking.set(nil, true)
 	leaky.Cut()
@@ -262,10 +261,9 @@ func TestSnapshotAfterABreakEndsWithANewerOne(t *testing.T) {
 	b := newBook()
 	all := membership(1, 2, 3)
 	breaking := &onSnapshots{}
-	leaky := rpctest.NewNetwork(3)
 	one, two, three := start(t, b, 1, all, dialedBy(breaking)), start(t, b, 2, all), start(t, b, 3, all)
 	one.waitConnected(2)
-	breaking.set(func(c net.Conn) net.Conn { return leaky.Wrap(c) }, false)
+	leaky := breaking.leaky()
 	word, result := halfway(t, one, two, randomBytes(8<<20))
 	leaky.Cut()
 	if err := three.transport.SendSnapshot(t.Context(), snapshotMessage(3, 2, 4), strings.NewReader("new")); err != nil {
@@ -282,12 +280,8 @@ func TestSnapshotBeginsAnewWhenTheReceiverWasRestarted(t *testing.T) {
 	b := newBook()
 	all := membership(1, 2)
 	one, two := start(t, b, 1, all), start(t, b, 2, all)
-	word, result := make(chan struct{}), make(chan error, 1)
 	data := randomBytes(8 << 20)
-	go func() {
-		result <- one.transport.SendSnapshot(t.Context(), snapshotMessage(1, 2, 3), &gated{data: data, after: 6 << 20, word: word})
-	}()
-	eventually(t, "most is there", func() bool { return two.sink.count(partial) >= 6<<20 })
+	word, result := halfway(t, one, two, data)
 	two.stop()
 	two = start(t, b, 2, all)
 	one.transport.SetPeers(all.Members)
@@ -303,13 +297,8 @@ func TestSnapshotBeginsAnewWhenTheReceiverWasRestarted(t *testing.T) {
 
 // The answer to Commit may be lost; the sender learns all the same how it went.
 func TestLostAnswerToCommit(t *testing.T) {
-	b := newBook()
-	all := membership(1, 2)
-	breaking := &onSnapshots{}
-	leaky := rpctest.NewNetwork(3)
-	one, two := start(t, b, 1, all, dialedBy(breaking)), start(t, b, 2, all)
-	one.waitConnected(2)
-	breaking.set(func(c net.Conn) net.Conn { return leaky.Wrap(c) }, false)
+	one, two, breaking := pair(t)
+	leaky := breaking.leaky()
 	two.sink.onCommit = leaky.Cut
 	data := randomBytes(3 << 20)
 	if err := one.transport.SendSnapshot(t.Context(), snapshotMessage(1, 2, 3), bytes.NewReader(data)); err != nil {
@@ -323,14 +312,9 @@ func TestLostAnswerToCommit(t *testing.T) {
 
 // A receiver that is gone with its answer to Commit holds nothing up: what the source costs ends soon.
 func TestAReceiverThatIsGoneAtTheCommitIsNotWaitedFor(t *testing.T) {
-	b := newBook()
-	all := membership(1, 2)
-	breaking := &onSnapshots{}
-	leaky := rpctest.NewNetwork(3)
-	one, two := start(t, b, 1, all, dialedBy(breaking)), start(t, b, 2, all)
-	one.waitConnected(2)
+	one, two, breaking := pair(t)
+	leaky := breaking.leaky()
 	one.transport.resumeTimeout = 200 * time.Millisecond
-	breaking.set(func(c net.Conn) net.Conn { return leaky.Wrap(c) }, false)
 	two.sink.onCommit = func() {
 		breaking.set(nil, true)
 		leaky.Cut()
@@ -388,102 +372,3 @@ func TestSnapshotsToSeveralMembersAtOnceAreBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 }
-
-// In virtual time: all snapshots together keep to the rate.
-func TestSnapshotsKeepToTheRate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		all := membership(1, 2, 3)
-		listeners := map[string]*pipes{}
-		for _, m := range all.Members {
-			listeners[m.PeerAddress] = newPipes()
-		}
-		dial := func(_ context.Context, _, address string) (net.Conn, error) { return listeners[address].dial() }
-		sinks := map[raft.NodeID]*memorySink{}
-		var sender *Transport
-		for _, m := range all.Members {
-			n := &node{t: t, id: m.ID, sink: &memorySink{}, connected: map[raft.NodeID]uint64{}}
-			n.local = Local{Identity: Identity{Cluster: testCluster, ID: m.ID, Incarnation: m.Incarnation}, FeatureMin: 1, FeatureMax: 1, Committed: all}
-			server := rpc.NewServer(rpc.ServerOptions{})
-			tr, err := New(server, Config{
-				Identity: n.local.Identity, FeatureMin: 1, FeatureMax: 1, Gate: n, Receive: n.receive, Sink: n.sink, Dial: dial,
-				SnapshotBytesPerSecond: 1 << 20,
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			sinks[m.ID] = n.sink
-			go func() { _ = server.Serve(listeners[m.PeerAddress]) }()
-			defer func() {
-				_ = tr.Close()
-				_ = server.Close()
-			}()
-			if m.ID == 1 {
-				sender = tr
-			}
-		}
-		sender.SetPeers(all.Members)
-		began := time.Now()
-		data := randomBytes(6 << 20)
-		var wait sync.WaitGroup
-		for _, to := range []raft.NodeID{2, 3} {
-			wait.Go(func() {
-				if err := sender.SendSnapshot(t.Context(), snapshotMessage(1, to, 3), bytes.NewReader(data)); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		wait.Wait()
-		if took := time.Since(began); took < 11*time.Second || took > 14*time.Second {
-			t.Errorf("12 MiB at 1 MiB/s took %v", took)
-		}
-		for _, id := range []raft.NodeID{2, 3} {
-			if len(sinks[id].committed) != 1 || !bytes.Equal(sinks[id].committed[0], data) {
-				t.Errorf("what member %v got differs", id)
-			}
-		}
-	})
-}
-
-func TestRateThatIsTooLowIsRefused(t *testing.T) {
-	for _, n := range []int{-1, 1, MinSnapshotBytesPerSecond - 1} {
-		_, err := New(rpc.NewServer(rpc.ServerOptions{}), Config{Gate: &node{}, Receive: func([]raft.Message) {}, SnapshotBytesPerSecond: n})
-		if err == nil || !strings.Contains(err.Error(), "is too low") {
-			t.Fatalf("%d: %v", n, err)
-		}
-	}
-}
-
-// pipes is a listener without a network, for virtual time.
-type pipes struct {
-	conns  chan net.Conn
-	closed chan struct{}
-	once   sync.Once
-}
-
-func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), closed: make(chan struct{})} }
-
-func (p *pipes) dial() (net.Conn, error) {
-	ours, theirs := net.Pipe()
-	select {
-	case p.conns <- theirs:
-		return ours, nil
-	case <-p.closed:
-		return nil, io.ErrClosedPipe
-	}
-}
-
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Close() error {
-	p.once.Do(func() { close(p.closed) })
-	return nil
-}
-
-func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
