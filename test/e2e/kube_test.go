@@ -39,7 +39,7 @@ const (
 )
 
 var (
-	kube    client.Client
+	kube    client.WithWatch
 	machine *localkube
 )
 
@@ -64,7 +64,7 @@ func connect() error {
 	if err := v1.AddToScheme(scheme); err != nil {
 		return err
 	}
-	if kube, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+	if kube, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
 		return err
 	}
 	machine, err = findLocalkube(os.Getenv("E2E_LOCALKUBE"))

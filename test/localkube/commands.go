@@ -13,16 +13,24 @@ import (
 	"github.com/raftkv/raftkv/test/localkube/internal/artifacts"
 	"github.com/raftkv/raftkv/test/localkube/internal/cluster"
 	"github.com/raftkv/raftkv/test/localkube/internal/machine"
+	"github.com/raftkv/raftkv/test/localkube/internal/render"
 )
 
 // lifecycle are the commands by which a cluster comes and goes.
 func lifecycle(c *cluster.Cluster) []*cobra.Command {
-	nodes := 3
+	nodes, store := 3, string(render.StoreRaftkv)
 	up := &cobra.Command{
 		Use: "up", Short: "Bring the cluster up; one that is up stays as it is", Args: exactly(0),
-		RunE: func(cmd *cobra.Command, _ []string) error { return c.Up(cmd.Context(), nodes) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if c.Store, err = render.ParseStore(store); err != nil {
+				return fmt.Errorf("%w; %w", err, errUsage)
+			}
+			return c.Up(cmd.Context(), nodes)
+		},
 	}
 	up.Flags().IntVar(&nodes, "nodes", nodes, "how many nodes")
+	up.Flags().StringVar(&store, "store", store, "what the control plane keeps its state in: raftkv (three members, built from this checkout) or etcd (one, from PATH)")
 	return []*cobra.Command{
 		up,
 		{
@@ -54,7 +62,7 @@ func lifecycle(c *cluster.Cluster) []*cobra.Command {
 	}
 }
 
-// faults are the commands by which tests do to a node what fate does.
+// faults are the commands by which tests do to a cluster what fate does.
 func faults(c *cluster.Cluster) []*cobra.Command {
 	return []*cobra.Command{
 		{
@@ -68,6 +76,10 @@ func faults(c *cluster.Cluster) []*cobra.Command {
 		{
 			Use: "stop NODE", Short: "End all processes of a node at once, as a power loss does", Args: exactly(1),
 			RunE: func(_ *cobra.Command, args []string) error { return c.Stop(args[0]) },
+		},
+		{
+			Use: "kill MEMBER/PROGRAM", Short: "End one program at once, as in control/store-2; it is started again half a second later", Args: exactly(1),
+			RunE: func(_ *cobra.Command, args []string) error { return c.KillProgram(args[0]) },
 		},
 		{
 			Use: "start NODE", Short: "Start a stopped node and wait until it is ready", Args: exactly(1),
@@ -138,7 +150,7 @@ func preflight(c *cluster.Cluster) error {
 	if missing := machine.MissingPackages(); len(missing) > 0 {
 		fmt.Fprintf(c.Out, "  installs Debian packages: %v (and what they depend on; no service is started)\n", missing)
 	}
-	fmt.Fprintf(c.Out, "  builds Kubernetes, etcd, CoreDNS and helm into the user's cache folder (once; about 1 GB with Go's own caches beside it)\n")
+	fmt.Fprintf(c.Out, "  builds Kubernetes, CoreDNS and helm into the user's cache folder (once; about 1 GB with Go's own caches beside it)\n")
 	fmt.Fprintf(c.Out, "  makes the folder %s/%s\n", c.Base, c.Name)
 	fmt.Fprintf(c.Out, "  runs the cluster in process, mount and network namespaces of its own, in control groups named rkv-%s\n", c.Name)
 	fmt.Fprintf(c.Out, "  listens on one port of 127.0.0.1 (from 16443) for kubectl\n")

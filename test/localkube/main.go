@@ -18,6 +18,7 @@ import (
 	"github.com/raftkv/raftkv/test/localkube/internal/cluster"
 	"github.com/raftkv/raftkv/test/localkube/internal/machine"
 	"github.com/raftkv/raftkv/test/localkube/internal/member"
+	"github.com/raftkv/raftkv/test/localkube/internal/render"
 )
 
 // Exit codes.
@@ -86,7 +87,7 @@ func exitCode(err error) int {
 }
 
 func root() *cobra.Command {
-	c := &cluster.Cluster{Out: os.Stdout, InitCommand: func(work, member string) []string {
+	c := &cluster.Cluster{Out: os.Stdout, Store: render.StoreRaftkv, InitCommand: func(work, member string) []string {
 		return []string{initCommand, work, member}
 	}}
 	cmd := &cobra.Command{

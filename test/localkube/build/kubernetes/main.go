@@ -1,5 +1,5 @@
-// Command kubernetes is every Kubernetes program that a localkube cluster runs, and etcd, in one binary that acts by the
-// name it is called by (or by its first argument). They share nearly all of their code: one link instead of seven is
+// Command kubernetes is every Kubernetes program that a localkube cluster runs, in one binary that acts by the
+// name it is called by (or by its first argument). They share nearly all of their code: one link instead of six is
 // minutes less to build on two cores, and the processes of three nodes share its pages in memory.
 package main
 
@@ -11,7 +11,6 @@ import (
 	_ "time/tzdata" // CronJobs name time zones, and a small machine may have no zone files.
 
 	"github.com/spf13/cobra"
-	"go.etcd.io/etcd/server/v3/etcdmain"
 	_ "k8s.io/client-go/plugin/pkg/client/auth"
 	"k8s.io/component-base/cli"
 	"k8s.io/component-base/logs"
@@ -29,7 +28,6 @@ import (
 
 // programs is what this binary can be; each runs to its end and never returns to the caller's loop.
 var programs = map[string]func(){
-	"etcd":                    func() { etcdmain.Main(os.Args) },
 	"kube-apiserver":          func() { run(apiserver.NewAPIServerCommand()) },
 	"kube-controller-manager": func() { run(controllermanager.NewControllerManagerCommand()) },
 	"kube-scheduler":          func() { run(scheduler.NewSchedulerCommand()) },

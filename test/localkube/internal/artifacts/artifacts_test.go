@@ -32,6 +32,30 @@ func TestTheCheckoutNamesEveryVersion(t *testing.T) {
 	}
 }
 
+func TestTheStoreIsThatOfThisCheckout(t *testing.T) {
+	src, err := findSource()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(src.checkout(), storePackage, "main.go")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAStoreWithoutACheckoutIsRefusedWithWhatToSet(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "a", "b", "build")
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(folder, "go.mod"), []byte(moduleLine), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(SourceVariable, folder)
+	if err := BuildStore(t.Context(), os.DevNull); err == nil || !strings.Contains(err.Error(), SourceVariable) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestHashChangesWithSourceAndToolchain(t *testing.T) {
 	folder := t.TempDir()
 	write := func(name, text string) {

@@ -32,7 +32,7 @@ var packages = []string{"./kubernetes", "./coredns", "./pause", helmModule + "/c
 const multicall = "kubernetes"
 
 var multicallNames = []string{
-	"etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl", "local-provisioner",
+	"kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "kubectl", "local-provisioner",
 }
 
 // Set is a finished set of programs and images.
@@ -131,7 +131,7 @@ func (s source) build(ctx context.Context, final string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "building Kubernetes %s, etcd, CoreDNS %s and helm %s from source (about 5 minutes on two cores, once per machine)\n",
+	fmt.Fprintf(out, "building Kubernetes %s, CoreDNS %s and helm %s from source (about 5 minutes on two cores, once per machine)\n",
 		s.versions[kubernetesModule], s.versions[coreDNSModule], s.versions[helmModule])
 	err = s.compile(ctx, filepath.Join(work, "bin"), out)
 	if err == nil {

@@ -82,6 +82,25 @@ func (c Cluster) Stop(name string) error {
 	})
 }
 
+// KillProgram ends one program of a member (member/program) at once.
+func (c Cluster) KillProgram(which string) error {
+	name, program, ok := strings.Cut(which, "/")
+	if !ok {
+		return fmt.Errorf("%q names no program: write MEMBER/PROGRAM, as in control/kube-scheduler", which)
+	}
+	return c.change(func(_ state, processes map[string]member.Process) error {
+		process, runs := processes[name]
+		if !runs {
+			return fmt.Errorf("%q is no running member", name)
+		}
+		if err := member.KillChild(process, program); err != nil {
+			return err
+		}
+		c.say("%s is killed", which)
+		return nil
+	})
+}
+
 // Start starts a stopped node and, unless it is cut off, waits until it is ready.
 func (c Cluster) Start(ctx context.Context, name string) error {
 	return c.change(func(s state, processes map[string]member.Process) error {

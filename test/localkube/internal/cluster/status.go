@@ -12,6 +12,7 @@ import (
 
 	"github.com/raftkv/raftkv/test/localkube/internal/member"
 	"github.com/raftkv/raftkv/test/localkube/internal/plan"
+	"github.com/raftkv/raftkv/test/localkube/internal/render"
 )
 
 // Status prints what the cluster's members do. ErrNotUp means that there is none.
@@ -53,6 +54,7 @@ func (c Cluster) Status(ctx context.Context) error {
 	if err := table.Flush(); err != nil {
 		return err
 	}
+	c.say("the control plane's state is in %s (%s)", s.Build.Store, strings.Join(render.StoreProgramNames(s.Build.Store), ", "))
 	c.say("KUBECONFIG=%s", s.Plan.Kubeconfig())
 	return apiErr
 }

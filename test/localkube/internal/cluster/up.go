@@ -33,6 +33,8 @@ type Cluster struct {
 	Name string
 	Base string    // folder that holds the folders of all clusters
 	Out  io.Writer // gets one line for each step
+	// Store is what the control plane of a new cluster keeps its state in.
+	Store render.Store
 	// InitCommand is the argument list by which this program runs member.Init for a member, but for the member's name.
 	InitCommand func(work, member string) []string
 }
@@ -94,6 +96,10 @@ func (c Cluster) already(ctx context.Context, p plan.Plan) (bool, error) {
 		return false, fmt.Errorf("cluster %s runs with %s; take it down first to get %d: localkube down --name %s",
 			p.Name, count(len(s.Plan.Nodes), "node"), len(p.Nodes), p.Name)
 	}
+	if s.Build.Store != c.Store {
+		return false, fmt.Errorf("cluster %s runs on another store (%s); take it down first to get one on %s: localkube down --name %s",
+			p.Name, s.Build.Store, c.Store, p.Name)
+	}
 	var stopped []string
 	for _, n := range s.Plan.Nodes {
 		if _, ok := processes[n.Name]; !ok {
@@ -133,6 +139,10 @@ func (c Cluster) prepare(ctx context.Context) (render.Build, error) {
 	if err != nil {
 		return render.Build{}, err
 	}
+	store, err := c.storeProgram(ctx)
+	if err != nil {
+		return render.Build{}, err
+	}
 	cni, err := machine.CNIFolder()
 	if err != nil {
 		return render.Build{}, err
@@ -146,9 +156,26 @@ func (c Cluster) prepare(ctx context.Context) (render.Build, error) {
 		return render.Build{}, err
 	}
 	return render.Build{
-		Bin: set.Bin, Containerd: containerd, Ctr: ctr, CNIFolder: cni,
+		Bin: set.Bin, Store: c.Store, StoreProgram: store, Containerd: containerd, Ctr: ctr, CNIFolder: cni,
 		PauseImage: set.PauseImage, CoreDNSImage: set.CoreDNSImage, ImageFiles: set.ImageFiles,
 	}, nil
+}
+
+// storeProgram is where the store's program is, or will be: raftkv's is compiled for the cluster that runs it and goes with it. What
+// comes before that only compiles, so that an error in the checkout costs nobody a cluster.
+func (c Cluster) storeProgram(ctx context.Context) (string, error) {
+	if c.Store == render.StoreEtcd {
+		path, err := exec.LookPath("etcd")
+		if err != nil {
+			return "", fmt.Errorf("--store etcd takes the etcd in PATH: %w; `make bench` leaves one in build/bench", err)
+		}
+		return filepath.Abs(path)
+	}
+	p, err := c.anyPlan()
+	if err != nil {
+		return "", err
+	}
+	return filepath.Join(p.Bin(), "raftkv-node"), artifacts.BuildStore(ctx, os.DevNull)
 }
 
 // create makes a cluster where there is none.
@@ -162,7 +189,12 @@ func (c Cluster) create(ctx context.Context, p plan.Plan, build render.Build) er
 	if err := c.writeFiles(s); err != nil {
 		return err
 	}
-	c.say("starting the control plane and %s", count(len(p.Nodes), "node"))
+	if build.Store == render.StoreRaftkv {
+		if err := artifacts.BuildStore(ctx, build.StoreProgram); err != nil {
+			return err
+		}
+	}
+	c.say("starting the control plane on %s and %s", build.Store, count(len(p.Nodes), "node"))
 	file, err := listener.File()
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 const (
 	firstRestartPause = 500 * time.Millisecond
 	longestRestart    = 10 * time.Second
+	maxDoublings      = 10
 	// steadyAfter is how long a program must have run for its next end to count as its first.
 	steadyAfter = 30 * time.Second
 	// onceAttempts bounds how often a program that shall run once may fail before the member gives up.
@@ -39,18 +40,19 @@ func Init(work, name string) error {
 			return err
 		}
 	}
-	m := &machine{spec: spec, log: log, children: newReaper()}
-	return m.run(context.Background())
+	return newMachine(spec, log, newReaper()).run(context.Background())
 }
 
-// machine is what one init process knows of its programs. Its fields belong to the goroutine of run, but for ends, by
-// which the watchers of programs tell it that one ended.
+// machine is what one init process knows of its programs. Its fields belong to the goroutine of run, but for the channels:
+// by ends the watchers of programs tell it that one ended, by due that a program's pause before its next start is over.
 type machine struct {
 	spec     Spec
 	log      *slog.Logger
 	children *reaper
 	status   Status
+	failures map[int]int // by program, since it last ran for long
 	ends     chan end
+	due      chan int
 }
 
 // end is one end of a program that should have gone on.
@@ -60,8 +62,15 @@ type end struct {
 	ran     time.Duration
 }
 
+// newMachine has room for one end and one start of each program under way, so that nobody ever waits to tell of one.
+func newMachine(spec Spec, log *slog.Logger, children *reaper) *machine {
+	return &machine{
+		spec: spec, log: log, children: children, failures: map[int]int{},
+		ends: make(chan end, len(spec.Programs)), due: make(chan int, len(spec.Programs)),
+	}
+}
+
 func (m *machine) run(ctx context.Context) error {
-	m.ends = make(chan end, len(m.spec.Programs))
 	m.status.Since = time.Now()
 	for i, p := range m.spec.Programs {
 		m.status.Program = p.Name
@@ -89,16 +98,7 @@ func (m *machine) run(ctx context.Context) error {
 		return err
 	}
 	m.log.Info("all programs run", "took", time.Since(m.status.Since).Round(time.Millisecond))
-	for {
-		select {
-		case e := <-m.ends:
-			if err := m.restart(e); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+	return m.tend(ctx, nil)
 }
 
 // await waits until a probe succeeds, and meanwhile starts again what ends.
@@ -108,14 +108,23 @@ func (m *machine) await(ctx context.Context, p Probe) error {
 		p.wait(ctx)
 		close(ready)
 	}()
+	return m.tend(ctx, ready)
+}
+
+// tend starts again what ends, until done is closed.
+func (m *machine) tend(ctx context.Context, done <-chan struct{}) error {
 	for {
 		select {
-		case <-ready:
-			return nil
+		case <-done:
+			return ctx.Err()
 		case e := <-m.ends:
-			if err := m.restart(e); err != nil {
+			m.ended(e)
+		case program := <-m.due:
+			if err := m.start(program); err != nil {
 				return err
 			}
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
 }
@@ -155,16 +164,17 @@ func (m *machine) start(program int) error {
 	return nil
 }
 
-// restart starts a program again that ended. The pause holds back the whole member, which is right: while the API server
-// or containerd is gone the others can do nothing but fail too.
-func (m *machine) restart(e end) error {
-	p := m.spec.Programs[e.program]
-	m.fail(p, e.how)
+// ended has a program that ended started again after a pause, which is longer each time unless it ran for long. The others
+// need not wait for that: the members of the control plane's store make up for each other.
+func (m *machine) ended(e end) {
+	m.fail(m.spec.Programs[e.program], e.how)
 	if e.ran > steadyAfter {
 		m.status.Failures = 1
+		m.failures[e.program] = 0
 	}
-	time.Sleep(min(longestRestart, firstRestartPause<<min(m.status.Failures-1, 10)))
-	return m.start(e.program)
+	pause := min(longestRestart, firstRestartPause<<min(m.failures[e.program], maxDoublings))
+	m.failures[e.program]++
+	time.AfterFunc(pause, func() { m.due <- e.program })
 }
 
 func (m *machine) fail(p Program, how string) {

@@ -3,14 +3,18 @@ package member
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -55,6 +59,70 @@ func TestOnlyInitProcessesAreTakenForMembers(t *testing.T) {
 	if err := sleeper.Process.Signal(syscall.Signal(0)); err != nil {
 		t.Errorf("a process that is no member was killed: %v", err)
 	}
+}
+
+// TestOnlyProgramsOfTheMemberAreKilled: what they started, and what has the same name elsewhere, is let alone.
+func TestOnlyProgramsOfTheMemberAreKilled(t *testing.T) {
+	parent := Process{Member: "control", PID: os.Getpid()}
+	start := func(name string) *exec.Cmd {
+		t.Helper()
+		cmd := exec.Command("sleep", "60")
+		cmd.Args[0] = name
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		})
+		return cmd
+	}
+	other, target := start("store-1"), start("store-2")
+	if err := KillChild(Process{Member: "node-1", PID: 1}, "store-2"); err == nil || !strings.Contains(err.Error(), "no program") {
+		t.Errorf("a program of another member: %v", err)
+	}
+	if err := KillChild(parent, "store-2"); err != nil {
+		t.Fatal(err)
+	}
+	if err := target.Wait(); err == nil {
+		t.Error("the program ended by itself")
+	}
+	if err := other.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Errorf("another program was killed: %v", err)
+	}
+	if err := KillChild(parent, "store-2"); err == nil {
+		t.Error("a program that has ended was killed again")
+	}
+}
+
+// TestAProgramThatEndsAgainAndAgainDoesNotHoldBackAnother keeps the store's quorum: one member that cannot start must not keep another
+// one, which was killed, from coming back.
+func TestAProgramThatEndsAgainAndAgainDoesNotHoldBackAnother(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMachine(Spec{StatusFile: filepath.Join(t.TempDir(), "status"), Programs: make([]Program, 2)}, slog.New(slog.DiscardHandler), nil)
+		pause := func(program int, ran time.Duration) time.Duration {
+			began := time.Now()
+			m.ended(end{program: program, how: "was killed", ran: ran})
+			if due := <-m.due; due != program {
+				t.Fatalf("program %d starts, want %d", due, program)
+			}
+			return time.Since(began)
+		}
+		for i, want := range []time.Duration{1, 2, 4, 8, 16, 20, 20} {
+			if got := pause(0, 0); got != want*500*time.Millisecond {
+				t.Errorf("start %d after %v", i+1, got)
+			}
+		}
+		if got := pause(1, 0); got != firstRestartPause {
+			t.Errorf("the other one waits %v", got)
+		}
+		if got := pause(0, time.Hour); got != firstRestartPause {
+			t.Errorf("after a long run it waits %v", got)
+		}
+		if m.status.Failures == 0 || m.status.LastFailure == "" {
+			t.Errorf("nobody is told: %+v", m.status)
+		}
+	})
 }
 
 func TestProbeWaitsUntilTheServerSaysYes(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -17,6 +18,9 @@ import (
 
 // mark is the environment variable that tells an init process from every other process of the machine.
 const mark = "RAFTKV_LOCALKUBE_MEMBER"
+
+// firstStrangeFD is the first file that a process did not necessarily open itself or expect.
+const firstStrangeFD = 3
 
 // listenerFD is where an init process finds the listener that it inherited, if its spec has ForwardTo.
 const listenerFD = 3
@@ -61,6 +65,9 @@ func Start(work, name string, initCommand []string, listener *os.File) (Process,
 	if listener != nil {
 		files = append(files, listener)
 	}
+	// What the caller's shell left open, such as a lock that it holds while we run, must not live as long as the member. Kernels before
+	// 5.11 cannot do this, and only lose that.
+	_ = unix.CloseRange(firstStrangeFD, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
 	process, err := os.StartProcess(self, append([]string{"localkube"}, initCommand...), &os.ProcAttr{
 		Dir: "/",
 		// Nothing of the caller's environment reaches the cluster, so that it is the same wherever it was started from.
@@ -122,17 +129,76 @@ func identify(pid int, work string) (string, bool) {
 }
 
 func isInit(pid int) bool {
+	numbers := statusField(pid, "NSpid")
+	return len(numbers) >= 2 && numbers[len(numbers)-1] == "1"
+}
+
+// statusField is a line of a process's status, in words; none if there is no such process.
+func statusField(pid int, field string) []string {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
-		return false
+		return nil
 	}
 	for line := range strings.SplitSeq(string(status), "\n") {
-		if numbers, ok := strings.CutPrefix(line, "NSpid:"); ok {
-			fields := strings.Fields(numbers)
-			return len(fields) >= 2 && fields[len(fields)-1] == "1"
+		if numbers, ok := strings.CutPrefix(line, field+":"); ok {
+			return strings.Fields(numbers)
 		}
 	}
-	return false
+	return nil
+}
+
+// Child finds a running program of a member by its name. Only what the member's init process itself started qualifies.
+func Child(member Process, program string) (int, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return 0, err
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err == nil && isChild(pid, member.PID) && programName(pid) == program {
+			return pid, nil
+		}
+	}
+	return 0, fmt.Errorf("no program %q runs in %s", program, member.Member)
+}
+
+// programName is what a process is called by in its command line; a program's is the one in its spec.
+func programName(pid int) string {
+	line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		return ""
+	}
+	first, _, _ := bytes.Cut(line, []byte{0})
+	return string(first)
+}
+
+func isChild(pid, parent int) bool {
+	numbers := statusField(pid, "PPid")
+	return len(numbers) == 1 && numbers[0] == strconv.Itoa(parent)
+}
+
+// KillChild ends one program of a member at once. The member starts it again after a pause.
+func KillChild(member Process, program string) error {
+	pid, err := Child(member, program)
+	if err != nil {
+		return err
+	}
+	handle, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return fmt.Errorf("take hold of %s/%s (process %d): %w", member.Member, program, pid, err)
+	}
+	defer unix.Close(handle)
+	// The number may have gone to another process before the handle was taken.
+	if !isChild(pid, member.PID) || programName(pid) != program {
+		return fmt.Errorf("%s/%s ended by itself just now", member.Member, program)
+	}
+	if err := unix.PidfdSendSignal(handle, unix.SIGKILL, nil, 0); err != nil {
+		return fmt.Errorf("kill %s/%s (process %d): %w", member.Member, program, pid, err)
+	}
+	if err := awaitEnd(handle, time.Now().Add(killTimeout)); err != nil {
+		return fmt.Errorf("%s/%s (process %d) was killed and has not ended: %w", member.Member, program, pid, err)
+	}
+	return nil
 }
 
 // Kill ends members at once, with everything that runs in them, and waits until nothing of them runs.

@@ -133,11 +133,14 @@ func (p Plan) Kubeconfig() string { return filepath.Join(p.Work, "kubeconfig") }
 func (p Plan) PKI() string        { return filepath.Join(p.Work, "pki") }
 func (p Plan) Volumes() string    { return filepath.Join(p.Work, "volumes") }
 
+// Bin is the folder of the programs that were compiled for this cluster alone.
+func (p Plan) Bin() string { return filepath.Join(p.Work, "bin") }
+
 // Logs is the folder of one member's logs, one file for each of its programs.
 func (p Plan) Logs(member string) string { return filepath.Join(p.Work, "logs", member) }
 
 // Config is the folder of the files that a member's programs read.
 func (p Plan) Config(member string) string { return filepath.Join(p.Work, "config", member) }
 
-// Disk is the folder of a member's own data: etcd's for the control plane; for a node what stands in its /var.
+// Disk is the folder of a member's own data: the store's for the control plane; for a node what stands in its /var.
 func (p Plan) Disk(member string) string { return filepath.Join(p.Work, "disk", member) }

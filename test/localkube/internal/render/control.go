@@ -8,11 +8,11 @@ import (
 	"github.com/raftkv/raftkv/test/localkube/internal/plan"
 )
 
-const etcdURL = "http://127.0.0.1:2379"
-
 // Build is where the programs and images of a cluster are.
 type Build struct {
 	Bin          string // folder of the programs that were built
+	Store        Store
+	StoreProgram string // the store's program
 	Containerd   string // containerd's programs, from the machine
 	Ctr          string
 	CNIFolder    string
@@ -29,19 +29,9 @@ func ControlPrograms(p plan.Plan, b Build) []member.Program {
 		return member.Program{Name: name, Path: filepath.Join(b.Bin, name), Args: args}
 	}
 
-	// etcd listens on the loopback of a namespace that only root can enter, so it needs no certificates. It does not wait
-	// for the disk: a cluster is made anew rather than recovered after the machine lost power.
-	etcd := program("etcd",
-		"--name=localkube", "--data-dir="+filepath.Join(p.Disk(plan.ControlName), "etcd"),
-		"--listen-client-urls="+etcdURL, "--advertise-client-urls="+etcdURL,
-		"--listen-peer-urls=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380",
-		"--initial-cluster=localkube=http://127.0.0.1:2380",
-		"--unsafe-no-fsync", "--log-level=warn")
-	etcd.Ready = member.Probe{URL: etcdURL + "/health"}
-
 	apiserver := program("kube-apiserver",
 		"--advertise-address="+p.Control.String(), fmt.Sprintf("--secure-port=%d", plan.APIServerPort),
-		"--etcd-servers="+etcdURL, "--service-cluster-ip-range="+p.ServiceNetwork.String(),
+		"--etcd-servers="+storeURLs(b.Store), "--service-cluster-ip-range="+p.ServiceNetwork.String(),
 		"--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--allow-privileged=true",
 		"--client-ca-file="+pki("ca.crt"),
 		"--tls-cert-file="+pki("kube-apiserver.crt"), "--tls-private-key-file="+pki("kube-apiserver.key"),
@@ -57,8 +47,7 @@ func ControlPrograms(p plan.Plan, b Build) []member.Program {
 		"--enable-aggregator-routing=true", "--profiling=false")
 	apiserver.Ready = APIServerProbe(p)
 
-	return []member.Program{
-		etcd,
+	return append(storePrograms(p, b),
 		apiserver,
 		program("kube-controller-manager",
 			"--kubeconfig="+config("kube-controller-manager"), "--authentication-kubeconfig="+config("kube-controller-manager"),
@@ -74,7 +63,7 @@ func ControlPrograms(p plan.Plan, b Build) []member.Program {
 			"--authorization-kubeconfig="+config("kube-scheduler"),
 			"--bind-address=127.0.0.1", "--leader-elect=false", "--profiling=false"),
 		program("local-provisioner", "-kubeconfig="+config("admin"), "-root="+p.Volumes()),
-	}
+	)
 }
 
 // APIServerProbe asks, from inside the cluster's network, whether the API server serves.

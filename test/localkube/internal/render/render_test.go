@@ -13,7 +13,7 @@ import (
 )
 
 var build = Build{
-	Bin: "/cache/bin", Containerd: "/usr/bin/containerd", Ctr: "/usr/bin/ctr", CNIFolder: "/usr/lib/cni",
+	Bin: "/cache/bin", Store: StoreRaftkv, StoreProgram: "/work/bin/raftkv-node", Containerd: "/usr/bin/containerd", Ctr: "/usr/bin/ctr", CNIFolder: "/usr/lib/cni",
 	PauseImage: "registry.k8s.io/pause:3.10", CoreDNSImage: "localhost/coredns:v1", ImageFiles: []string{"/cache/pause.tar", "/cache/coredns.tar"},
 }
 
@@ -72,6 +72,74 @@ func TestEveryFileThatAProgramNamesIsRendered(t *testing.T) {
 		if !written[path] {
 			t.Errorf("%s is named but never written", path)
 		}
+	}
+}
+
+// TestTheStoreIsOneClusterOfThree catches a member that the others do not name, ports that are used twice, and an API server that would
+// not survive the loss of a member.
+func TestTheStoreIsOneClusterOfThree(t *testing.T) {
+	programs := ControlPrograms(threeNodes(t), build)
+	flag := func(p member.Program, name string) string {
+		i := slices.IndexFunc(p.Args, func(a string) bool { return strings.HasPrefix(a, "--"+name+"=") })
+		if i < 0 {
+			t.Fatalf("%s has no --%s", p.Name, name)
+		}
+		return strings.TrimPrefix(p.Args[i], "--"+name+"=")
+	}
+	apiserver := slices.IndexFunc(programs, func(p member.Program) bool { return p.Name == "kube-apiserver" })
+	names := StoreProgramNames(StoreRaftkv)
+	if apiserver != len(names) || apiserver != 3 {
+		t.Fatalf("%d programs start before the API server, of the store %v", apiserver, names)
+	}
+	servers := strings.Split(flag(programs[apiserver], "etcd-servers"), ",")
+	seen := map[string]bool{}
+	for i, store := range programs[:apiserver] {
+		if store.Name != names[i] || store.Path != build.StoreProgram || flag(store, "name") != names[i] {
+			t.Errorf("member %d is %+v", i, store)
+		}
+		if flag(store, "initial-cluster") != flag(programs[0], "initial-cluster") ||
+			!slices.Contains(strings.Split(flag(store, "initial-cluster"), ","), store.Name+"="+flag(store, "listen-peer-urls")) {
+			t.Errorf("%s is not one of %s", store.Name, flag(store, "initial-cluster"))
+		}
+		if servers[i] != flag(store, "listen-client-urls") {
+			t.Errorf("the API server does not know %s: %v", store.Name, servers)
+		}
+		for _, name := range []string{"listen-peer-urls", "listen-client-urls", "listen-metrics-urls", "data-dir"} {
+			if own := flag(store, name); seen[own] {
+				t.Errorf("%s is used twice", own)
+			}
+			seen[flag(store, name)] = true
+		}
+		// A member that is waited for before most run would never be ready.
+		if waited := store.Ready != (member.Probe{}); waited != (i == apiserver-1) {
+			t.Errorf("%s is waited for: %t", store.Name, waited)
+		}
+	}
+}
+
+func TestTheStoreMayBeAnEtcdOfTheMachine(t *testing.T) {
+	other := build
+	other.Store, other.StoreProgram = StoreEtcd, "/usr/bin/etcd"
+	programs := ControlPrograms(threeNodes(t), other)
+	if programs[0].Path != "/usr/bin/etcd" || programs[0].Ready == (member.Probe{}) || programs[1].Name != "kube-apiserver" {
+		t.Fatalf("%+v", programs[:2])
+	}
+	if !slices.Contains(programs[1].Args, "--etcd-servers=http://127.0.0.1:2379") {
+		t.Errorf("the API server is told %v", programs[1].Args)
+	}
+	if names := StoreProgramNames(StoreEtcd); !slices.Equal(names, []string{programs[0].Name}) {
+		t.Errorf("its programs are called %v", names)
+	}
+}
+
+func TestStoresAreFoundByTheirNames(t *testing.T) {
+	for _, store := range Stores {
+		if got, err := ParseStore(string(store)); err != nil || got != store {
+			t.Errorf("%s: %s, %v", store, got, err)
+		}
+	}
+	if _, err := ParseStore("sqlite"); err == nil || !strings.Contains(err.Error(), "raftkv and etcd") {
+		t.Errorf("an unknown store: %v", err)
 	}
 }
 
