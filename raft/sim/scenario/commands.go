@@ -97,7 +97,12 @@ func elect(a *args) action {
 
 func settle(a *args) action {
 	return func(p *play) error {
-		return p.wait(patience, func(p *play) (string, error) { return p.lacksEquality(nil) })
+		return p.wait(patience, func(p *play) (string, error) {
+			if lacks, err := p.lacksEquality(nil); lacks != "" || err != nil {
+				return lacks, err
+			}
+			return p.lacksAcknowledgement(), nil
+		})
 	}
 }
 

@@ -17,7 +17,7 @@
 //	let A = leader                gives a name to machines
 //	run 5s | run 10ms..500ms      lets time pass
 //	elect [among 1,2,3]           waits until one leads, has committed in its term, and all that it reaches follow
-//	settle                        waits until all that run are equal, and everything committed is applied
+//	settle                        waits until all that run are equal, everything committed is applied, and the leader knows
 //	mark                          counters, "changed" and "agreement" count from here
 //
 //	put x 10 [at 2]               a client writes and is answered; get x = 10 and swap x 10 11 [fails] likewise; a machine

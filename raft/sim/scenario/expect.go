@@ -10,6 +10,7 @@ import (
 
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/sim"
+	"github.com/raftkv/raftkv/raft/tracker"
 )
 
 // mark is what counters are compared with.
@@ -220,6 +221,22 @@ func (p *play) lacksEquality(among []int) (string, error) {
 		}
 	}
 	return "", nil
+}
+
+// lacksAcknowledgement tells which follower's answers a leader still waits for: it would send what it did not hear of again.
+func (p *play) lacksAcknowledgement() string {
+	l := p.leader(nil)
+	if l == nil {
+		return ""
+	}
+	for n := 1; n <= p.cluster.Size(); n++ {
+		m := p.cluster.Machine(n)
+		f, follows := l.Status.Progress[m.Member]
+		if follows && m.Up && !m.Paused && p.reach(n, l.Number) && (f.LagEntries > 0 || f.State != tracker.Replicate.String()) {
+			return fmt.Sprintf("the leader, machine %d, has not heard that machine %d has everything", l.Number, n)
+		}
+	}
+	return ""
 }
 
 func noAgreement(p *play) (string, error) {
