@@ -14,6 +14,8 @@ type Info struct {
 	Metadata Metadata // what the client said of itself at the handshake; not to be changed
 	Remote   net.Addr
 	Method   string // "service.Method"
+	// Connection ends with the connection: for what a service keeps for one. It tells connections apart.
+	Connection context.Context
 }
 
 type infoKey struct{}
@@ -73,6 +75,7 @@ func newServerConn(s *Server, conn net.Conn, hs *handshakeResult) *serverConn {
 	}
 	sc.workers = newWorkers(sc.runCall)
 	sc.ctx, sc.cancel = context.WithCancel(s.base)
+	sc.info.Connection = sc.ctx
 	sc.onFail = func(error, map[uint64]bool) {
 		sc.cancel()
 		sc.workers.shut(func(c queuedCall) { c.payload.release() }) // nobody would hear the answers

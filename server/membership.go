@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/raft"
+	raftnode "github.com/raftkv/raftkv/raft/node"
 	"github.com/raftkv/raftkv/raft/transport"
 	"github.com/raftkv/raftkv/replica"
 	"github.com/raftkv/raftkv/rpc"
@@ -24,7 +25,8 @@ const (
 const clusterService = "raftkv.cluster"
 
 type clusterStub struct {
-	Change func(context.Context, *changeWish) (*changeDone, error)
+	Change   func(context.Context, *changeWish) (*changeDone, error)
+	Transfer func(context.Context, *transferWish) (*changeDone, error) `rpc:"optional"`
 }
 
 // changeWish is a change that does not depend on the membership that it is made to.
@@ -34,25 +36,39 @@ type changeWish struct {
 
 type changeDone struct{}
 
+// transferWish names who shall lead; zero is whoever is best.
+type transferWish struct {
+	To raft.NodeID `json:"to"`
+}
+
 // wishRefusals are the errors of package raft that the asking member tells apart, with the words for them on the wire.
 var wishRefusals = []struct {
 	is     error
 	reason string
 }{
 	{raft.ErrNotLeader, "NotLeader"}, {raft.ErrUnsafeChange, "Unsafe"}, {raft.ErrNotCaughtUp, "NotCaughtUp"}, {raft.ErrChangePending, "ChangePending"},
-	{raft.ErrChangeRefused, "Refused"},
+	{raft.ErrChangeRefused, "Refused"}, {raft.ErrTransferRefused, "TransferRefused"}, {raftnode.ErrTransferFailed, "TransferFailed"},
 }
 
 func registerCluster(server *rpc.Server, r *replica.Replica) error {
-	return rpc.Register(server, clusterService, clusterStub{Change: func(ctx context.Context, w *changeWish) (*changeDone, error) {
-		err := cluster{r}.lead(ctx, w.Change)
-		for _, x := range wishRefusals {
-			if errors.Is(err, x.is) {
-				return nil, rpc.Refusal(x.reason, "%v", err)
-			}
+	return rpc.Register(server, clusterService, clusterStub{
+		Change: func(ctx context.Context, w *changeWish) (*changeDone, error) {
+			return done(cluster{r}.lead(ctx, w.Change))
+		},
+		Transfer: func(ctx context.Context, w *transferWish) (*changeDone, error) {
+			return done(cluster{r}.Transfer(ctx, w.To))
+		},
+	}, rpc.Authorize(transport.MembersOnly))
+}
+
+// done answers another member's wish.
+func done(err error) (*changeDone, error) {
+	for _, x := range wishRefusals {
+		if errors.Is(err, x.is) {
+			return nil, rpc.Refusal(x.reason, "%v", err)
 		}
-		return &changeDone{}, err
-	}}, rpc.Authorize(transport.MembersOnly))
+	}
+	return &changeDone{}, err
 }
 
 // cluster is the replica's cluster as clients ask for it, who know nothing of the index of a membership.
@@ -77,15 +93,26 @@ func (c cluster) Change(ctx context.Context, change raft.Change) error {
 	case now.Leader == 0:
 		return raft.ErrNoLeader
 	}
-	caller, err := c.replica.Caller(now.Leader)
+	leader, err := c.ask(ctx, now.Leader)
 	if err != nil {
 		return err
 	}
-	var leader clusterStub
-	if err := rpc.BindContext(ctx, caller, clusterService, &leader); err != nil {
-		return err
-	}
 	_, err = leader.Change(ctx, &changeWish{change})
+	return asked(err)
+}
+
+// ask gives what a member can be asked for.
+func (c cluster) ask(ctx context.Context, member raft.NodeID) (*clusterStub, error) {
+	caller, err := c.replica.Caller(member)
+	if err != nil {
+		return nil, err
+	}
+	stub := new(clusterStub)
+	return stub, rpc.BindContext(ctx, caller, clusterService, stub)
+}
+
+// asked gives the error of another member its own name.
+func asked(err error) error {
 	var refusal *rpc.Error
 	if errors.As(err, &refusal) {
 		for _, x := range wishRefusals {

@@ -19,6 +19,7 @@ import (
 	"github.com/raftkv/raftkv/server/etcd"
 	"github.com/raftkv/raftkv/server/member"
 	"github.com/raftkv/raftkv/server/mux"
+	"github.com/raftkv/raftkv/server/native"
 	"github.com/raftkv/raftkv/server/rest"
 	"github.com/raftkv/raftkv/server/status"
 )
@@ -174,6 +175,7 @@ type fronts struct {
 	addresses Addresses
 	client    *http.Server
 	etcd      *etcd.Server
+	native    *native.Server
 	metrics   *http.Server
 	muxes     []*mux.Mux
 	running   sync.WaitGroup
@@ -202,20 +204,28 @@ func (n *node) openFronts() (*fronts, error) {
 		closeAll(append(clients, metrics...))
 		return nil, err
 	}
+	own, err := n.newNative()
+	if err != nil {
+		closeAll(append(clients, metrics...))
+		return nil, err
+	}
 	f := &fronts{
 		client:  newHTTPServer(byPath(gateway, n.metrics.HTTP(handler)), n.logger),
 		etcd:    front,
+		native:  own,
 		metrics: newHTTPServer(status.Handler(n.fresh, n.metrics), n.logger),
 	}
 	f.metrics.WriteTimeout = metricsTimeout
 	for _, l := range clients {
 		m := mux.New(l, n.logger)
+		binary := m.Listen(mux.Native)
 		web := rest.Problems(m.Listen(mux.HTTP1))
 		grpc := m.Listen(mux.HTTP2)
 		f.muxes = append(f.muxes, m)
 		f.running.Go(func() { serve("client", n.logger, m.Serve) })
 		f.running.Go(func() { serve("client", n.logger, func() error { return f.client.Serve(web) }) })
 		f.running.Go(func() { serve("client", n.logger, func() error { return f.etcd.Serve(grpc) }) })
+		f.running.Go(func() { serve("client", n.logger, func() error { return f.native.Serve(binary) }) })
 		f.addresses.Client = append(f.addresses.Client, l.Addr().String())
 	}
 	for _, l := range metrics {
@@ -251,6 +261,7 @@ func (f *fronts) drain(logger *slog.Logger) {
 	var calls sync.WaitGroup
 	defer calls.Wait()
 	calls.Go(func() { f.etcd.Stop(ctx) })
+	calls.Go(func() { f.native.Stop(ctx) })
 	if err := f.client.Shutdown(ctx); err != nil {
 		logger.Warn("some clients were still waiting when the node stopped", "error", err)
 	}

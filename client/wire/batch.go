@@ -103,6 +103,8 @@ func (r *ReadBatch) UnmarshalBinary(data []byte) error {
 
 // Answer is that of a batch: one result for each item, in their order.
 type Answer struct {
+	// Member is who answers, zero if the node is no member.
+	Member uint64
 	// Leader is the member that the node believes to lead, zero if it knows none.
 	Leader  uint64
 	Results []Result
@@ -111,8 +113,9 @@ type Answer struct {
 // WireVersion is that of the encoding.
 func (*Answer) WireVersion() uint16 { return batchVersion }
 
-// AppendBinary encodes the leader and the results.
+// AppendBinary encodes member, leader and the results.
 func (a *Answer) AppendBinary(b []byte) ([]byte, error) {
+	b = binary.AppendUvarint(b, a.Member)
 	b = binary.AppendUvarint(b, a.Leader)
 	b = binary.AppendUvarint(b, uint64(len(a.Results)))
 	for i := range a.Results {
@@ -124,7 +127,7 @@ func (a *Answer) AppendBinary(b []byte) ([]byte, error) {
 // UnmarshalBinary decodes an answer. It copies what it keeps.
 func (a *Answer) UnmarshalBinary(data []byte) error {
 	d := decoder{data: data, ops: MaxOps}
-	a.Leader = d.uvarint()
+	a.Member, a.Leader = d.uvarint(), d.uvarint()
 	n := d.count(leastResultBytes, MaxBatch)
 	if n > 0 {
 		a.Results = make([]Result, n)

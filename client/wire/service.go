@@ -16,6 +16,8 @@ type Service struct {
 	Write       func(context.Context, *WriteBatch) (*Answer, error)
 	Read        func(context.Context, *ReadBatch) (*Answer, error)
 	Compact     func(context.Context, *CompactRequest) (*Reply, error)
+	// Scrub waits until the space of what was compacted up to a revision is free for use again on this node.
+	Scrub func(context.Context, *CompactRequest) (*Reply, error)
 
 	LeaseGrant      func(context.Context, *LeaseRequest) (*LeaseReply, error)
 	LeaseRevoke     func(context.Context, *LeaseRequest) (*LeaseReply, error)
@@ -34,9 +36,8 @@ type Service struct {
 	Defragment func(context.Context, *Empty) (*Reply, error)
 	Alarm      func(context.Context, *AlarmRequest) (*AlarmReply, error)
 
-	SnapshotOpen  func(context.Context, *Empty) (*SnapshotReply, error)
-	SnapshotNext  func(context.Context, *SnapshotPull) (*SnapshotChunk, error)
-	SnapshotClose func(context.Context, *SnapshotPull) (*Reply, error)
+	SnapshotOpen func(context.Context, *Empty) (*SnapshotReply, error)
+	SnapshotNext func(context.Context, *SnapshotPull) (*SnapshotChunk, error)
 }
 
 // Empty is a request without fields.
@@ -65,23 +66,13 @@ type SessionReply struct {
 	Session uint64 `json:"session"`
 }
 
-// Mark is a write's place in a session, for writes that do not travel in batches.
-type Mark struct {
-	Session  uint64 `json:"session,omitempty"`
-	Sequence uint64 `json:"sequence,omitempty"`
-	Low      uint64 `json:"low,omitempty"`
-}
-
-// CompactRequest gives up the history before a revision; Physical waits until its space is free for use again.
+// CompactRequest gives up the history before a revision.
 type CompactRequest struct {
-	Mark
 	Revision uint64 `json:"compactRevision"`
-	Physical bool   `json:"physical,omitempty"`
 }
 
 // LeaseRequest is about one lease. TTL is in seconds.
 type LeaseRequest struct {
-	Mark
 	ID   int64 `json:"id"`
 	TTL  int64 `json:"ttl,omitempty"`
 	Keys bool  `json:"keys,omitempty"`
@@ -94,8 +85,6 @@ type LeaseReply struct {
 	TTL       int64    `json:"ttl"`
 	Remaining int64    `json:"remaining,omitempty"`
 	Keys      [][]byte `json:"keys,omitempty"`
-	// Repeated says that this is the answer of an earlier attempt.
-	Repeated bool `json:"repeated,omitempty"`
 }
 
 // LeaseListReply lists leases in the order of their IDs.
@@ -112,6 +101,8 @@ type MembersRequest struct {
 // MembersReply is the membership, and who is believed to lead.
 type MembersReply struct {
 	Reply
+	// Self is the member that answers.
+	Self    uint64   `json:"self"`
 	Leader  uint64   `json:"leader"`
 	Members []Member `json:"members"`
 }

@@ -29,4 +29,8 @@ type Batches interface {
 	OpenSession(ctx context.Context, origin raft.Incarnation, nonce uint64) (id uint64, err error)
 	// Barrier returns once serializable reads of this node hold every write that was acknowledged before it was called.
 	Barrier(ctx context.Context) error
+	// Leader is the member that this node believes to lead, zero if it knows none. It never waits.
+	Leader() raft.NodeID
+	// Scrub waits until the space of what was compacted up to a revision is free for use again on this node.
+	Scrub(ctx context.Context, revision uint64) error
 }

@@ -101,3 +101,6 @@ func resultFrom(answer any, err error) (*kv.Result, error) {
 	}
 	return result, nil
 }
+
+// Batches is Store with its service for front ends whose clients have sessions.
+func (m *Member) Batches() *local.Store { return m.store }

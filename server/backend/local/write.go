@@ -53,3 +53,11 @@ func (s *Store) OpenSession(ctx context.Context, origin raft.Incarnation, nonce 
 
 // Barrier is that of backend.Batches.
 func (s *Store) Barrier(ctx context.Context) error { return s.node.ReadBarrier(ctx) }
+
+// Leader is that of backend.Batches.
+func (s *Store) Leader() raft.NodeID { return s.node.Standing().Leader }
+
+// Scrub is that of backend.Batches.
+func (s *Store) Scrub(ctx context.Context, revision uint64) error {
+	return s.machine.Scrub(ctx, revision)
+}

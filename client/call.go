@@ -1,0 +1,328 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/raftkv/raftkv/client/wire"
+	"github.com/raftkv/raftkv/rpc"
+)
+
+const (
+	// leastPause and longestPause bound the pauses between the attempts of a call, which double.
+	leastPause   = time.Millisecond
+	longestPause = 100 * time.Millisecond
+	// pooledBodyBytes is the largest encoded operation whose memory is used again.
+	pooledBodyBytes = 64 << 10
+)
+
+// patience is what a call knows of its time.
+type patience struct {
+	client *Client
+	ctx    context.Context
+	// end is set by the first failure if the context has no deadline.
+	end   time.Time
+	pause time.Duration
+}
+
+// wait waits before the next attempt, and returns why there must be none.
+func (p *patience) wait() error {
+	if err := p.over(); err != nil {
+		return err
+	}
+	if p.end.IsZero() {
+		if _, ok := p.ctx.Deadline(); !ok {
+			p.end = time.Now().Add(p.client.config.CallTimeout)
+		} else {
+			p.end = time.Now().AddDate(1, 0, 0)
+		}
+	}
+	p.pause = min(max(2*p.pause, leastPause), longestPause)
+	timer := time.NewTimer(p.pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return p.over()
+	case <-p.ctx.Done():
+	case <-p.client.ctx.Done():
+	}
+	return p.over()
+}
+
+func (p *patience) over() error {
+	switch {
+	case p.client.ctx.Err() != nil:
+		return ErrClosed
+	case p.ctx.Err() != nil:
+		return p.ctx.Err()
+	case !p.end.IsZero() && time.Now().After(p.end):
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// getCall gives a call whose body is empty.
+func getCall() *call {
+	x := calls.Get().(*call)
+	x.body = x.body[:0]
+	return x
+}
+
+func putCall(x *call) {
+	if cap(x.body) > pooledBodyBytes {
+		x.body = nil
+	}
+	x.session, x.result, x.failure = nil, wire.Result{}, nil
+	calls.Put(x)
+}
+
+// read has a call that reads carried out, on as many nodes as need be. It takes the call over.
+func (c *Client) read(ctx context.Context, p purpose, x *call) (wire.Result, error) {
+	left := patience{client: c, ctx: ctx}
+	x.session, x.sequence = nil, 0
+	for {
+		if err := left.over(); err != nil {
+			return wire.Result{}, unavailable(err, nil)
+		}
+		cn := c.route(p).pick()
+		lane := &cn.reads
+		if p == staleReads {
+			lane = &cn.stale
+		}
+		if lane.do(ctx, x) != answered {
+			return wire.Result{}, unavailable(ctx.Err(), nil)
+		}
+		var last error
+		if x.failure != nil {
+			if last = final(x.failure.err); last != nil {
+				return wire.Result{}, last
+			}
+			last = x.failure.err
+		} else {
+			result := x.result
+			switch result.Status {
+			case wire.StatusOK:
+				putCall(x)
+				return result, nil
+			case wire.StatusUnavailable, wire.StatusBusy, wire.StatusUnknown:
+				last = refusal(result.Status, result.Message)
+			case wire.StatusLater:
+				continue
+			default:
+				putCall(x)
+				return wire.Result{}, refusal(result.Status, result.Message)
+			}
+		}
+		if err := left.wait(); err != nil {
+			return wire.Result{}, unavailable(err, last)
+		}
+	}
+}
+
+// write has a write carried out at most once. It takes the call over.
+func (c *Client) write(ctx context.Context, x *call) (wire.Result, error) {
+	left := patience{client: c, ctx: ctx}
+	x.session = nil
+	defer func() {
+		if x != nil && x.session != nil {
+			x.session.giveBack(x.sequence)
+		}
+	}()
+	// uncertain says that an attempt was made of which it is not known whether it is applied.
+	uncertain := false
+	fail := func(err, last error) (wire.Result, error) {
+		if uncertain {
+			return wire.Result{}, unknown(err, last)
+		}
+		return wire.Result{}, unavailable(err, last)
+	}
+	for {
+		if err := left.over(); err != nil {
+			return fail(err, nil)
+		}
+		if x.session == nil {
+			if err := c.enlist(ctx, x); err != nil {
+				return fail(err, nil)
+			}
+		}
+		if known := c.route(writes).pick().writes.do(ctx, x); known != answered {
+			uncertain = uncertain || known == lost
+			session, sequence := x.session, x.sequence
+			x = nil // the lane may still have it
+			session.giveBack(sequence)
+			return fail(ctx.Err(), nil)
+		}
+		var last error
+		if x.failure != nil {
+			uncertain = uncertain || !x.failure.surelyNot
+			if err := final(x.failure.err); err != nil && !uncertain {
+				return wire.Result{}, err
+			}
+			last = x.failure.err
+		} else {
+			result := x.result
+			switch result.Status {
+			case wire.StatusOK:
+				x.session.giveBack(x.sequence)
+				putCall(x)
+				x = nil
+				return result, nil
+			case wire.StatusUnavailable, wire.StatusBusy:
+			case wire.StatusUnknown, wire.StatusFailed:
+				uncertain = true
+			case wire.StatusNoSpace, wire.StatusUnsupported:
+				// A node says this of what it does not propose: nothing is known of an earlier attempt by it.
+				if !uncertain {
+					return wire.Result{}, refusal(result.Status, result.Message)
+				}
+			case wire.StatusExpired:
+				c.sessions.expired(x.session)
+				if uncertain {
+					return wire.Result{}, unknown(errors.New("the session has expired, so that asking again tells nothing"), nil)
+				}
+				x.session.giveBack(x.sequence)
+				x.session = nil
+				continue
+			default:
+				return wire.Result{}, refusal(result.Status, result.Message)
+			}
+			last = refusal(result.Status, result.Message)
+		}
+		if err := left.wait(); err != nil {
+			return fail(err, last)
+		}
+	}
+}
+
+// enlist gives a write its place in the session.
+func (c *Client) enlist(ctx context.Context, x *call) error {
+	s, err := c.sessions.get(ctx, c.openSession)
+	if err != nil {
+		return err
+	}
+	sequence, err := s.take(ctx)
+	if err != nil {
+		return err
+	}
+	x.session, x.sequence = s, sequence
+	return nil
+}
+
+func (c *Client) openSession(ctx context.Context, r *wire.SessionRequest) (uint64, error) {
+	reply, err := invoke(ctx, c, writes, func(s *wire.Service) func(context.Context, *wire.SessionRequest) (*wire.SessionReply, error) {
+		return s.OpenSession
+	}, r)
+	if err != nil {
+		return 0, err
+	}
+	return reply.Session, nil
+}
+
+// final is the error of a call for which no other node need be asked; nil if another may well do better.
+func final(err error) error {
+	switch rpc.CodeOf(err) {
+	case rpc.CodeTooLarge:
+		return &callError{kind: ErrTooLarge, text: err.Error(), cause: err}
+	case rpc.CodeInvalid:
+		return &callError{kind: ErrInvalid, text: err.Error(), cause: err}
+	case rpc.CodeRefused, rpc.CodeNotFound, rpc.CodeUnauthenticated:
+		return &callError{kind: ErrRefused, text: err.Error(), cause: err}
+	}
+	return nil
+}
+
+// unavailable is the error of a call that was surely not carried out. why ended it, last is what the last attempt came to.
+func unavailable(why, last error) error { return outcome(ErrUnavailable, why, last) }
+
+func unknown(why, last error) error { return outcome(ErrUnknown, why, last) }
+
+func outcome(kind, why, last error) error {
+	if errors.Is(why, ErrClosed) && kind != ErrUnknown {
+		return ErrClosed
+	}
+	text := why.Error()
+	if last != nil {
+		text = fmt.Sprintf("%s; the last attempt: %v", text, last)
+	}
+	return &callError{kind: kind, text: text, cause: why}
+}
+
+// replier is an answer that tells a refusal by its status.
+type replier interface{ Refused() *wire.Reply }
+
+// method is one of the service.
+type method[Q any, A replier] func(*wire.Service) func(context.Context, *Q) (A, error)
+
+// invoke makes a call that may be made twice, on as many nodes as need be.
+func invoke[Q any, A replier](ctx context.Context, c *Client, p purpose, m method[Q, A], request *Q) (A, error) {
+	answer, _, err := attempts(ctx, c, p, m, request)
+	return answer, err
+}
+
+// attempts is invoke, and tells whether an attempt was made of which it is not known whether it was carried out.
+func attempts[Q any, A replier](ctx context.Context, c *Client, p purpose, m method[Q, A], request *Q) (answer A, uncertain bool, err error) {
+	var none A
+	left := patience{client: c, ctx: ctx}
+	fail := func(err, last error) (A, bool, error) {
+		if uncertain && p == writes {
+			return none, true, unknown(err, last)
+		}
+		return none, uncertain, unavailable(err, last)
+	}
+	for {
+		if err := left.over(); err != nil {
+			return fail(err, nil)
+		}
+		n := c.route(p)
+		answer, err := once(ctx, c, n, m, request)
+		if err == nil || !retriable(err) {
+			return answer, uncertain, err
+		}
+		uncertain = uncertain || !surelyNot(err)
+		if ctx.Err() == nil {
+			c.failed(n)
+		}
+		if over := left.wait(); over != nil {
+			return fail(over, err)
+		}
+	}
+}
+
+// surelyNot tells whether an attempt that failed was surely not carried out.
+func surelyNot(err error) bool {
+	return rpc.NotSent(err) || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrBusy)
+}
+
+// retriable tells whether another attempt may do better.
+func retriable(err error) bool {
+	var known *callError
+	if !errors.As(err, &known) {
+		return true
+	}
+	return known.kind == ErrUnavailable || known.kind == ErrBusy || known.kind == ErrUnknown
+}
+
+// once makes a call on one node.
+func once[Q any, A replier](ctx context.Context, c *Client, n *node, m method[Q, A], request *Q) (A, error) {
+	limited, cancel := c.attempt(ctx)
+	defer cancel()
+	return direct(limited, n.pick().service, m, request)
+}
+
+// direct makes a call on a service.
+func direct[Q any, A replier](ctx context.Context, s *wire.Service, m method[Q, A], request *Q) (A, error) {
+	var none A
+	answer, err := m(s)(ctx, request)
+	if err != nil {
+		if refused := final(err); refused != nil {
+			return none, refused
+		}
+		return none, err
+	}
+	if r := answer.Refused(); r.Status != wire.StatusOK {
+		return none, refusal(r.Status, r.Message)
+	}
+	return answer, nil
+}

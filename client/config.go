@@ -1,0 +1,97 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/raftkv/raftkv/rpc"
+)
+
+// Defaults of a Config, and its bounds.
+const (
+	DefaultDialTimeout    = 2 * time.Second
+	DefaultCallTimeout    = 10 * time.Second
+	DefaultAttemptTimeout = 3 * time.Second
+	// MaxConnectionsPerMember bounds Config.ConnectionsPerMember.
+	MaxConnectionsPerMember = 64
+)
+
+// Config says where the cluster is, and how long to wait. Only Endpoints is needed.
+type Config struct {
+	// Endpoints are the addresses, host:port, of the client ports of some members, or of a load balancer before them. An "http://" before one is cut off.
+	Endpoints []string
+	// StaticEndpoints stays with Endpoints. Without it the client asks the cluster for all its members, and connects to them too at the
+	// addresses that they are known by; which is of no use where those cannot be reached, as through a tunnel.
+	StaticEndpoints bool
+	// DialTimeout bounds the making of a connection; zero means DefaultDialTimeout.
+	DialTimeout time.Duration
+	// CallTimeout bounds a call whose context has no deadline; zero means DefaultCallTimeout. Watches have no bound.
+	CallTimeout time.Duration
+	// AttemptTimeout is how long one node is waited for before another is asked; zero means DefaultAttemptTimeout.
+	AttemptTimeout time.Duration
+	// ConnectionsPerMember is how many connections to each member carry calls; zero means one, which is enough for most.
+	ConnectionsPerMember int
+	// Dial makes connections; nil means TCP. TLS, or a tunnel, goes here.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Logger hears of nodes that cannot be reached and the like; nil means nobody does.
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() (Config, error) {
+	for _, d := range []struct {
+		value    *time.Duration
+		fallback time.Duration
+	}{{&c.DialTimeout, DefaultDialTimeout}, {&c.CallTimeout, DefaultCallTimeout}, {&c.AttemptTimeout, DefaultAttemptTimeout}} {
+		if *d.value < 0 {
+			return c, errors.New("client: a timeout is below zero")
+		}
+		if *d.value == 0 {
+			*d.value = d.fallback
+		}
+	}
+	if c.ConnectionsPerMember < 0 || c.ConnectionsPerMember > MaxConnectionsPerMember {
+		return c, fmt.Errorf("client: %d connections per member, at most %d are allowed", c.ConnectionsPerMember, MaxConnectionsPerMember)
+	}
+	c.ConnectionsPerMember = max(c.ConnectionsPerMember, 1)
+	if len(c.Endpoints) == 0 {
+		return c, errors.New("client: no endpoints: give the address of at least one member's client port")
+	}
+	addresses := make([]string, 0, len(c.Endpoints))
+	for _, e := range c.Endpoints {
+		address, err := parseEndpoint(e)
+		if err != nil {
+			return c, err
+		}
+		addresses = append(addresses, address)
+	}
+	c.Endpoints = addresses
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}
+
+func parseEndpoint(e string) (string, error) {
+	address := strings.TrimSuffix(strings.TrimPrefix(e, "http://"), "/")
+	if strings.HasPrefix(address, "https://") {
+		return "", fmt.Errorf("client: endpoint %q: connections are not encrypted by themselves: give host:port and a Dial that makes TLS connections", e)
+	}
+	if host, port, err := net.SplitHostPort(address); err != nil || host == "" || port == "" {
+		return "", fmt.Errorf("client: endpoint %q is not of the form host:port", e)
+	}
+	return address, nil
+}
+
+// rpcOptions are those of a connection.
+func (c *Config) rpcOptions() rpc.ClientOptions {
+	o := rpc.ClientOptions{Metadata: rpc.Metadata{rpc.MetaKind: metadataKind}, DialTimeout: c.DialTimeout, HandshakeTimeout: c.DialTimeout}
+	if c.Dial != nil {
+		o.Dial = c.Dial
+	}
+	return o
+}

@@ -1,0 +1,159 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/raftkv/raftkv/client/wire"
+)
+
+const (
+	// renewals is how many times a lease is renewed in its time to live; an attempt that fails is made again after renewRetry.
+	renewals   = 3
+	renewRetry = 200 * time.Millisecond
+)
+
+// seconds rounds up.
+func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
+
+func leaseOf(r *wire.LeaseReply) Lease {
+	return Lease{ID: r.ID, TTL: time.Duration(r.TTL) * time.Second, Revision: r.Revision}
+}
+
+// Grant makes a lease, whose ID is drawn at random. ttl is rounded up to whole seconds, and to the least that the cluster grants. Errors: ErrLeaseTTL,
+// ErrTooMany, ErrNoSpace, ErrUnsupported, ErrUnavailable, ErrUnknown.
+func (c *Client) Grant(ctx context.Context, ttl time.Duration) (Lease, error) {
+	id := 1 + rand.Int64N(1<<62)
+	lease, uncertain, err := c.grant(ctx, id, ttl)
+	if uncertain && errors.Is(err, ErrLeaseExists) {
+		// Nobody else has drawn this ID: an attempt whose answer was lost has made the lease.
+		status, err := c.TimeToLive(ctx, id, false)
+		return Lease{ID: id, TTL: status.TTL}, err
+	}
+	return lease, err
+}
+
+// GrantID is Grant for an ID of the caller's choice, above zero. Errors: ErrLeaseExists too; it says little when an attempt was made before whose
+// answer was lost, and is ErrUnknown then.
+func (c *Client) GrantID(ctx context.Context, id LeaseID, ttl time.Duration) (Lease, error) {
+	if id <= 0 {
+		return Lease{}, &callError{kind: ErrInvalid, text: "the ID of a lease is above zero"}
+	}
+	lease, uncertain, err := c.grant(ctx, id, ttl)
+	if uncertain && errors.Is(err, ErrLeaseExists) {
+		return Lease{}, unknown(err, nil)
+	}
+	return lease, err
+}
+
+func (c *Client) grant(ctx context.Context, id LeaseID, ttl time.Duration) (lease Lease, uncertain bool, err error) {
+	r, uncertain, err := attempts(ctx, c, writes, grantMethod, &wire.LeaseRequest{ID: id, TTL: seconds(ttl)})
+	if err != nil {
+		return Lease{}, uncertain, err
+	}
+	return leaseOf(r), uncertain, nil
+}
+
+// Revoke ends a lease and deletes its keys, and returns the store's revision, zero if an attempt whose answer was lost has done it. Errors:
+// ErrLeaseNotFound, ErrUnavailable, ErrUnknown.
+func (c *Client) Revoke(ctx context.Context, id LeaseID) (uint64, error) {
+	r, uncertain, err := attempts(ctx, c, writes, revokeMethod, &wire.LeaseRequest{ID: id})
+	switch {
+	case uncertain && errors.Is(err, ErrLeaseNotFound):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	}
+	return r.Revision, nil
+}
+
+// KeepAliveOnce begins a lease's time anew. Errors: ErrLeaseNotFound, ErrUnavailable, ErrUnknown.
+func (c *Client) KeepAliveOnce(ctx context.Context, id LeaseID) (Lease, error) {
+	r, err := invoke(ctx, c, writes, keepAliveMethod, &wire.LeaseRequest{ID: id})
+	if err != nil {
+		return Lease{}, err
+	}
+	return leaseOf(r), nil
+}
+
+// TimeToLive tells about a lease, and, if keys is set, which keys are deleted with it. Errors: ErrLeaseNotFound, ErrUnavailable.
+func (c *Client) TimeToLive(ctx context.Context, id LeaseID, keys bool) (LeaseStatus, error) {
+	r, err := invoke(ctx, c, reads, timeToLiveMethod, &wire.LeaseRequest{ID: id, Keys: keys})
+	if err != nil {
+		return LeaseStatus{}, err
+	}
+	return LeaseStatus{ID: r.ID, TTL: time.Duration(r.TTL) * time.Second, Remaining: time.Duration(r.Remaining) * time.Second, Keys: r.Keys}, nil
+}
+
+// Leases lists the leases in the order of their IDs. Errors: ErrUnavailable.
+func (c *Client) Leases(ctx context.Context) ([]LeaseID, error) {
+	r, err := invoke(ctx, c, reads, leaseListMethod, &wire.Empty{})
+	if err != nil {
+		return nil, err
+	}
+	return r.IDs, nil
+}
+
+// KeepAlive is a lease that is being kept alive.
+type KeepAlive struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+
+	mu  sync.Mutex
+	err error
+}
+
+// KeepAlive renews a lease, at a third of its time to live, until Close or the lease is lost.
+func (c *Client) KeepAlive(id LeaseID) *KeepAlive {
+	ctx, cancel := context.WithCancel(c.ctx)
+	k := &KeepAlive{cancel: cancel, done: make(chan struct{})}
+	c.running.Go(func() {
+		defer close(k.done)
+		err := c.keepAlive(ctx, id)
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.err = err
+	})
+	return k
+}
+
+// keepAlive returns when the lease is lost, or ctx ends.
+func (c *Client) keepAlive(ctx context.Context, id LeaseID) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ErrClosed
+		case <-timer.C:
+		}
+		lease, err := c.KeepAliveOnce(ctx, id)
+		switch {
+		case errors.Is(err, ErrLeaseNotFound):
+			return err
+		case err != nil:
+			timer.Reset(renewRetry)
+		default:
+			timer.Reset(lease.TTL / renewals)
+		}
+	}
+}
+
+// Done is closed when the lease is not kept alive any more.
+func (k *KeepAlive) Done() <-chan struct{} { return k.done }
+
+// Err is nil before Done is closed, and then ErrLeaseNotFound if the lease was revoked or its time was over, or ErrClosed.
+func (k *KeepAlive) Err() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.err
+}
+
+// Close stops the renewals; the lease goes on until its time is over. It may be called twice.
+func (k *KeepAlive) Close() {
+	k.cancel()
+	<-k.done
+}

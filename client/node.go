@@ -1,0 +1,147 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/raftkv/raftkv/client/wire"
+	"github.com/raftkv/raftkv/rpc"
+)
+
+const (
+	metadataKind = wire.MetadataKind
+	// shunTime is how long a node that did not answer is asked only if no other is left.
+	shunTime = 500 * time.Millisecond
+)
+
+// node is one node that the client may ask, by its address.
+type node struct {
+	address string
+	conns   []*conn
+	// member is the ID that it answered with last, zero if it has not.
+	member atomic.Uint64
+	// shunned is until when others are preferred, in nanoseconds of the client's clock.
+	shunned atomic.Int64
+	turn    atomic.Uint32
+}
+
+// conn is one connection to a node, with what waits for it.
+type conn struct {
+	node    *node
+	peer    *rpc.Peer
+	service *wire.Service
+
+	writes, reads, stale lane
+}
+
+func (c *Client) newNode(address string) (*node, error) {
+	n := &node{address: address}
+	for range c.config.ConnectionsPerMember {
+		cn := &conn{node: n, service: new(wire.Service)}
+		cn.peer = rpc.NewPeer(rpc.PeerOptions{Address: address, Client: c.config.rpcOptions(), ConnectWait: c.config.DialTimeout})
+		n.conns = append(n.conns, cn)
+		if err := rpc.Bind(cn.peer, wire.ServiceName, cn.service); err != nil {
+			return nil, errors.Join(err, n.close())
+		}
+		cn.writes.init(c, cn, writes)
+		cn.reads.init(c, cn, reads)
+		cn.stale.init(c, cn, staleReads)
+	}
+	return n, nil
+}
+
+func (n *node) close() error {
+	var all sync.WaitGroup
+	for _, cn := range n.conns {
+		all.Go(func() { _ = cn.peer.Close() })
+	}
+	all.Wait()
+	return nil
+}
+
+// pick gives one of the node's connections, in turn.
+func (n *node) pick() *conn {
+	if len(n.conns) == 1 {
+		return n.conns[0]
+	}
+	return n.conns[int(n.turn.Add(1))%len(n.conns)]
+}
+
+// connected tells whether a call would go out at once.
+func (n *node) connected() bool {
+	for _, cn := range n.conns {
+		if cn.peer.Client() != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// failed notes that the node did not answer.
+func (c *Client) failed(n *node) { n.shunned.Store(int64(time.Since(c.began) + shunTime)) }
+
+// heard notes what an answer tells of the cluster.
+func (c *Client) heard(n *node, member, leader uint64) {
+	if member != 0 && n.member.Load() != member {
+		n.member.Store(member)
+	}
+	if leader != 0 && c.leader.Load() != leader {
+		c.leader.Store(leader)
+		c.look()
+	}
+}
+
+// purpose is what a call is for, which decides who is asked.
+type purpose int
+
+const (
+	writes purpose = iota
+	reads          // linearizable
+	staleReads
+)
+
+// route gives a node to ask: the leader, unless any will do or it is unknown or shunned, and otherwise one that is connected, in turn.
+func (c *Client) route(p purpose) *node {
+	nodes := *c.nodes.Load()
+	now := int64(time.Since(c.began))
+	if leader := c.leader.Load(); leader != 0 && p != staleReads {
+		for _, n := range nodes {
+			if n.member.Load() == leader && n.shunned.Load() <= now {
+				return n
+			}
+		}
+	}
+	start := int(c.turn.Add(1) % uint64(len(nodes)))
+	var fallback *node
+	for i := range nodes {
+		n := nodes[(start+i)%len(nodes)]
+		good := n.shunned.Load() <= now
+		switch {
+		case good && n.connected():
+			return n
+		case fallback == nil || good && fallback.shunned.Load() > now:
+			fallback = n
+		}
+	}
+	return fallback
+}
+
+// errNode is what is known when a call to a node has failed.
+type attemptError struct {
+	// surelyNot says that it was surely not carried out.
+	surelyNot bool
+	err       error
+}
+
+// attemptFailed classifies the error of a call.
+func attemptFailed(err error) *attemptError {
+	return &attemptError{surelyNot: rpc.NotSent(err), err: err}
+}
+
+// attempt bounds a call on one node.
+func (c *Client) attempt(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, c.config.AttemptTimeout)
+}

@@ -1,0 +1,307 @@
+package client
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/raftkv/raftkv/client/wire"
+)
+
+const (
+	// maxWatches bounds the watches of one client.
+	maxWatches = 64 << 10
+	// watchPause bounds the pauses between attempts to reach a node for the watches.
+	watchPause = time.Second
+)
+
+// watchHub keeps the client's watches on one node, over a connection of its own, and moves them to another when that is lost.
+type watchHub struct {
+	client *Client
+
+	mu     sync.Mutex
+	closed bool
+	all    map[*Watcher]struct{}
+	// made are those that exist on the present node, by their IDs there; wanted are those that are to be made.
+	made   map[int64]*Watcher
+	wanted []*Watcher
+	// unwanted are the IDs of those that are to be cancelled there.
+	unwanted []int64
+	nextID   int64
+	// work has a place for one word: something is wanted or unwanted.
+	work chan struct{}
+}
+
+func newWatchHub(c *Client) *watchHub {
+	return &watchHub{client: c, all: map[*Watcher]struct{}{}, made: map[int64]*Watcher{}, work: make(chan struct{}, 1)}
+}
+
+func (h *watchHub) poke() {
+	select {
+	case h.work <- struct{}{}:
+	default:
+	}
+}
+
+func (h *watchHub) add(w *Watcher) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.closed || len(h.all) >= maxWatches {
+		return false
+	}
+	h.all[w] = struct{}{}
+	h.wanted = append(h.wanted, w)
+	h.poke()
+	return true
+}
+
+// again makes a watch again that was given up for its consumer's slowness.
+func (h *watchHub) again(w *Watcher) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, there := h.all[w]; there {
+		h.wanted = append(h.wanted, w)
+		h.poke()
+	}
+}
+
+func (h *watchHub) remove(w *Watcher) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, there := h.all[w]; !there {
+		return
+	}
+	delete(h.all, w)
+	h.leave(w, w.request.ID)
+}
+
+// leave has the present node forget a watch that was made under an ID. The caller holds mu.
+func (h *watchHub) leave(w *Watcher, id int64) {
+	if h.made[id] == w {
+		delete(h.made, id)
+		h.unwanted = append(h.unwanted, id)
+		h.poke()
+	}
+}
+
+// run serves the watches until the client is closed.
+func (h *watchHub) run() {
+	defer h.close()
+	pause := leastPause
+	for {
+		select {
+		case <-h.client.ctx.Done():
+			return
+		case <-h.work:
+		}
+		if !h.anyone() {
+			continue
+		}
+		n := h.client.route(staleReads)
+		served, err := h.serve(n)
+		if h.client.ctx.Err() != nil {
+			return
+		}
+		if served {
+			pause = leastPause
+		}
+		h.client.failed(n)
+		h.client.config.Logger.Debug("the watches move to another node", "endpoint", n.address, "reason", err)
+		h.startOver()
+		select {
+		case <-h.client.ctx.Done():
+			return
+		case <-time.After(pause):
+			pause = min(2*pause, watchPause)
+		}
+	}
+}
+
+func (h *watchHub) anyone() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.all) > 0
+}
+
+func (h *watchHub) close() {
+	h.mu.Lock()
+	h.closed = true
+	all := h.all
+	h.all = nil
+	h.mu.Unlock()
+	for w := range all {
+		w.end(ErrClosed)
+	}
+}
+
+// startOver wants all watches again, on whichever node is next, but for those that wait for their consumers.
+func (h *watchHub) startOver() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.made, h.unwanted, h.wanted = map[int64]*Watcher{}, nil, h.wanted[:0]
+	for w := range h.all {
+		w.mu.Lock()
+		paused := w.paused
+		w.mu.Unlock()
+		if !paused {
+			h.wanted = append(h.wanted, w)
+		}
+	}
+	h.poke()
+}
+
+// serve keeps the watches on a node until its connection is lost.
+func (h *watchHub) serve(n *node) (served bool, _ error) {
+	ctx, cancel := context.WithCancel(h.client.ctx)
+	defer cancel()
+	dialing, stop := h.client.attempt(ctx)
+	service, hangUp, err := h.client.connect(dialing, n.address)
+	stop()
+	if err != nil {
+		return false, err
+	}
+	defer hangUp()
+	failed := make(chan error, 2)
+	var loops sync.WaitGroup
+	defer loops.Wait()
+	defer cancel()
+	loops.Go(func() { failed <- h.pull(ctx, service) })
+	loops.Go(func() { failed <- h.push(ctx, service) })
+	return true, <-failed
+}
+
+// push makes and cancels watches on the node.
+func (h *watchHub) push(ctx context.Context, service *wire.Service) error {
+	for {
+		wanted, unwanted := h.takeWork()
+		for _, id := range unwanted {
+			if err := h.call(ctx, func(ctx context.Context) error {
+				_, err := direct(ctx, service, watchCancelMethod, &wire.WatchCancel{ID: id})
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+		for _, w := range wanted {
+			request := h.prepare(w)
+			if request == nil {
+				continue
+			}
+			if err := h.call(ctx, func(ctx context.Context) error {
+				_, err := direct(ctx, service, watchCreateMethod, request)
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-h.work:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// call bounds a call to the node.
+func (h *watchHub) call(ctx context.Context, f func(context.Context) error) error {
+	limited, cancel := h.client.attempt(ctx)
+	defer cancel()
+	return f(limited)
+}
+
+func (h *watchHub) takeWork() (wanted []*Watcher, unwanted []int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	wanted, unwanted = h.wanted, h.unwanted
+	h.wanted, h.unwanted = nil, nil
+	return wanted, unwanted
+}
+
+// prepare enters a watch under a new ID, and gives the request that makes it.
+func (h *watchHub) prepare(w *Watcher) *wire.WatchRequest {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, there := h.all[w]; !there {
+		return nil
+	}
+	h.nextID++
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.place.begin()
+	w.request.ID, w.request.StartRevision = h.nextID, w.place.next
+	h.made[h.nextID] = w
+	request := w.request
+	return &request
+}
+
+// pull takes what the node tells.
+func (h *watchHub) pull(ctx context.Context, service *wire.Service) error {
+	for {
+		updates, err := service.WatchNext(ctx, &wire.WatchPull{})
+		if err != nil {
+			return err
+		}
+		for i := range updates.Updates {
+			u := &updates.Updates[i]
+			h.mu.Lock()
+			w := h.made[u.ID]
+			h.mu.Unlock()
+			if w != nil {
+				h.deliver(w, u)
+			}
+		}
+	}
+}
+
+// deliver hands an update to its watch.
+func (h *watchHub) deliver(w *Watcher, u *wire.WatchUpdate) {
+	if u.Canceled {
+		h.canceled(w, u)
+		return
+	}
+	w.mu.Lock()
+	events := w.place.take(u)
+	if len(events) > 0 || w.request.ProgressNotify && !u.Created && len(u.Events) == 0 {
+		batch := WatchBatch{Events: events, Revision: w.place.next - 1, Partial: u.Fragment}
+		w.queue = append(w.queue, batch)
+		w.bytes += sizeOf(events)
+	}
+	if u.Created && w.told == 0 {
+		w.told = w.place.next - 1
+	}
+	full := w.bytes > watchBuffer && !w.paused
+	w.paused = w.paused || full
+	w.mu.Unlock()
+	if u.Created {
+		w.exists()
+	}
+	w.poke()
+	if full {
+		h.mu.Lock()
+		h.leave(w, u.ID)
+		h.mu.Unlock()
+	}
+}
+
+// canceled is the end of a watch on the node, which may be none of its own.
+func (h *watchHub) canceled(w *Watcher, u *wire.WatchUpdate) {
+	h.mu.Lock()
+	delete(h.made, u.ID)
+	again := u.Status == wire.StatusUnavailable || u.Status == wire.StatusBusy || u.Status == wire.StatusUnknown
+	if again {
+		h.wanted = append(h.wanted, w)
+		h.poke()
+	} else {
+		delete(h.all, w)
+	}
+	h.mu.Unlock()
+	switch {
+	case again:
+	case u.Status == wire.StatusCompacted:
+		w.end(&CompactedError{Revision: u.CompactRevision})
+	case u.Status == wire.StatusOK:
+		w.end(ErrClosed)
+	default:
+		w.end(refusal(u.Status, u.Message))
+	}
+}

@@ -1,0 +1,120 @@
+package native
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/raftkv/raftkv/client/wire"
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/rpc"
+	"github.com/raftkv/raftkv/server/backend"
+)
+
+const (
+	// requestTimeout bounds a request whose caller gave it no deadline.
+	requestTimeout = 10 * time.Second
+	// messageOverheadBytes is what a batch may have beside the operations, which are bounded by the store.
+	messageOverheadBytes = 2 << 20
+	// maxAnswerBytes bounds what one answer holds at most, even of a single operation; it is below what a frame may have.
+	maxAnswerBytes = 15 << 20
+)
+
+// Store is the service that is offered.
+type Store interface {
+	backend.Store
+	backend.Batches
+}
+
+// Cluster is what the front end asks about and of the cluster's membership.
+type Cluster interface {
+	// Members returns the membership in force. linearizable waits until it is surely the latest.
+	Members(ctx context.Context, linearizable bool) (raft.Membership, error)
+	// Transfer hands leadership to a member, zero is whoever is best. Errors are those of package raft and raft/node.
+	Transfer(ctx context.Context, to raft.NodeID) error
+}
+
+// Options tune a Server.
+type Options struct {
+	// Name is the node's, Version its build's.
+	Name, Version string
+	// MaxRequestBytes is the limit of the store for one request.
+	MaxRequestBytes int
+	Logger          *slog.Logger
+}
+
+// Server is the front end. Its store may change while it runs.
+type Server struct {
+	store    func() Store
+	cluster  func() Cluster
+	options  Options
+	rpc      *rpc.Server
+	attached attachments
+	// snapshots counts those that are served.
+	snapshots places
+	// stopping ends what waits for as long as it is asked to.
+	stopping context.Context
+	stop     context.CancelFunc
+}
+
+// New serves what store and cluster return at the time of each request; nil means that this node is no member yet.
+func New(store func() Store, cluster func() Cluster, o Options) (*Server, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Server{store: store, cluster: cluster, options: o}
+	s.stopping, s.stop = context.WithCancel(context.Background())
+	s.rpc = rpc.NewServer(rpc.ServerOptions{
+		MaxFrameBytes: max(rpc.DefaultMaxFrameBytes, o.MaxRequestBytes+messageOverheadBytes), Logger: o.Logger,
+	})
+	service := &service{s}
+	if err := rpc.Register(s.rpc, wire.ServiceName, service, rpc.Contract(wire.Service{})); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Serve serves a listener's connections until Stop, and then returns net.ErrClosed.
+func (s *Server) Serve(l net.Listener) error {
+	err := s.rpc.Serve(l)
+	if errors.Is(err, rpc.ErrServerClosed) {
+		return net.ErrClosed
+	}
+	return err
+}
+
+// Stop takes no new calls, ends those that wait for news, and returns when the others are finished, or ctx ends.
+func (s *Server) Stop(ctx context.Context) {
+	s.stop()
+	if err := s.rpc.Shutdown(ctx); err != nil {
+		s.options.Logger.Warn("some clients were still waiting when the node stopped", "error", err)
+	}
+	s.attached.wait()
+}
+
+// Stats are those of the connections.
+func (s *Server) Stats() rpc.CallStats { return s.rpc.Stats() }
+
+// service has the methods of wire.Service.
+type service struct{ *Server }
+
+// opened returns the store, or the refusal of a node that has none.
+func (s *service) opened() (Store, error) {
+	if store := s.store(); store != nil {
+		return store, nil
+	}
+	return nil, errNoMember
+}
+
+// errNoMember is how a node refuses that is not a running member.
+var errNoMember = refusal{wire.StatusUnavailable, "this node is not running as a member of a cluster at the moment"}
+
+// bounded gives a call without a deadline one.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, requestTimeout)
+}
