@@ -22,11 +22,15 @@ const (
 // directory is what is on one claim.
 type directory struct {
 	incarnation raft.Incarnation
-	id          raft.NodeID
-	hard        raft.HardState
-	applied     raft.SnapshotMeta
-	start       raft.Position
-	entries     []raft.Entry
+	cluster     raft.ClusterID
+	// born is when it was made. A damaged one lets no process start.
+	born    int
+	damaged bool
+	id      raft.NodeID
+	hard    raft.HardState
+	applied raft.SnapshotMeta
+	start   raft.Position
+	entries []raft.Entry
 	// digest is over everything that was applied.
 	digest uint64
 }
@@ -47,6 +51,7 @@ type process struct {
 
 type flight struct {
 	at      int
+	cluster raft.ClusterID
 	message raft.Message
 	// snapshot tells the sender how the stream went.
 	snapshot *raft.SnapshotMeta
@@ -64,6 +69,13 @@ type group struct {
 	procs   map[int]*process
 	flying  []flight
 
+	// chronicle is that of the cluster founded last, chronicles hold those of all.
+	*chronicle
+	chronicles map[raft.ClusterID]*chronicle
+}
+
+// chronicle is what the members of one cluster have agreed on.
+type chronicle struct {
 	// digests is what each index means, whoever applied it first; newest is the membership committed last.
 	digests map[raft.Index]uint64
 	newest  raft.Membership
@@ -72,9 +84,12 @@ type group struct {
 	leaders  map[raft.Term]raft.NodeID
 }
 
+func newChronicle() *chronicle {
+	return &chronicle{digests: map[raft.Index]uint64{}, promised: map[raft.Index]uint64{}, leaders: map[raft.Term]raft.NodeID{}}
+}
+
 func newGroup(rnd *rand.Rand, fail func(string, ...any)) *group {
-	return &group{rnd: rnd, fail: fail, cut: map[int]bool{}, procs: map[int]*process{},
-		digests: map[raft.Index]uint64{}, promised: map[raft.Index]uint64{}, leaders: map[raft.Term]raft.NodeID{}}
+	return &group{rnd: rnd, fail: fail, cut: map[int]bool{}, procs: map[int]*process{}, chronicle: newChronicle(), chronicles: map[raft.ClusterID]*chronicle{}}
 }
 
 func (g *group) chance(percent int) bool { return g.rnd.IntN(100) < percent }
@@ -101,7 +116,10 @@ func (g *group) boot(p *process) {
 func (g *group) stop(ordinal int) { delete(g.procs, ordinal) }
 
 // found makes the node the only voter of a new group.
-func (g *group) found(p *process, m raft.Member) {
+func (g *group) found(p *process, cluster raft.ClusterID, m raft.Member) {
+	g.chronicle = newChronicle()
+	g.chronicles[cluster] = g.chronicle
+	p.dir.cluster = cluster
 	m.ID = 1
 	first := raft.NewMembership(m)
 	first.Index = 1
@@ -156,13 +174,18 @@ func (g *group) running() []*process {
 func (g *group) claim(p *process) {
 	if m, ok := g.newest.FindIncarnation(p.dir.incarnation); ok && !g.cut[p.ordinal] && g.chance(30) {
 		p.dir.id = m.ID
+		for id, c := range g.chronicles {
+			if c == g.chronicle {
+				p.dir.cluster = id
+			}
+		}
 		g.boot(p)
 	}
 }
 
 // hearOfRemoval is how a removed member ends: the others refuse it, and it sets its directory aside for a fresh one.
 func (g *group) hearOfRemoval(p *process) (aside bool) {
-	if p.dir.id == 0 || !g.newest.Removed(p.dir.id) || g.cut[p.ordinal] {
+	if p.dir.id == 0 || g.of(p.dir) != g.chronicle || !g.newest.Removed(p.dir.id) || g.cut[p.ordinal] {
 		return false
 	}
 	if !p.removed {
@@ -172,23 +195,27 @@ func (g *group) hearOfRemoval(p *process) (aside bool) {
 	return g.chance(20)
 }
 
+// of is the chronicle of the directory's cluster.
+func (g *group) of(d *directory) *chronicle { return g.chronicles[d.cluster] }
+
 func (g *group) pump(p *process) {
+	c := g.of(p.dir)
 	for range 100 {
 		e := p.core.TakeEffects()
 		for _, t := range e.Transitions {
 			if t.To == raft.RoleLeader {
-				if other, ok := g.leaders[t.Term]; ok && other != p.dir.id {
+				if other, ok := c.leaders[t.Term]; ok && other != p.dir.id {
 					g.fail("members %s and %s both lead term %d", other, p.dir.id, t.Term)
 				}
-				g.leaders[t.Term] = p.dir.id
+				c.leaders[t.Term] = p.dir.id
 			}
 		}
 		for _, m := range e.Messages {
-			g.send(flight{message: m})
+			g.send(flight{cluster: p.dir.cluster, message: m})
 		}
 		for _, to := range e.SendSnapshots {
 			meta := p.dir.applied
-			g.send(flight{snapshot: &meta, message: raft.Message{Type: raft.MsgSnapshot, From: p.dir.id, To: to, Term: p.core.Term(),
+			g.send(flight{cluster: p.dir.cluster, snapshot: &meta, message: raft.Message{Type: raft.MsgSnapshot, From: p.dir.id, To: to, Term: p.core.Term(),
 				Index: meta.Index, LogTerm: meta.Term, Snapshot: &meta}})
 		}
 		if e.Store != nil {
@@ -236,23 +263,21 @@ func (g *group) install(d *directory, s *raft.SnapshotMeta) {
 	}
 	d.start = raft.Position{Index: s.Index, Term: s.Term}
 	if s.Index > d.applied.Index {
-		d.applied, d.digest = *s, g.digests[s.Index]
+		d.applied, d.digest = *s, g.of(d).digests[s.Index]
 	}
 }
 
 func (g *group) apply(p *process, entries []raft.Entry) {
-	d := p.dir
+	d, c := p.dir, g.of(p.dir)
 	for _, e := range entries {
 		if e.Index != d.applied.Index+1 {
 			g.fail("node %d applies entry %d after %d", p.ordinal, e.Index, d.applied.Index)
 		}
-		h := fnv.New64a()
-		_, _ = fmt.Fprintf(h, "%d %d %d %d %x", d.digest, e.Index, e.Term, e.Type, e.Data)
-		d.digest = h.Sum64()
-		if known, ok := g.digests[e.Index]; ok && known != d.digest {
+		d.digest = chained(d.digest, e)
+		if known, ok := c.digests[e.Index]; ok && known != d.digest {
 			g.fail("node %d applied another entry %d than others did", p.ordinal, e.Index)
 		}
-		g.digests[e.Index] = d.digest
+		c.digests[e.Index] = d.digest
 		d.applied.Index, d.applied.Term = e.Index, e.Term
 		if e.Type == raft.EntryMembership {
 			var m raft.Membership
@@ -260,17 +285,24 @@ func (g *group) apply(p *process, entries []raft.Entry) {
 				g.fail("node %d: %v", p.ordinal, err)
 			}
 			d.applied.Membership = m
-			if m.Index > g.newest.Index {
-				g.newest = m.Clone()
+			if m.Index > c.newest.Index {
+				c.newest = m.Clone()
 			}
 		}
 		if e.Type == raft.EntryNormal && p.core.Role() == raft.RoleLeader {
-			g.promised[e.Index] = d.digest
+			c.promised[e.Index] = d.digest
 		}
 	}
 	if len(entries) > 0 {
 		p.core.Applied(d.applied.Index)
 	}
+}
+
+// chained is the digest of a state that has applied one more entry.
+func chained(digest uint64, e raft.Entry) uint64 {
+	h := fnv.New64a()
+	_, _ = fmt.Fprintf(h, "%d %d %d %d %x", digest, e.Index, e.Term, e.Type, e.Data)
+	return h.Sum64()
 }
 
 func (g *group) send(f flight) {
@@ -285,7 +317,7 @@ func (g *group) send(f flight) {
 }
 
 func (g *group) deliver(f flight) {
-	from, to := g.byID(f.message.From), g.byID(f.message.To)
+	from, to := g.byID(f.cluster, f.message.From), g.byID(f.cluster, f.message.To)
 	reached := f.at >= 0 && to != nil && from != nil && !g.cut[to.ordinal] && !g.cut[from.ordinal]
 	if reached {
 		if err := to.core.Step(f.message); err != nil {
@@ -299,9 +331,9 @@ func (g *group) deliver(f flight) {
 	}
 }
 
-func (g *group) byID(id raft.NodeID) *process {
+func (g *group) byID(cluster raft.ClusterID, id raft.NodeID) *process {
 	for _, p := range g.running() {
-		if p.core != nil && p.dir.id == id {
+		if p.core != nil && p.dir.id == id && p.dir.cluster == cluster {
 			return p
 		}
 	}
@@ -319,14 +351,15 @@ func (g *group) write() {
 }
 
 // status is what the node would answer the operator, as package replica describes it.
-func (g *group) status(p *process, cluster raft.ClusterID) *admin.Status {
+func (g *group) status(p *process) *admin.Status {
 	d := p.dir
 	s := &admin.Status{Name: podName(p.ordinal), Incarnation: d.incarnation, State: admin.StateEmpty}
 	if d.id == 0 || p.core == nil {
 		return s
 	}
 	c := p.core.Status()
-	s.State, s.ClusterID, s.MemberID = admin.StateMember, cluster, d.id
+	s.State, s.ClusterID, s.MemberID = admin.StateMember, d.cluster, d.id
+	s.LastTerm, s.LastIndex = c.Last.Term, c.Last.Index
 	if p.removed {
 		s.State = admin.StateRemoved
 	}
@@ -359,7 +392,7 @@ func (g *group) voters(claims map[int]*directory) (all, intact, up int) {
 		}
 		all++
 		i, _ := resources.Ordinal("demo", m.Name)
-		if d := claims[i]; d != nil && d.incarnation == m.Incarnation {
+		if d := claims[i]; d != nil && d.incarnation == m.Incarnation && !d.damaged {
 			intact++
 			if p := g.procs[i]; p != nil && p.dir == d && p.core != nil && !g.cut[i] {
 				up++
@@ -373,7 +406,7 @@ func (g *group) voters(claims map[int]*directory) (all, intact, up int) {
 func (g *group) leader() *process {
 	var best *process
 	for _, p := range g.running() {
-		if p.core != nil && p.core.Role() == raft.RoleLeader && (best == nil || p.core.Term() > best.core.Term()) {
+		if p.core != nil && g.of(p.dir) == g.chronicle && p.core.Role() == raft.RoleLeader && (best == nil || p.core.Term() > best.core.Term()) {
 			best = p
 		}
 	}

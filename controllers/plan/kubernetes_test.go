@@ -23,6 +23,8 @@ type simPod struct {
 	starts int
 	// endsAt is when a pod that was asked to go is gone; zero for one that was not asked.
 	endsAt int
+	// since is when it last began or ceased to run.
+	since int
 	// lost pods are on a machine that is gone: they cannot end.
 	lost bool
 }
@@ -38,10 +40,12 @@ type world struct {
 	deleteScaled       bool
 	// settlesAt is when the StatefulSet controller has taken in the last change.
 	settlesAt int
-	bad       map[int]bool // templates whose pods never run
-	claims    map[int]*directory
-	pods      map[int]*simPod
-	uids      int
+	// keeps says that the StatefulSet keeps the claims of pods that are scaled away, whatever the retention policy says.
+	keeps  bool
+	bad    map[int]bool // templates whose pods never run
+	claims map[int]*directory
+	pods   map[int]*simPod
+	uids   int
 
 	cluster raft.ClusterID
 	founded int
@@ -51,6 +55,12 @@ type world struct {
 	specVersion int // the RaftCluster's resource version
 	recordID    raft.ClusterID
 	bootstrap   *Bootstrap
+	hibernate   bool
+	asleep      int
+	rebuild     *Rebuild
+	recovery    *Recovery
+	// catastrophes lets quorums be lost for good.
+	catastrophes bool
 
 	faults bool
 	// faultAt is when something was last done to the cluster. A step is charged with the loss of a quorum only if nothing
@@ -69,6 +79,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w.desired = 1 + rnd.IntN(5)
 	w.replicas = w.desired
 	w.deleteScaled = w.chance(50)
+	w.catastrophes = w.chance(40)
 	w.op.w = w
 	w.say("seed %d, %d replicas", seed, w.desired)
 	return w
@@ -98,6 +109,7 @@ func (w *world) tick() {
 		w.tickPod(i)
 	}
 	w.op.tick()
+	w.guardian()
 }
 
 func (w *world) tickPod(i int) {
@@ -106,9 +118,9 @@ func (w *world) tickPod(i int) {
 	case p == nil:
 		if i < w.replicas && w.chance(10) {
 			w.uids++
-			w.pods[i] = &simPod{uid: fmt.Sprint(w.uids), template: w.template}
+			w.pods[i] = &simPod{uid: fmt.Sprint(w.uids), template: w.template, since: w.g.now}
 			if w.claims[i] == nil {
-				w.claims[i] = newDirectory(w.rnd)
+				w.claims[i] = w.newDirectory()
 			}
 		}
 	case p.lost:
@@ -116,15 +128,15 @@ func (w *world) tickPod(i int) {
 		if w.g.now >= p.endsAt {
 			w.g.stop(i)
 			delete(w.pods, i)
-			if i >= w.replicas && w.deleteScaled {
+			if i >= w.replicas && w.deleteScaled && !w.keeps {
 				w.dropClaim(i)
 			}
 		}
 	case i >= w.replicas:
 		w.end(i)
 	case !p.running:
-		if !w.bad[p.template] && w.chance(8) {
-			p.running = true
+		if !w.bad[p.template] && !w.claims[i].damaged && w.chance(8) {
+			p.running, p.since = true, w.g.now
 			p.starts++
 			w.g.start(i, w.claims[i])
 		}
@@ -132,7 +144,7 @@ func (w *world) tickPod(i int) {
 		if proc := w.g.procs[i]; proc != nil && w.g.hearOfRemoval(proc) {
 			w.say("node %d sets its directory aside", i)
 			w.g.stop(i)
-			w.claims[i] = newDirectory(w.rnd)
+			w.claims[i] = w.newDirectory()
 			w.g.start(i, w.claims[i])
 		}
 	}
@@ -156,22 +168,28 @@ func (w *world) end(i int) {
 		p.endsAt = w.g.now + 1 + w.rnd.IntN(30)
 	}
 	if w.chance(50) {
-		p.running = false
+		p.running, p.since = false, w.g.now
 		w.g.stop(i)
 	}
 }
 
 func (w *world) crash(i int) {
 	if p := w.pods[i]; p != nil && p.running {
-		p.running = false
+		p.running, p.since = false, w.g.now
 		w.g.stop(i)
 	}
+}
+
+func (w *world) newDirectory() *directory {
+	d := newDirectory(w.rnd)
+	d.born = w.g.now
+	return d
 }
 
 // fault does something bad, or changes the spec.
 func (w *world) fault() {
 	w.faultAt = w.g.now
-	switch w.rnd.IntN(16) {
+	switch w.rnd.IntN(19) {
 	case 0, 1, 2:
 		for i := range mostPods {
 			if w.pods[i] != nil && w.chance(30) {
@@ -212,6 +230,15 @@ func (w *world) fault() {
 		}
 	case 13:
 		clear(w.g.cut)
+	case 14:
+		if w.hibernate = !w.hibernate && w.chance(40); w.hibernate || w.asleep > 0 {
+			w.say("spec: hibernate %v", w.hibernate)
+			w.specVersion++
+		}
+	case 15, 17:
+		w.catastrophe()
+	case 16, 18:
+		w.damage(w.rnd.IntN(7))
 	}
 }
 
@@ -220,22 +247,28 @@ func (w *world) fault() {
 // member is being removed: the membership without that one is in force at the leader before it is committed, and may need
 // the volume.
 func (w *world) wipe(i int) {
-	d := w.claims[i]
-	if d == nil || (w.recordID == 0 && w.bootstrap != nil) || w.changing() || w.op.turn != nil {
+	if !w.spare(i) {
 		return
+	}
+	w.lose(i)
+}
+
+// spare tells that the cluster can do without that directory.
+func (w *world) spare(i int) bool {
+	d := w.claims[i]
+	if d == nil || !w.steady() {
+		return false
 	}
 	all, intact, _ := w.g.voters(w.claims)
-	if m, ok := w.g.newest.FindIncarnation(d.incarnation); ok && !m.Learner {
+	if m, ok := w.g.newest.FindIncarnation(d.incarnation); ok && !m.Learner && !d.damaged {
 		intact--
 	}
-	if all > 0 && intact < quorum(all) {
-		return
-	}
-	w.say("fault: volume %d is lost", i)
-	w.stats["wipe"]++
-	w.g.stop(i)
-	delete(w.pods, i)
-	delete(w.claims, i)
+	return all == 0 || intact >= quorum(all)
+}
+
+// steady tells that a volume can be lost now without more than that being lost: no founding or rebuilding is under way that nobody has seen yet.
+func (w *world) steady() bool {
+	return (w.recordID != 0 || w.bootstrap == nil) && (w.recovery == nil || w.recovery.From != w.recordID) && !w.changing() && w.op.turn == nil
 }
 
 // changing tells that a directory holds a membership which is not known to be committed: it may need another quorum.
@@ -261,13 +294,23 @@ func (w *world) changing() bool {
 // look is what the API server says now; the nodes are asked one by one.
 func (w *world) look() *Observation {
 	o := &Observation{Cluster: "demo", Namespace: "ns", Desired: w.desired, Paused: w.paused,
-		ClusterID: w.recordID, NewClusterID: raft.ClusterID(w.rnd.Uint64() | 1), Workload: &Workload{Replicas: w.replicas}}
+		ClusterID: w.recordID, NewClusterID: raft.ClusterID(w.rnd.Uint64() | 1), Workload: &Workload{Replicas: w.replicas},
+		Hibernate: w.hibernate, Asleep: w.asleep}
+	if w.rebuild != nil {
+		r := *w.rebuild
+		o.Rebuild = &r
+	}
+	if w.recovery != nil {
+		r := *w.recovery
+		o.Recovery = &r
+	}
 	if w.bootstrap != nil {
 		b := *w.bootstrap
 		o.Bootstrap = &b
 	}
 	if w.g.now >= w.settlesAt {
 		o.Workload.Revision = fmt.Sprint(w.template)
+		o.Workload.KeepsClaims = w.keeps || !w.deleteScaled
 	}
 	for i := range mostPods {
 		if w.claims[i] != nil {
@@ -275,11 +318,16 @@ func (w *world) look() *Observation {
 		}
 		if p := w.pods[i]; p != nil {
 			o.Pods = append(o.Pods, Pod{Ordinal: i, Name: podName(i), UID: p.uid, Revision: fmt.Sprint(p.template), Running: p.running,
-				Terminating: p.endsAt != 0, Stuck: p.lost})
+				Terminating: p.endsAt != 0, Stuck: p.lost,
+				Late:        !p.running && w.g.now-p.since > lateTicks,
+				Unreachable: !p.running && !w.bad[p.template] && w.g.now-p.since > lateTicks && w.g.now-w.claims[i].born > 2*lateTicks})
 		}
 	}
 	return o
 }
+
+// lateTicks is what a pod may take to become ready.
+const lateTicks = 300
 
 // person does what the operator asks for where claims are left from before the cluster was founded.
 func (w *world) person() {

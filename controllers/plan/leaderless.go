@@ -115,11 +115,14 @@ func newestMembership(o *Observation) *admin.Status {
 
 // noMemberKnown tells "they do not answer" from "there are none".
 func noMemberKnown(o *Observation) Decision {
-	var silent []string
+	var silent, begun []string
 	for i := range o.Workload.Replicas {
-		if p := o.pod(i); p.member(o.ClusterID) {
+		switch p := o.pod(i); {
+		case p.member(o.ClusterID) && p.Node.Role == "":
 			return Decision{Waiting: because(ReasonNoLeader, "%s has just begun and does not know the other members yet", p.Name)}
-		} else if !p.empty() {
+		case p.member(o.ClusterID): // it was added, and has received nothing
+			begun = append(begun, p.Name)
+		case !p.empty():
 			silent = append(silent, notEmpty(o, i))
 		}
 	}
@@ -138,6 +141,11 @@ func noMemberKnown(o *Observation) Decision {
 	}
 	if d, ok := planEmptyStart(o); ok {
 		return d
+	}
+	if len(begun) > 0 {
+		return Decision{ForgetRecovery: !o.rebuildAllowed() && o.unrun(), Stalled: because(ReasonNoMemberLeft,
+			"%s was added to cluster %s and has received nothing of it, and no other node holds its data any more: restore a backup into a new RaftCluster, or begin with nothing: set spec.recovery to {clusterID: %q, acknowledgeDataLoss: true, startEmpty: true}",
+			strings.Join(begun, ", "), o.ClusterID, o.ClusterID)}
 	}
 	return Decision{ForgetRecovery: !o.rebuildAllowed() && o.unrun(), Stalled: because(ReasonNoMemberLeft,
 		"all nodes answer and none holds data of cluster %s any more: the data is gone; restore a backup into a new RaftCluster, or begin with nothing: set spec.recovery to {clusterID: %q, acknowledgeDataLoss: true, startEmpty: true}",

@@ -95,7 +95,7 @@ func (op *operator) ask(p *Pod) {
 		p.NodeError = "does not answer"
 		return
 	}
-	p.Node = w.g.status(proc, w.cluster)
+	p.Node = w.g.status(proc)
 	p.Ready = p.Node.Ready
 }
 
@@ -113,6 +113,11 @@ func (op *operator) act(t *turn) {
 	w, d := op.w, *t.decision
 	op.last = d
 	op.old = t.o
+	if keep := t.o.Asleep > 0; keep != w.keeps && t.set == w.setVersion {
+		w.keeps = keep
+		w.setVersion++
+		w.settlesAt = max(w.settlesAt, w.g.now+w.rnd.IntN(20))
+	}
 	if t.killed && t.killedBefore {
 		w.stats["killed-before"]++
 		return
@@ -138,6 +143,26 @@ func (op *operator) record(t *turn, d Decision) {
 		w.recordID = d.Adopt
 		w.specVersion++
 	}
+	if d.ForgetRecovery && w.recovery != nil {
+		w.say("the recovery is forgotten")
+		w.recovery = nil
+		w.specVersion++
+	}
+	if d.Awake {
+		w.asleep = 0
+		w.specVersion++
+		w.stats["awake"]++
+	}
+	if d.Hibernated {
+		w.stats["hibernated"]++
+	}
+	switch r := d.Step.(type) {
+	case RecordRecovery:
+		w.recordRecovery(r.Recovery)
+	case RecordHibernation:
+		w.asleep = r.Pods
+		w.specVersion++
+	}
 	if r, ok := d.Step.(RecordBootstrap); ok {
 		if r.Bootstrap.ClusterID != t.o.NewClusterID {
 			w.fail("a bootstrap was recorded for a cluster ID that was not drawn for it")
@@ -152,7 +177,13 @@ func (op *operator) record(t *turn, d Decision) {
 // take carries a step out, as far as the API server and the nodes let it, and checks what comes of it.
 func (w *world) take(t *turn, step Step) {
 	switch s := step.(type) {
-	case RecordBootstrap:
+	case RecordBootstrap, RecordRecovery, RecordHibernation:
+	case RunRecovery:
+		w.runRecovery(s)
+	case Abandon:
+		w.abandon(s)
+	case ReplaceVolume:
+		w.replaceVolume(t, s)
 	case RunBootstrap:
 		w.runBootstrap(s)
 	case ChangeMembers:
@@ -193,7 +224,7 @@ func (w *world) runBootstrap(s RunBootstrap) {
 		w.fail("the cluster was founded twice")
 	}
 	w.cluster = s.Bootstrap.ClusterID
-	w.g.found(p, s.Member)
+	w.g.found(p, w.cluster, s.Member)
 }
 
 func (w *world) change(t *turn, s ChangeMembers) {
@@ -251,7 +282,10 @@ func (w *world) removed(t *turn, leader *process, before raft.Membership, s Chan
 func (w *world) scale(s Scale) {
 	w.stats["scale"]++
 	for i := s.To; i < w.replicas; i++ {
-		if d := w.claims[i]; d != nil {
+		if w.asleep > 0 && !w.keeps && w.deleteScaled {
+			w.fail("pods were stopped to rest although that deletes their claims")
+		}
+		if d := w.claims[i]; d != nil && w.asleep == 0 {
 			if m, ok := w.g.newest.FindIncarnation(d.incarnation); ok {
 				w.fail("pod %d was scaled away while it is member %s", i, m.ID)
 			}

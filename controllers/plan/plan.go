@@ -95,13 +95,14 @@ func planLed(o *Observation, v *View) Decision {
 	if s := restartBroken(o, v); s != nil {
 		return Decision{Step: *s, Waiting: because(ReasonUpdating, "restarting pod %s, which is not healthy, on the new template", s.Pod)}
 	}
+	// A member that is gone for good may be what the membership waits for.
+	if r, ok := planVolumeReplacement(o, v); ok && (r.Step != nil || d.Waiting == nil) {
+		return r
+	}
 	if d.Waiting != nil {
 		return d
 	}
 	if d, ok := replaceBrokenLeader(o, v); ok {
-		return d
-	}
-	if d, ok := planVolumeReplacement(o, v); ok {
 		return d
 	}
 	if w := unhealthy(o, v); w != nil {

@@ -135,7 +135,12 @@ func planEmptyStart(o *Observation) (Decision, bool) {
 	}
 	r := o.Recovery
 	if r == nil || r.From != o.ClusterID {
-		return recordRecovery(o, o.pod(0), true), true
+		for i := range o.Pods {
+			if p := &o.Pods[i]; p.empty() && !p.Terminating {
+				return recordRecovery(o, p, true), true
+			}
+		}
+		return Decision{}, false
 	}
 	p := podOf(o, r.Pod)
 	if !r.Empty || p == nil {
@@ -145,8 +150,8 @@ func planEmptyStart(o *Observation) (Decision, bool) {
 		Waiting: because(ReasonRecovering, "%s founds cluster %s, which is empty", r.Pod, r.ClusterID)}, true
 }
 
-// hopeless tells that no quorum can ever come together again: whichever membership a member that answers goes by, too many of its voters
-// are gone for good. A member that is merely away may come back.
+// hopeless tells that no member can ever be elected again. A candidate goes by the newest membership in its own log, and gets the votes of
+// those whose logs are not longer than its own (§5.4.1). A member that is merely away may come back and vote for anybody.
 func hopeless(o *Observation) bool {
 	any := false
 	for i := range o.Pods {
@@ -155,18 +160,27 @@ func hopeless(o *Observation) bool {
 			continue
 		}
 		any = true
-		left := map[raft.NodeID]bool{}
-		var m raft.Membership
-		for _, x := range p.Node.Members {
-			m.Members = append(m.Members, x.Member)
-			left[x.ID] = !gone(o, x.Member)
-		}
-		if m.HasQuorum(func(id raft.NodeID) bool { return left[id] }) {
+		if electable(o, p.Node) {
 			return false
 		}
 	}
 	return any
 }
+
+func electable(o *Observation, candidate *admin.Status) bool {
+	votes := map[raft.NodeID]bool{}
+	var m raft.Membership
+	for _, x := range candidate.Members {
+		m.Members = append(m.Members, x.Member)
+		p := podOf(o, x.Name)
+		answers := p.member(o.ClusterID) && p.Node.Incarnation == x.Incarnation
+		votes[x.ID] = !gone(o, x.Member) && (!answers || !known(candidate) || !longer(p.Node, candidate))
+	}
+	return m.HasQuorum(func(id raft.NodeID) bool { return votes[id] })
+}
+
+// known tells that the member says where its log ends.
+func known(s *admin.Status) bool { return s.LastIndex != 0 }
 
 // gone tells that the member will never come back: its pod has another directory, or its claim, without which there is no directory, is
 // deleted or has lost its volume.
@@ -194,7 +208,7 @@ func bestSurvivor(o *Observation, known *admin.Status) (best *Pod, missed []stri
 		case gone(o, m.Member):
 		case !answers && m.Votes():
 			missed = append(missed, whyAway(o, m.Member))
-		case !answers:
+		case !answers, !m.Votes() && p.Node.LastIndex == 0: // a learner that has received nothing
 		case p.Node.LastIndex == 0 || p.Node.Leader != 0:
 			missed = append(missed, "the node of pod "+p.Name+" does not say yet where its log ends")
 		case best == nil || longer(p.Node, best.Node):

@@ -43,9 +43,14 @@ func TestSimulation(t *testing.T) {
 	}
 	t.Logf("converged within %d ticks; %v", longest, total)
 	for _, k := range []string{"wipe", "record", "add-learner", "promote", "remove", "replace", "transfer", "scale", "restart", "force", "refused",
-		"claim-deleted", "stale", "killed-before", "killed-after", "written"} {
+		"claim-deleted", "hibernated", "awake", "stale", "killed-before", "killed-after", "written"} {
 		if total[k] < *simSeeds/4 {
 			t.Errorf("only %d times %q in %d seeds: the simulation tests too little", total[k], k, *simSeeds)
+		}
+	}
+	for _, k := range []string{"recover", "abandon", "begin-empty", "damage", "replace-volume"} {
+		if total[k] < *simSeeds/20 {
+			t.Errorf("only %d times %q in %d seeds: the simulation tests too little of what is rare", total[k], k, *simSeeds)
 		}
 	}
 }
@@ -53,7 +58,7 @@ func TestSimulation(t *testing.T) {
 // heal ends the faults, and gives how many ticks it took until all was as the spec says.
 func (w *world) heal() int {
 	w.say("the faults end")
-	w.faults, w.g.lossy, w.paused = false, false, false
+	w.faults, w.g.lossy, w.paused, w.hibernate = false, false, false, false
 	w.template = simTemplates
 	w.specVersion++
 	clear(w.g.cut)

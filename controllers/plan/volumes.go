@@ -20,7 +20,7 @@ func planVolumeReplacement(o *Observation, v *View) (Decision, bool) {
 			continue
 		}
 		for _, x := range v.Status.Members {
-			if x.ID != m.ID && !v.Healthy(x) {
+			if x.ID != m.ID && !x.Learner && !v.Healthy(x) {
 				return Decision{Waiting: because(ReasonQuorumAtRisk,
 					"member %s has been unreachable for too long, but its volume is not given up before %s is healthy", m.Name, x.Name)}, true
 			}

@@ -27,6 +27,7 @@ func TestVolumesOfUnreachableMembers(t *testing.T) {
 		{"its pod is ending", pod(healthy(3).wedged(2), 2, func(p *Pod) { p.Terminating = true }), "wait MemberNotReady"},
 		{"no leader", healthy(3).wedged(2).leaderless(), "wait NoLeader"},
 		{"the fresh node is added, the old member stays until it has caught up", healthy(3).wiped(2), "add-learner demo-2 0"},
+		{"a shrink that waits for it goes on after that", healthy(3).wedged(1).desired(2), "replace " + resources.ClaimName("demo", 1)},
 		{"a pod that is not wanted goes the usual way", healthy(4).wedged(3).desired(3), "remove demo-3 4"},
 	})
 }
