@@ -14,7 +14,6 @@ import (
 
 	"github.com/raftkv/raftkv/replica"
 	"github.com/raftkv/raftkv/server/admin"
-	"github.com/raftkv/raftkv/server/backend"
 	"github.com/raftkv/raftkv/server/config"
 	"github.com/raftkv/raftkv/server/etcd"
 	"github.com/raftkv/raftkv/server/member"
@@ -163,13 +162,6 @@ func (n *node) fresh(ctx context.Context) admin.Status {
 	return n.board.Refresh(func() admin.Status { return n.Status(ctx) })
 }
 
-func (n *node) store() backend.Backend {
-	if m := n.member.Load(); m != nil {
-		return m
-	}
-	return nil
-}
-
 // fronts are the listeners that stay open through all lives.
 type fronts struct {
 	addresses Addresses
@@ -197,7 +189,9 @@ func (n *node) openFronts() (*fronts, error) {
 		return nil, err
 	}
 	n.metrics.Watch(status.Sources{Status: n.fresh, Raft: gauges{n}, Peers: gauges{n}})
-	handler := rest.New(n.store, rest.Options{MaxKeyBytes: n.cfg.MaxKeyBytes, MaxValueBytes: n.cfg.MaxValueBytes, Logger: n.logger})
+	handler := rest.New(n.service, rest.Options{
+		MaxKeyBytes: n.cfg.MaxKeyBytes, MaxValueBytes: n.cfg.MaxValueBytes, MaxRequestBytes: n.cfg.MaxRequestBytes, Logger: n.logger,
+	})
 	front := n.newEtcd()
 	gateway, err := front.Gateway()
 	if err != nil {
@@ -216,6 +210,7 @@ func (n *node) openFronts() (*fronts, error) {
 		metrics: newHTTPServer(status.Handler(n.fresh, n.metrics), n.logger),
 	}
 	f.metrics.WriteTimeout = metricsTimeout
+	f.client.RegisterOnShutdown(handler.Stop)
 	for _, l := range clients {
 		m := mux.New(l, n.logger)
 		binary := m.Listen(mux.Native)

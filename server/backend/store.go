@@ -69,7 +69,8 @@ type Header struct {
 	Term      raft.Term
 }
 
-// RangeRequest is a kv.RangeRequest; Serializable answers at once from this node's state, which may be old.
+// RangeRequest is a kv.RangeRequest; Serializable answers at once from this node's state, which may be old. MaxBytes can only make
+// the store's own bound on the keys and values of one range narrower.
 type RangeRequest struct {
 	kv.RangeRequest
 	Serializable bool
@@ -107,11 +108,18 @@ type DeleteResult struct {
 type TxnRequest struct {
 	kv.Txn
 	Serializable bool
+	// OutcomeOnly leaves Ops out of the result. What is left survives a change of leaders in the middle of the transaction, where
+	// one that asks for Ops ends in ErrUnknown.
+	OutcomeOnly bool
 }
 
 // TxnResult is what a transaction did. Ops are in the order of the branch that ran; a put has neither Range nor Txn.
 type TxnResult struct {
 	Revision uint64
+	// Deleted is the number of keys that the transaction deleted.
+	Deleted uint64
+	// Current is the mod revision of the one key that the failure branch read, zero if there is no such key; see kv.Result.
+	Current uint64
 	kv.TxnResult
 }
 

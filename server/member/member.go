@@ -112,18 +112,6 @@ func (m *Member) Stop() {
 // Store is the whole service of the store, with leases, watches and maintenance.
 func (m *Member) Store() backend.Store { return m.store }
 
-// Propose is that of backend.Backend.
-func (m *Member) Propose(ctx context.Context, command kv.Command) (*kv.Result, error) {
-	if err := m.store.Admit(&command); err != nil {
-		return nil, err
-	}
-	result, err := carrier{m}.Propose(ctx, command)
-	if err == nil && errors.Is(result.Err, kv.ErrNoSpace) {
-		return nil, fmt.Errorf("%w: an alarm is up", backend.ErrNoSpace)
-	}
-	return result, err
-}
-
 // carrier is the member as the store's node.
 type carrier struct{ *Member }
 
@@ -171,8 +159,8 @@ func (m *Member) replicate(ctx context.Context, command kv.Command) (*kv.Result,
 	return result, nil
 }
 
-// ReadBarrier is that of backend.Backend.
-func (m *Member) ReadBarrier(ctx context.Context) error {
+// ReadBarrier is that of local.Node.
+func (m carrier) ReadBarrier(ctx context.Context) error {
 	began := time.Now()
 	err := m.replica.Barrier(ctx)
 	if err != nil {
@@ -180,16 +168,6 @@ func (m *Member) ReadBarrier(ctx context.Context) error {
 	}
 	m.options.Metrics.Barrier(time.Since(began))
 	return nil
-}
-
-// Get is that of backend.Backend.
-func (m *Member) Get(ctx context.Context, key []byte, revision uint64) (kv.GetResult, error) {
-	return m.machine.Get(ctx, key, revision)
-}
-
-// Range is that of backend.Backend.
-func (m *Member) Range(ctx context.Context, r kv.RangeRequest) (kv.RangeResult, error) {
-	return m.machine.Range(ctx, r)
 }
 
 // translate gives the node's errors the names that front ends know.

@@ -46,27 +46,27 @@ func TestAFirstMemberServesAndRestarts(t *testing.T) {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		key := []byte{byte('a' + round)}
-		result, err := m.Propose(ctx, kv.Put(key, []byte("v")))
+		result, err := m.Store().Put(ctx, backend.PutRequest{Key: key, Value: []byte("v")})
 		if err != nil || result.Revision != uint64(kv.FirstRevision+1+round) {
 			t.Fatalf("%+v, %v", result, err)
 		}
-		if err := m.ReadBarrier(ctx); err != nil {
-			t.Fatal(err)
+		read := func(key []byte, revision uint64) (kv.RangeResult, error) {
+			return m.Store().Range(ctx, backend.RangeRequest{RangeRequest: kv.RangeRequest{Keys: kv.One(key), Revision: revision}})
 		}
 		for i := range round + 1 {
-			if got, err := m.Get(ctx, []byte{byte('a' + i)}, 0); err != nil || !got.Found {
+			if got, err := read([]byte{byte('a' + i)}, 0); err != nil || len(got.Items) != 1 {
 				t.Errorf("round %d, key %d: %+v, %v", round, i, got, err)
 			}
 		}
 		var large *kv.TooLargeError
-		if _, err := m.Propose(ctx, kv.Put(key, make([]byte, 11))); !errors.As(err, &large) {
+		if _, err := m.Store().Put(ctx, backend.PutRequest{Key: key, Value: make([]byte, 11)}); !errors.As(err, &large) {
 			t.Errorf("past the limit: %v", err)
 		}
 		if round == 2 {
 			if _, err := m.Store().Compact(ctx, backend.CompactRequest{Revision: result.Revision}); err != nil {
 				t.Errorf("compaction: %v", err)
 			}
-			if _, err := m.Get(ctx, key, result.Revision-1); !errors.Is(err, kv.ErrCompacted) {
+			if _, err := read(key, result.Revision-1); !errors.Is(err, kv.ErrCompacted) {
 				t.Errorf("a read behind the compaction: %v", err)
 			}
 		}
@@ -74,7 +74,7 @@ func TestAFirstMemberServesAndRestarts(t *testing.T) {
 		if err := r.Stop(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := m.Propose(ctx, kv.Put(key, nil)); !errors.Is(err, backend.ErrUnavailable) {
+		if _, err := m.Store().Put(ctx, backend.PutRequest{Key: key}); !errors.Is(err, backend.ErrUnavailable) {
 			t.Errorf("after the stop: %v", err)
 		}
 	}

@@ -1,22 +1,14 @@
-// Package rest serves the store over HTTP/1 in a form that curl can speak:
+// Package rest serves the store over HTTP/1 in a form that curl can speak: raw values at /v1/kv/KEY, and JSON for all else:
+// ranges, transactions, leases, compaction, and watches as server-sent events. docs/reference/rest.md is its description for
+// people, openapi.json, which every node serves, that for programs. Tests hold both against the code.
 //
-//	PUT    /v1/kv/KEY          body: the value            200, or 412 with the current mod revision
-//	GET    /v1/kv/KEY          body: the value            200, 304, 404
-//	DELETE /v1/kv/KEY                                     200, 404, 412
-//	GET    /v1/kv/PREFIX?prefix                           200: the keys that begin with PREFIX, as JSON
-//
-// KEY is all that follows /v1/kv/, percent-decoded once: any bytes, "%2F" and "/" mean the same, empty and dot segments are kept.
-//
-// Query parameters: timeout (a duration such as 500ms, 5 s unless given, at most a minute); for GET also serializable=true
-// (answer from this node's own state, which may be stale), revision (read as of then), and with prefix also limit, keysOnly and
-// continue (the word of that name in the answer before).
-//
-// If-Match with a mod revision in quotes makes PUT and DELETE conditional on it, If-Match: * on the key's existence and
-// If-None-Match: * on its absence. Answers carry X-Raftkv-Revision (the store's), and where a key is
-// concerned X-Raftkv-Mod-Revision, which is also the ETag, X-Raftkv-Create-Revision and X-Raftkv-Version.
+// KEY is all that follows the path's beginning, percent-decoded once: any bytes, "%2F" and "/" mean the same, empty and dot segments are
+// kept. In JSON, keys and values are base64 and numbers are strings.
 //
 // Failures are problem documents (RFC 9457) with a stable "code". 503 means that the request was surely not applied and may be sent
-// again, here or elsewhere; 504 means that nobody knows. Every answer comes within the timeout.
+// again, here or elsewhere; 504 means that nobody knows. Every answer comes within the timeout; what a request costs in memory
+// is bounded, by itself and for all together. A watch tells whole revisions and names each, so that it resumes exactly where it broke.
 //
-// What it does not do: no authentication, no TLS, no deletion of many keys at once.
+// What it does not do: no authentication, no TLS. Range deletions are made in transactions only, so that a slip of a path or a parameter costs
+// one key at most.
 package rest

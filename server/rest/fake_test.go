@@ -2,120 +2,125 @@ package rest
 
 import (
 	"context"
-	"sort"
+	"errors"
 	"sync"
+	"testing"
 
 	"github.com/raftkv/raftkv/kv"
+	"github.com/raftkv/raftkv/kv/store"
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/raft/session"
+	"github.com/raftkv/raftkv/server/backend"
+	"github.com/raftkv/raftkv/server/backend/local"
 )
 
-// fake is a backend that knows just the commands that the front end makes.
-type fake struct {
+// alone is a cluster of one without a log, in memory, below the store that a node has: what is proposed is applied at once.
+type alone struct {
+	*local.Store
+	machine *kv.Machine
+
 	mu       sync.Mutex
-	revision uint64
-	items    map[string]kv.KeyValue
+	index    raft.Index
 	barriers int
 	// proposeErr and barrierErr, when set, are returned instead; hang makes both wait for the context.
 	proposeErr, barrierErr error
 	hang                   bool
-	lastRange              kv.RangeRequest
+	// repeated lets the next transaction be a repeat of one that was carried out before a change of leaders.
+	repeated bool
 }
 
-func newFake() *fake { return &fake{revision: kv.FirstRevision, items: map[string]kv.KeyValue{}} }
+// wholeCluster is the cluster version at which everything is served.
+const wholeCluster = 2
 
-func (f *fake) Propose(ctx context.Context, c kv.Command) (*kv.Result, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.hang {
+func newStore(t testing.TB, version byte) *alone {
+	t.Helper()
+	s := local.New(local.Options{Limits: kv.Limits{MaxKeyBytes: 64, MaxValueBytes: 1000, MaxTxnOps: 16, MaxRequestBytes: 4000}})
+	m, err := kv.Open(kv.Options{Disk: store.NewMemory(), Observer: s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &alone{Store: s, machine: m}
+	if _, err := a.entry(raft.EntryClusterVersion, []byte{0, 0, 0, version}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	running, done := make(chan struct{}), make(chan struct{})
+	go func() { defer close(done); s.Run(ctx, node{a}, m, running) }()
+	<-running
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		if err := m.Close(); err != nil && !errors.Is(err, kv.ErrClosed) {
+			t.Error(err)
+		}
+	})
+	return a
+}
+
+func (a *alone) entry(kind raft.EntryType, data []byte) (*kv.Result, error) {
+	a.index++
+	out, err := a.machine.Apply([]raft.Entry{{Term: 1, Index: a.index, Type: kind, Data: data}})
+	if err != nil {
+		return nil, err
+	}
+	r, _ := out[0].(*kv.Result)
+	return r, nil
+}
+
+// set changes how the store behaves.
+func (a *alone) set(change func(*alone)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	change(a)
+}
+
+// node is alone as its store's node.
+type node struct{ *alone }
+
+func (a node) Propose(ctx context.Context, c kv.Command) (*kv.Result, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.hang:
 		<-ctx.Done()
 		return nil, ctx.Err()
+	case a.proposeErr != nil:
+		return nil, a.proposeErr
 	}
-	if f.proposeErr != nil {
-		return nil, f.proposeErr
+	data, err := kv.AppendProposal(nil, session.Header{}, c)
+	if err != nil {
+		return nil, err
 	}
-	op := c.Txn.Success[0]
-	key := string(op.Keys.Start)
-	old, exists := f.items[key]
-	for _, compare := range c.Txn.Compares {
-		holds := old.ModRevision == compare.Number
-		if compare.Relation == kv.Greater {
-			holds = old.ModRevision > compare.Number
-		}
-		if !holds {
-			return &kv.Result{Revision: f.revision, Current: old.ModRevision}, nil
-		}
+	r, err := a.entry(raft.EntryNormal, data)
+	if err == nil && a.repeated {
+		r.Repeated, r.Ops = true, nil
 	}
-	result := &kv.Result{Succeeded: true}
-	switch {
-	case op.Kind == kv.OpPut:
-		f.revision++
-		if !exists {
-			old.CreateRevision = f.revision
-		}
-		f.items[key] = kv.KeyValue{
-			Key: []byte(key), Value: op.Value, CreateRevision: old.CreateRevision, ModRevision: f.revision, Version: old.Version + 1,
-		}
-	case exists:
-		f.revision++
-		delete(f.items, key)
-		result.Deleted = 1
-	}
-	result.Revision = f.revision
-	return result, nil
+	return r, err
 }
 
-func (f *fake) ReadBarrier(ctx context.Context) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.barriers++
-	if f.hang {
+func (a node) ReadBarrier(ctx context.Context) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.barriers++
+	if a.hang {
 		<-ctx.Done()
 		return ctx.Err()
 	}
-	return f.barrierErr
+	return a.barrierErr
 }
 
-func (f *fake) Get(_ context.Context, key []byte, revision uint64) (kv.GetResult, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	switch {
-	case revision > f.revision:
-		return kv.GetResult{}, kv.ErrFutureRevision
-	case revision == 1:
-		return kv.GetResult{}, kv.ErrCompacted
-	}
-	item, found := f.items[string(key)]
-	return kv.GetResult{KeyValue: item, Found: found, Revision: f.revision}, nil
+func (a node) Standing() local.Standing {
+	return local.Standing{Header: backend.Header{ClusterID: 1, MemberID: 7, Term: 1}, Leader: 7, Leads: true}
 }
 
-func (f *fake) Range(_ context.Context, r kv.RangeRequest) (kv.RangeResult, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.lastRange = r
-	switch {
-	case r.Revision > f.revision:
-		return kv.RangeResult{}, kv.ErrFutureRevision
-	case r.Revision == 1:
-		return kv.RangeResult{}, kv.ErrCompacted
+func (a node) Changed() <-chan struct{} { return nil }
+
+// value reads a key behind the front end's back.
+func (a *alone) value(t testing.TB, key string) (string, bool) {
+	t.Helper()
+	got, err := a.machine.Get(context.Background(), []byte(key), 0)
+	if err != nil {
+		t.Fatal(err)
 	}
-	out := kv.RangeResult{Revision: f.revision}
-	var keys []string
-	for k := range f.items {
-		start, end := string(r.Keys.Start), string(r.Keys.End)
-		if k == start && end == "" || end != "" && k >= start && (end == "\x00" || k < end) {
-			keys = append(keys, k)
-		}
-	}
-	sort.Strings(keys)
-	for _, k := range keys {
-		if r.Limit > 0 && len(out.Items) == r.Limit {
-			out.More = true
-			break
-		}
-		item := f.items[k]
-		if r.KeysOnly {
-			item.Value = nil
-		}
-		out.Items = append(out.Items, item)
-	}
-	return out, nil
+	return string(got.Value), got.Found
 }

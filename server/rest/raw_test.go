@@ -11,16 +11,12 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/raftkv/raftkv/server/backend"
 )
 
 // raw sends bytes to a server as the product sets it up, and reads the first answer.
 func raw(t *testing.T, request string) answer {
 	t.Helper()
-	store := newFake()
-	server := httptest.NewUnstartedServer(New(func() backend.Backend { return store },
-		Options{MaxKeyBytes: 64, MaxValueBytes: 1000, Logger: slog.New(slog.DiscardHandler)}))
+	server := httptest.NewUnstartedServer(handler(newStore(t, wholeCluster)))
 	server.Config.MaxHeaderBytes = 64 << 10
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)
 	server.Listener = Problems(server.Listener)

@@ -1,56 +1,55 @@
 package rest
 
 import (
-	"encoding/json"
 	"net/http"
 	"strconv"
 	"strings"
 
 	"github.com/raftkv/raftkv/kv"
+	"github.com/raftkv/raftkv/server/backend"
 )
 
-// listing is the body of the answer to ?prefix. Keys and values are base64.
+// listing is the body of the answer about a range of keys.
 type listing struct {
 	// Revision is the one that was read at.
-	Revision uint64 `json:"revision,string"`
+	Revision number `json:"revision"`
 	Items    []item `json:"items"`
 	// More says that there are keys behind these; Continue is the parameter that gets them.
-	More     bool   `json:"more"`
-	Continue string `json:"continue,omitempty"`
+	More     bool    `json:"more"`
+	Continue string  `json:"continue,omitempty"`
+	Count    *number `json:"count,omitempty"`
 }
 
-type item struct {
-	Key            []byte `json:"key"`
-	Value          []byte `json:"value,omitzero"`
-	CreateRevision uint64 `json:"createRevision,string"`
-	ModRevision    uint64 `json:"modRevision,string"`
-	Version        uint64 `json:"version,string"`
-}
-
-// barrier makes the read that follows linearizable unless the request asks for less.
-func (x *request) barrier() error {
-	if x.query.serializable {
-		return nil
-	}
-	return x.store.ReadBarrier(x.ctx)
-}
-
-func (x *request) get() error {
-	if err := x.barrier(); err != nil {
-		return err
-	}
-	found, err := x.store.Get(x.ctx, x.key, x.query.revision)
+func (x *request) read() error {
+	key, err := x.key()
 	if err != nil {
 		return err
 	}
-	if !found.Found {
-		return x.notFound(found.Revision)
+	if x.query.ranged() {
+		return x.list(key)
 	}
+	return x.get(key)
+}
+
+func (x *request) get(key []byte) error {
+	result, err := x.store.Range(x.ctx, backend.RangeRequest{
+		RangeRequest: kv.RangeRequest{Keys: kv.One(key), Revision: x.query.revision}, Serializable: x.query.serializable,
+	})
+	if err != nil {
+		return err
+	}
+	if len(result.Items) == 0 {
+		return x.notFound(key, result.Revision)
+	}
+	found := &result.Items[0]
 	header := x.w.Header()
-	header.Set(HeaderRevision, strconv.FormatUint(found.Revision, 10))
+	header.Set(HeaderRevision, strconv.FormatUint(result.Revision, 10))
 	header.Set(HeaderModRevision, strconv.FormatUint(found.ModRevision, 10))
 	header.Set(HeaderCreateRevision, strconv.FormatUint(found.CreateRevision, 10))
 	header.Set(HeaderVersion, strconv.FormatUint(found.Version, 10))
+	if found.Lease != 0 {
+		header.Set(HeaderLease, strconv.FormatInt(found.Lease, 10))
+	}
 	header.Set("ETag", entityTag(found.ModRevision))
 	header.Set("Cache-Control", "no-cache")
 	if x.unchanged(found.ModRevision) {
@@ -66,7 +65,11 @@ func (x *request) get() error {
 
 // unchanged tells whether the client has this version already (RFC 9110 §13.1.2).
 func (x *request) unchanged(modRevision uint64) bool {
-	for _, part := range strings.Split(x.r.Header.Get("If-None-Match"), ",") {
+	given := x.r.Header.Get("If-None-Match")
+	if given == "" {
+		return false
+	}
+	for _, part := range strings.Split(given, ",") {
 		if v, ok := parseEntityTag(strings.TrimPrefix(strings.TrimSpace(part), "W/")); ok && v == modRevision {
 			return true
 		}
@@ -74,43 +77,39 @@ func (x *request) unchanged(modRevision uint64) bool {
 	return false
 }
 
-func (x *request) notFound(revision uint64) error {
+func (x *request) notFound(key []byte, revision uint64) error {
 	x.w.Header().Set(HeaderRevision, strconv.FormatUint(revision, 10))
-	return problemf(http.StatusNotFound, codeKeyNotFound, "there is no key %q", x.key)
+	return problemf(http.StatusNotFound, codeKeyNotFound, "there is no key %q", key)
 }
 
-func (x *request) list() error {
-	keys := kv.Prefix(x.key)
-	if x.query.from != "" {
-		if !strings.HasPrefix(x.query.from, string(x.key)) {
-			return badQuery("continue is of a listing of another prefix")
+func (x *request) list(key []byte) error {
+	q := &x.query
+	keys := q.keyRange(key)
+	if q.from != "" {
+		if !keys.Contains([]byte(q.from)) {
+			return badQuery("continue is of a listing of another range")
 		}
-		keys.Start = []byte(x.query.from)
+		keys.Start = []byte(q.from)
 	}
-	if err := x.barrier(); err != nil {
-		return err
-	}
-	result, err := x.store.Range(x.ctx, kv.RangeRequest{Keys: keys, Revision: x.query.revision, Limit: x.query.limit, KeysOnly: x.query.keysOnly})
+	result, err := x.store.Range(x.ctx, backend.RangeRequest{Serializable: q.serializable, RangeRequest: kv.RangeRequest{
+		Keys: keys, Revision: q.revision, Limit: q.limit, KeysOnly: q.keysOnly, CountOnly: q.countOnly, WithCount: q.count || q.countOnly,
+		Sort: q.order, Target: q.target, MinModRevision: q.minModRevision, MaxModRevision: q.maxModRevision,
+		MinCreateRevision: q.minCreateRevision, MaxCreateRevision: q.maxCreateRevision, MaxBytes: maxListBytes,
+	}})
 	if err != nil {
 		return err
 	}
-	out := listing{Revision: result.Revision, Items: make([]item, 0, len(result.Items)), More: result.More}
-	if x.query.revision != 0 {
-		out.Revision = x.query.revision
+	out := listing{Revision: number(result.Revision), Items: itemsOf(result.Items, !q.keysOnly), More: result.More}
+	if q.revision != 0 {
+		out.Revision = number(q.revision)
 	}
-	for _, f := range result.Items {
-		if f.Value == nil && !x.query.keysOnly {
-			f.Value = []byte{} // an empty value is told from one that was not asked for
-		}
-		out.Items = append(out.Items, item{Key: f.Key, Value: f.Value, CreateRevision: f.CreateRevision, ModRevision: f.ModRevision, Version: f.Version})
+	if q.count || q.countOnly {
+		count := number(result.Count)
+		out.Count = &count
 	}
-	if n := len(out.Items); out.More && n > 0 {
-		out.Continue = continueWord(out.Revision, append(append([]byte(nil), out.Items[n-1].Key...), 0))
+	if n := len(result.Items); out.More && n > 0 && q.order == kv.SortNone {
+		out.Continue = continueWord(uint64(out.Revision), append(append([]byte(nil), result.Items[n-1].Key...), 0))
 	}
-	header := x.w.Header()
-	header.Set("Content-Type", "application/json")
-	header.Set("Cache-Control", "no-cache")
-	header.Set(HeaderRevision, strconv.FormatUint(result.Revision, 10))
-	_ = json.NewEncoder(x.w).Encode(out) // the client is gone if this fails
-	return nil
+	x.w.Header().Set("Cache-Control", "no-cache")
+	return x.answer(result.Revision, out)
 }

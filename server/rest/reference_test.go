@@ -58,6 +58,10 @@ func TestReferenceExamplesAreTrue(t *testing.T) {
 			continue
 		}
 		examples++
+		if streamed, found := strings.CutPrefix(line, "curl -N "); found {
+			streamExample(t, h, streamed, lines[n+1:])
+			continue
+		}
 		method, target, body, headers := curl(t, line)
 		a := h.do(method, target, body, headers...)
 		got := "# " + strconv.Itoa(a.StatusCode)
@@ -68,8 +72,27 @@ func TestReferenceExamplesAreTrue(t *testing.T) {
 			t.Errorf("line %d: %s\n answers %s\n and not %s", n+1, line, got, want)
 		}
 	}
-	if examples < 10 {
+	if examples < 20 {
 		t.Errorf("only %d examples", examples)
+	}
+}
+
+// streamExample compares the lines of a stream with those that the page shows.
+func streamExample(t *testing.T, h *harness, line string, shown []string) {
+	t.Helper()
+	_, target, _, _ := curl(t, "curl "+line)
+	s := h.watch(strings.TrimPrefix(target, "/v1/watch/"))
+	for _, want := range shown {
+		want, found := strings.CutPrefix(want, "#")
+		if !found {
+			return
+		}
+		if !s.lines.Scan() {
+			t.Fatalf("the stream ends before %q", want)
+		}
+		if got := s.lines.Text(); got != strings.TrimPrefix(want, " ") {
+			t.Errorf("the stream has %q and not %q", got, want)
+		}
 	}
 }
 
@@ -103,13 +126,24 @@ func curl(t *testing.T, line string) (method, target, body string, headers []str
 }
 
 func TestReferenceNamesAllParameters(t *testing.T) {
-	want := map[string]string{}
+	with := map[string][]string{}
 	for _, set := range []struct {
+		name  string
 		names []string
-		with  string
-	}{{parametersOfList, "GET with prefix"}, {parametersOfGet, "GET"}, {parametersOfAll, "every request"}} {
+	}{
+		{"GET", parametersOfGet}, {"range", parametersOfList}, {"PUT", parametersOfPut}, {"DELETE", parametersOfDelete},
+		{"transaction", parametersOfTxn}, {"lease", parametersOfLease}, {"watch", parametersOfWatch},
+	} {
 		for _, name := range set.names {
-			want[name] = set.with
+			if set.name != "range" || !slices.Contains(parametersOfGet, name) {
+				with[name] = append(with[name], set.name)
+			}
+		}
+	}
+	want := map[string]string{}
+	for name, sets := range with {
+		if want[name] = strings.Join(sets, ", "); name == "timeout" {
+			want[name] = "every request but a watch"
 		}
 	}
 	page := reference(t)
@@ -134,7 +168,7 @@ func TestReferenceNamesAllHeaders(t *testing.T) {
 	for _, row := range table(t, reference(t), "Headers of answers") {
 		got = append(got, row[0])
 	}
-	for _, name := range []string{HeaderRevision, HeaderCreateRevision, HeaderModRevision, HeaderVersion} {
+	for _, name := range []string{HeaderRevision, HeaderCreateRevision, HeaderModRevision, HeaderVersion, HeaderLease} {
 		if !slices.Contains(got, name) {
 			t.Errorf("the page does not have the header %s", name)
 		}

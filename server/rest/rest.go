@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
@@ -22,16 +21,17 @@ const (
 	// answerGrace is the time that the answer's bytes may take after the request's timeout.
 	answerGrace = 30 * time.Second
 
-	// maxRequests bounds the requests that are worked on at one time, maxBodyBytes the bytes of their values.
+	// maxRequests bounds the requests that are worked on at one time, maxBodyBytes the bytes of their bodies, maxWatches the
+	// watches, which are not counted as requests once they have begun.
 	maxRequests  = 8192
 	maxBodyBytes = 256 << 20
+	maxWatches   = 16 << 10
 
-	// DefaultLimit and MaxLimit bound the keys of one listing.
+	// DefaultLimit and MaxLimit bound the keys of one listing, maxListBytes the bytes of its keys and values.
 	DefaultLimit = 1000
 	MaxLimit     = 10_000
+	maxListBytes = 8 << 20
 )
-
-const keyPath = "/v1/kv/"
 
 // Header names.
 const (
@@ -39,31 +39,46 @@ const (
 	HeaderCreateRevision = "X-Raftkv-Create-Revision"
 	HeaderModRevision    = "X-Raftkv-Mod-Revision"
 	HeaderVersion        = "X-Raftkv-Version"
+	HeaderLease          = "X-Raftkv-Lease"
 )
 
 // Options tune a Handler.
 type Options struct {
 	// MaxKeyBytes and MaxValueBytes are the limits past which a request gets 413.
 	MaxKeyBytes, MaxValueBytes int
-	Logger                     *slog.Logger
+	// MaxRequestBytes bounds all keys and values of a transaction together; zero means those of one value.
+	MaxRequestBytes int
+	// Watching, if not nil, is told of each watch that begins; what it returns is called when the watch ends.
+	Watching func() (ended func())
+	Logger   *slog.Logger
 }
 
-// Handler serves the REST front end. Its backend may change while it runs.
+// Handler serves the REST front end. Its store may change while it runs.
 type Handler struct {
-	store    func() backend.Backend
+	store    func() backend.Store
 	options  Options
 	requests *semaphore.Weighted
 	bodies   *semaphore.Weighted
+	watches  *semaphore.Weighted
+	// stopping ends watches.
+	stopping context.Context
+	stop     context.CancelFunc
 }
 
 // New serves what store returns at the time of each request; nil means that this node is no member yet.
-func New(store func() backend.Backend, options Options) *Handler {
-	return &Handler{
-		store: store, options: options,
-		requests: semaphore.NewWeighted(maxRequests),
-		bodies:   semaphore.NewWeighted(max(maxBodyBytes, int64(options.MaxValueBytes))),
+func New(store func() backend.Store, options Options) *Handler {
+	options.MaxRequestBytes = max(options.MaxRequestBytes, options.MaxValueBytes)
+	if options.Watching == nil {
+		options.Watching = func() func() { return func() {} }
 	}
+	h := &Handler{store: store, options: options, requests: semaphore.NewWeighted(maxRequests), watches: semaphore.NewWeighted(maxWatches)}
+	h.bodies = semaphore.NewWeighted(max(maxBodyBytes, h.maxDocumentBytes()*documentWeight))
+	h.stopping, h.stop = context.WithCancel(context.Background())
+	return h
 }
+
+// Stop ends the watches, which have no end of their own. Other requests go on.
+func (h *Handler) Stop() { h.stop() }
 
 // request is one request on its way through the handler.
 type request struct {
@@ -71,65 +86,71 @@ type request struct {
 	r     *http.Request
 	h     *Handler
 	ctx   context.Context
-	store backend.Backend
-	key   []byte
+	store backend.Store
+	// part is what the path has in braces, unescaped: a key or an ID.
+	part  string
 	query query
+	// release gives the request's slot back; it may be called twice.
+	release func()
 }
+
+// origins refuses what a page of another origin makes a browser write here (RFC 6454): a node is often reached through a port on the
+// machine of the one who browses.
+var origins = http.NewCrossOriginProtection()
 
 // ServeHTTP dispatches on the escaped path itself: a ServeMux would clean it, and clean paths are not what keys are made of.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if err := h.serve(w, r); err != nil {
-		h.fail(w, r, err)
+	endpoint, part, err := route(r.Method, r.URL.EscapedPath())
+	if err == nil {
+		err = h.serve(w, r, endpoint, part)
+	}
+	if err != nil {
+		h.fail(w, r, problemOf(err, endpoint != nil && endpoint.writes))
 	}
 }
 
-func (h *Handler) serve(w http.ResponseWriter, r *http.Request) error {
-	escaped, found := strings.CutPrefix(r.URL.EscapedPath(), keyPath)
-	if !found {
-		return problemf(http.StatusNotFound, codeNotFound, "there is nothing at %s: keys are at %sKEY", r.URL.Path, keyPath)
+func (h *Handler) serve(w http.ResponseWriter, r *http.Request, e *endpoint, part string) error {
+	if err := origins.Check(r); err != nil {
+		return problemf(http.StatusForbidden, codeCrossOrigin, "a page of another origin may not write here: send the request from a program")
 	}
-	key, err := url.PathUnescape(escaped)
+	q, err := parseQuery(r, e)
 	if err != nil {
-		return problemf(http.StatusBadRequest, codeInvalid, "the key is not percent-encoded: %v", err)
-	}
-	q, err := parseQuery(r)
-	if err != nil {
-		return err
-	}
-	if err := h.checkKey(key, q.prefix); err != nil {
 		return err
 	}
 	if !h.requests.TryAcquire(1) {
 		return backend.ErrBusy
 	}
-	defer h.requests.Release(1)
-	store := h.store()
-	if store == nil {
+	held := true
+	release := func() {
+		if held {
+			held = false
+			h.requests.Release(1)
+		}
+	}
+	defer release()
+	x := &request{w: w, r: r, h: h, part: part, query: q, release: release}
+	if x.store = h.store(); x.store == nil && !e.bare {
 		return problemf(http.StatusServiceUnavailable, codeUnavailable, "this node is not a member of a cluster yet")
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), q.timeout)
 	defer cancel()
+	x.ctx = ctx
 	h.setDeadline(http.NewResponseController(w).SetWriteDeadline, time.Now().Add(q.timeout+answerGrace))
-	x := &request{w: w, r: r, h: h, ctx: ctx, store: store, key: []byte(key), query: q}
-	switch {
-	case q.prefix:
-		return x.list()
-	case r.Method == http.MethodPut:
-		return x.put()
-	case r.Method == http.MethodDelete:
-		return x.delete()
-	}
-	return x.get()
+	return e.serve(x)
 }
 
-func (h *Handler) checkKey(key string, prefix bool) error {
-	if key == "" && !prefix {
-		return problemf(http.StatusBadRequest, codeInvalid, "the key is empty: write it behind %s, or ask for %s?prefix to list all keys", keyPath, keyPath)
+// key is the path's key, or the prefix or beginning of a range.
+func (x *request) key() ([]byte, error) {
+	switch {
+	case x.part == "" && !x.query.ranged():
+		prefix, _, _ := strings.Cut(keyPath, "{")
+		return nil, problemf(http.StatusBadRequest, codeInvalid, "the key is empty: write it behind %s, or ask with ?prefix for all keys", prefix)
+	case len(x.part) > x.h.options.MaxKeyBytes:
+		return nil, problemf(http.StatusRequestEntityTooLarge, codeKeyTooLarge, "the key has %d bytes, the limit is %d bytes", len(x.part), x.h.options.MaxKeyBytes)
+	case len(x.query.end) > x.h.options.MaxKeyBytes+1:
+		return nil, problemf(http.StatusRequestEntityTooLarge, codeKeyTooLarge, "the end has %d bytes, the limit is %d bytes", len(x.query.end), x.h.options.MaxKeyBytes)
 	}
-	if len(key) > h.options.MaxKeyBytes {
-		return problemf(http.StatusRequestEntityTooLarge, codeKeyTooLarge, "the key has %d bytes, the limit is %d bytes", len(key), h.options.MaxKeyBytes)
-	}
-	return nil
+	return []byte(x.part), nil
 }
 
 // setDeadline bounds how long a client may take to send or to receive, so that one that stalls does not hold its request for

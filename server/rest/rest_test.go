@@ -19,17 +19,30 @@ import (
 
 type harness struct {
 	t      *testing.T
-	store  *fake
+	store  *alone
 	server *httptest.Server
+}
+
+// handler serves a store as the product sets it up, with small limits.
+func handler(store backend.Store) *Handler {
+	return New(func() backend.Store { return store },
+		Options{MaxKeyBytes: 64, MaxValueBytes: 1000, MaxRequestBytes: 4000, Logger: slog.New(slog.DiscardHandler)})
 }
 
 func serve(t *testing.T) *harness {
 	t.Helper()
-	h := &harness{t: t, store: newFake()}
-	h.server = httptest.NewServer(New(func() backend.Backend { return h.store },
-		Options{MaxKeyBytes: 64, MaxValueBytes: 1000, Logger: slog.New(slog.DiscardHandler)}))
-	t.Cleanup(h.server.Close)
+	h := &harness{t: t, store: newStore(t, wholeCluster)}
+	h.server = startServer(t, h.store)
 	return h
+}
+
+func startServer(t *testing.T, store backend.Store) *httptest.Server {
+	t.Helper()
+	handler := handler(store)
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	t.Cleanup(handler.Stop)
+	return server
 }
 
 type answer struct {
@@ -121,10 +134,10 @@ func TestKeysAreAnyBytes(t *testing.T) {
 		"a%20b+c": "a b+c", "%25": "%", "%2e%2e": "..", "gr%C3%BC%C3%9F": "grüß", "a;b=c&d": "a;b=c&d", "a%3Fprefix": "a?prefix",
 	} {
 		h.want(h.do("PUT", "/v1/kv/"+path, "v"), 200, "")
-		if _, ok := h.store.items[key]; !ok {
-			t.Errorf("%q did not write key %q but %v", path, key, h.store.items)
+		if _, ok := h.store.value(t, key); !ok {
+			t.Errorf("%q did not write key %q", path, key)
 		}
-		delete(h.store.items, key)
+		h.want(h.do("DELETE", "/v1/kv/"+path, ""), 200, "")
 	}
 	h.want(h.do("PUT", "/v1/kv/", "v"), 400, codeInvalid)
 	h.want(h.do("GET", "/v1/other", ""), 404, codeNotFound)
@@ -191,8 +204,8 @@ func TestListing(t *testing.T) {
 	if strings.Join(keys, " ") != "a a/1 a/2 a/3" {
 		t.Errorf("page by page: %v", keys)
 	}
-	if h.store.lastRange.Revision != 6 {
-		t.Errorf("the last page was read at revision %d, the first at 6", h.store.lastRange.Revision)
+	if l.Revision != 6 {
+		t.Errorf("the last page was read at revision %d, the first at 6", l.Revision)
 	}
 	h.want(h.do("GET", "/v1/kv/b?prefix&continue="+continueWord(6, []byte("a/1")), ""), 400, codeInvalid)
 	if a := h.do("GET", "/v1/kv/none?prefix", ""); !strings.Contains(a.body, `"items":[]`) {
@@ -207,7 +220,8 @@ func TestListing(t *testing.T) {
 func TestOnlySerializableReadsSkipTheBarrier(t *testing.T) {
 	h := serve(t)
 	h.do("PUT", "/v1/kv/k", "v")
-	h.store.barrierErr = fmt.Errorf("no leader: %w", backend.ErrUnavailable)
+	h.do("POST", "/v1/compact", `{"revision":"2"}`)
+	h.store.set(func(a *alone) { a.barrierErr = fmt.Errorf("no leader: %w", backend.ErrUnavailable) })
 	a := h.do("GET", "/v1/kv/k", "")
 	h.want(a, 503, codeUnavailable)
 	if a.Header.Get("Retry-After") == "" {
@@ -218,6 +232,8 @@ func TestOnlySerializableReadsSkipTheBarrier(t *testing.T) {
 	if h.store.barriers != 2 {
 		t.Errorf("%d barriers, want 2", h.store.barriers)
 	}
+	h.want(h.do("GET", "/v1/kv/k?revision=99&serializable", ""), 503, codeUnavailable) // it waits for what another node may have told
+	h.store.set(func(a *alone) { a.barrierErr = nil })
 	h.want(h.do("GET", "/v1/kv/k?revision=99&serializable", ""), 400, codeFuture)
 	h.want(h.do("GET", "/v1/kv/k?revision=1&serializable", ""), 410, codeCompacted)
 }
@@ -244,7 +260,8 @@ func TestLimitsAreNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = resp.Body.Close()
-	if resp.StatusCode != 413 || h.store.items["chunked"].Key != nil {
+	_, chunkedWritten := h.store.value(t, "chunked")
+	if resp.StatusCode != 413 || chunkedWritten {
 		t.Errorf("a body of unknown length: %d", resp.StatusCode)
 	}
 }
@@ -268,7 +285,7 @@ func TestFailuresOfTheStore(t *testing.T) {
 		{fmt.Errorf("%w: 5 of 4 bytes", backend.ErrNoSpace), 507, codeNoSpace, false},
 		{errors.New("bug"), 500, codeInternal, false},
 	} {
-		h.store.proposeErr = x.err
+		h.store.set(func(a *alone) { a.proposeErr = x.err })
 		a := h.do("PUT", "/v1/kv/k", "v")
 		h.want(a, x.status, x.code)
 		if (a.Header.Get("Retry-After") != "") != x.retry {
@@ -279,10 +296,10 @@ func TestFailuresOfTheStore(t *testing.T) {
 
 func TestTimeIsBounded(t *testing.T) {
 	h := serve(t)
-	h.store.hang = true
+	h.store.set(func(a *alone) { a.hang = true })
 	h.want(h.do("PUT", "/v1/kv/k?timeout=20ms", "v"), 504, codeUnknown)
 	h.want(h.do("GET", "/v1/kv/k?timeout=20ms", ""), 503, codeUnavailable)
-	h.store.hang = false
+	h.store.set(func(a *alone) { a.hang = false })
 	c, err := net.Dial("tcp", h.server.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -320,7 +337,7 @@ func TestBadParametersAreRefused(t *testing.T) {
 }
 
 func TestANodeThatIsNoMemberYet(t *testing.T) {
-	s := httptest.NewServer(New(func() backend.Backend { return nil }, Options{MaxKeyBytes: 64, MaxValueBytes: 64, Logger: slog.New(slog.DiscardHandler)}))
+	s := httptest.NewServer(New(func() backend.Store { return nil }, Options{MaxKeyBytes: 64, MaxValueBytes: 64, Logger: slog.New(slog.DiscardHandler)}))
 	defer s.Close()
 	resp, err := http.Get(s.URL + "/v1/kv/k")
 	if err != nil {
@@ -329,5 +346,18 @@ func TestANodeThatIsNoMemberYet(t *testing.T) {
 	_ = resp.Body.Close()
 	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("%d, %v", resp.StatusCode, resp.Header)
+	}
+}
+
+// TestAPageOfAnotherOriginCannotWrite through the browser of whoever can reach a node.
+func TestAPageOfAnotherOriginCannotWrite(t *testing.T) {
+	h := serve(t)
+	for _, header := range []string{"Sec-Fetch-Site: cross-site", "Origin: http://elsewhere.example"} {
+		h.want(h.do("POST", "/v1/txn", `{"then":[{"put":{"key":"aw=="}}]}`, header), 403, codeCrossOrigin)
+	}
+	h.want(h.do("POST", "/v1/txn", `{"then":[{"get":{"key":"aw=="}}]}`, "Sec-Fetch-Site: same-origin"), 200, "")
+	h.want(h.do("GET", "/v1/kv/?prefix", "", "Sec-Fetch-Site: cross-site"), 200, "")
+	if _, found := h.store.value(t, "k"); found {
+		t.Error("it was written")
 	}
 }

@@ -1,14 +1,9 @@
 package rest
 
 import (
-	"encoding/json"
-	"errors"
-	"io"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/raftkv/raftkv/kv"
 	"github.com/raftkv/raftkv/server/backend"
@@ -16,106 +11,120 @@ import (
 
 // written is the body of the answer to a write.
 type written struct {
-	Revision    uint64 `json:"revision,string"`
-	ModRevision uint64 `json:"modRevision,string,omitempty"`
+	Revision    number `json:"revision"`
+	ModRevision number `json:"modRevision,omitzero"`
+	// Prev is the version that was replaced or deleted, if it was asked for.
+	Prev *item `json:"prev,omitempty"`
 }
 
 func (x *request) put() error {
-	limit := int64(x.h.options.MaxValueBytes)
-	if x.r.ContentLength > limit {
-		return x.valueTooLarge()
+	key, err := x.key()
+	if err != nil {
+		return err
 	}
-	weight := x.r.ContentLength
-	if weight < 0 {
-		weight = limit
-	}
-	if !x.h.bodies.TryAcquire(weight) {
-		return backend.ErrBusy
-	}
-	defer x.h.bodies.Release(weight)
 	condition, err := writeCondition(x.r.Header)
 	if err != nil {
 		return err
 	}
-	value, err := x.readBody(limit)
-	if err != nil {
-		return x.bodyError(err)
-	}
-	result, err := x.propose(condition, kv.PutOp(x.key, value))
+	limit := int64(x.h.options.MaxValueBytes)
+	value, release, err := x.body(limit, 1, func() error {
+		return problemf(http.StatusRequestEntityTooLarge, codeValueTooLarge, "the value is larger than the limit of %d bytes", limit)
+	})
 	if err != nil {
 		return err
 	}
-	return x.answerWrite(written{Revision: result.Revision, ModRevision: result.Revision})
-}
-
-// readBody takes the deadline off again: net/http would take its passing for a client that has gone.
-func (x *request) readBody(limit int64) ([]byte, error) {
-	setReadDeadline := http.NewResponseController(x.w).SetReadDeadline
-	x.h.setDeadline(setReadDeadline, time.Now().Add(x.query.timeout))
-	value, err := io.ReadAll(http.MaxBytesReader(x.w, x.r.Body, limit))
-	if err == nil {
-		x.h.setDeadline(setReadDeadline, time.Time{})
+	defer release()
+	if x.query.ignoreValue && len(value) > 0 {
+		return badQuery("a value is given and ignoreValue is set: leave one of them out")
 	}
-	return value, err
-}
-
-func (x *request) valueTooLarge() error {
-	return problemf(http.StatusRequestEntityTooLarge, codeValueTooLarge, "the value is larger than the limit of %d bytes", x.h.options.MaxValueBytes)
-}
-
-func (x *request) bodyError(err error) error {
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		return x.valueTooLarge()
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return problemf(http.StatusRequestTimeout, codeBodyTimeout, "the value did not arrive within %v; nothing was written", x.query.timeout)
+	r := backend.PutRequest{
+		Key: key, Value: value, Lease: x.query.lease, PrevKV: x.query.prev, IgnoreValue: x.query.ignoreValue, IgnoreLease: x.query.ignoreLease,
 	}
-	return problemf(http.StatusBadRequest, codeInvalid, "reading the value failed: %v; nothing was written", err)
+	if condition == nil {
+		result, err := x.store.Put(x.ctx, r)
+		if err != nil {
+			return err
+		}
+		return x.answerWrite(written{Revision: number(result.Revision), ModRevision: number(result.Revision), Prev: previous(result.Prev)})
+	}
+	result, prev, err := x.conditional(key, condition, kv.Op{
+		Kind: kv.OpPut, Keys: kv.One(key), Value: value, Lease: r.Lease, PrevKV: r.PrevKV, IgnoreValue: r.IgnoreValue, IgnoreLease: r.IgnoreLease,
+	})
+	if err != nil {
+		return err
+	}
+	return x.answerWrite(written{Revision: number(result.Revision), ModRevision: number(result.Revision), Prev: prev})
 }
 
 func (x *request) delete() error {
+	key, err := x.key()
+	if err != nil {
+		return err
+	}
 	condition, err := writeCondition(x.r.Header)
 	if err != nil {
 		return err
 	}
-	result, err := x.propose(condition, kv.DeleteOp(kv.One(x.key)))
-	if err != nil {
-		return err
+	var out written
+	var deleted uint64
+	if condition == nil {
+		result, err := x.store.DeleteRange(x.ctx, backend.DeleteRequest{Keys: kv.One(key), PrevKV: x.query.prev})
+		if err != nil {
+			return err
+		}
+		out.Revision, deleted = number(result.Revision), result.Deleted
+		if len(result.Prev) > 0 {
+			out.Prev = previous(&result.Prev[0])
+		}
+	} else {
+		op := kv.DeleteOp(kv.One(key))
+		op.PrevKV = x.query.prev
+		result, prev, err := x.conditional(key, condition, op)
+		if err != nil {
+			return err
+		}
+		out.Revision, out.Prev, deleted = number(result.Revision), prev, result.Deleted
 	}
-	if result.Deleted == 0 {
-		return x.notFound(result.Revision)
+	if deleted == 0 {
+		return x.notFound(key, uint64(out.Revision))
 	}
-	return x.answerWrite(written{Revision: result.Revision})
+	return x.answerWrite(out)
 }
 
-// propose runs the operation under the condition.
-func (x *request) propose(condition *kv.Compare, op kv.Op) (*kv.Result, error) {
-	txn := kv.Txn{Success: []kv.Op{op}}
-	if condition != nil {
-		condition.Keys = kv.One(x.key)
-		txn.Compares = []kv.Compare{*condition}
-		txn.Failure = []kv.Op{kv.RangeOp(kv.RangeRequest{Keys: kv.One(x.key), KeysOnly: true})}
+func previous(x *kv.KeyValue) *item {
+	if x == nil {
+		return nil
 	}
-	result, err := x.store.Propose(x.ctx, kv.Transaction(txn))
+	out := itemOf(x, true)
+	return &out
+}
+
+// conditional runs the operation under the condition, and returns also the version that it replaced, if it asks for that.
+func (x *request) conditional(key []byte, condition *kv.Compare, op kv.Op) (backend.TxnResult, *item, error) {
+	condition.Keys = kv.One(key)
+	result, err := x.store.Txn(x.ctx, backend.TxnRequest{OutcomeOnly: !op.PrevKV, Txn: kv.Txn{
+		Compares: []kv.Compare{*condition},
+		Success:  []kv.Op{op},
+		Failure:  []kv.Op{kv.RangeOp(kv.RangeRequest{Keys: kv.One(key), KeysOnly: true})},
+	}})
 	if err != nil {
-		return nil, err
-	}
-	if result.Err != nil {
-		return nil, result.Err
+		return result, nil, err
 	}
 	if !result.Succeeded {
-		return nil, failedPrecondition(result)
+		return result, nil, failedPrecondition(result.Current)
 	}
-	return result, nil
+	if op.PrevKV && len(result.Ops[0].Prev) > 0 {
+		return result, previous(&result.Ops[0].Prev[0]), nil
+	}
+	return result, nil, nil
 }
 
-func failedPrecondition(result *kv.Result) error {
+func failedPrecondition(current uint64) error {
 	p := problemf(http.StatusPreconditionFailed, codePrecondition, "there is no such key; nothing was changed")
-	if result.Current != 0 {
-		p.Detail = "the key's mod revision is " + strconv.FormatUint(result.Current, 10) + "; nothing was changed"
+	if current != 0 {
+		p.Detail = "the key's mod revision is " + strconv.FormatUint(current, 10) + "; nothing was changed"
 	}
-	p.ModRevision = &result.Current
+	p.ModRevision = &current
 	return p
 }
 
@@ -156,13 +165,10 @@ func parseEntityTag(text string) (uint64, bool) {
 func entityTag(modRevision uint64) string { return `"` + strconv.FormatUint(modRevision, 10) + `"` }
 
 func (x *request) answerWrite(answer written) error {
-	header := x.w.Header()
-	header.Set("Content-Type", "application/json")
-	header.Set(HeaderRevision, strconv.FormatUint(answer.Revision, 10))
 	if answer.ModRevision != 0 {
-		header.Set(HeaderModRevision, strconv.FormatUint(answer.ModRevision, 10))
-		header.Set("ETag", entityTag(answer.ModRevision))
+		header := x.w.Header()
+		header.Set(HeaderModRevision, strconv.FormatUint(uint64(answer.ModRevision), 10))
+		header.Set("ETag", entityTag(uint64(answer.ModRevision)))
 	}
-	_ = json.NewEncoder(x.w).Encode(answer) // the client is gone if this fails
-	return nil
+	return x.answer(uint64(answer.Revision), answer)
 }

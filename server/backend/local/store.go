@@ -25,9 +25,11 @@ const (
 
 // Node is what replicates.
 type Node interface {
-	// Propose is that of backend.Backend.
+	// Propose replicates a command and returns its result, forwarding it to the leader if need be. The error is one of package
+	// backend's, wrapped, or that of the context, in which case the outcome is unknown.
 	Propose(context.Context, kv.Command) (*kv.Result, error)
-	// ReadBarrier is that of backend.Backend.
+	// ReadBarrier returns once reads of this node's state are linearizable: they then include every write that was acknowledged before
+	// ReadBarrier was called.
 	ReadBarrier(context.Context) error
 	// Standing tells where this node stands. It never waits.
 	Standing() Standing
@@ -193,7 +195,9 @@ func (s *Store) propose(ctx context.Context, c kv.Command) (*kv.Result, error) {
 
 // Range is that of backend.Store.
 func (s *Store) Range(ctx context.Context, r backend.RangeRequest) (kv.RangeResult, error) {
-	r.MaxBytes = s.options.MaxRangeBytes
+	if r.MaxBytes <= 0 || r.MaxBytes > s.options.MaxRangeBytes {
+		r.MaxBytes = s.options.MaxRangeBytes
+	}
 	out, err := read(ctx, s, r.Serializable, func() (kv.RangeResult, error) { return s.machine.Range(ctx, r.RangeRequest) })
 	if err == nil && out.More && r.Limit == 0 {
 		return kv.RangeResult{}, &kv.TooLargeError{What: "the range (ask with a limit)", Unit: "bytes or more", Size: r.MaxBytes, Most: r.MaxBytes}
@@ -274,13 +278,17 @@ func (s *Store) Txn(ctx context.Context, r backend.TxnRequest) (backend.TxnResul
 	} else if err = c.CheckLimits(s.options.Limits); err == nil {
 		result, err = read(ctx, s, r.Serializable, func() (*kv.Result, error) { return s.machine.Read(ctx, &r.Txn) })
 	}
-	if err == nil {
+	if err == nil && !r.OutcomeOnly {
 		err = whole(result)
 	}
 	if err != nil {
 		return backend.TxnResult{}, err
 	}
-	return backend.TxnResult{Revision: result.Revision, TxnResult: kv.TxnResult{Succeeded: result.Succeeded, Ops: result.Ops}}, nil
+	out := backend.TxnResult{Revision: result.Revision, Deleted: result.Deleted, Current: result.Current}
+	if out.Succeeded = result.Succeeded; !r.OutcomeOnly {
+		out.Ops = result.Ops
+	}
+	return out, nil
 }
 
 // Compact is that of backend.Store.
