@@ -86,17 +86,23 @@ func (s *Stage) readFile(file io.Reader) error {
 	}
 	tail := s.buffer[s.parsed:]
 	s.buffer = s.buffer[:s.parsed]
+	var err error
+	s.restore.result.Checked, err = checkTail(tail, sum)
+	return err
+}
+
+// checkTail checks what follows the stream in a file: nothing, or zeros and a checksum of the file, in which case it returns true.
+func checkTail(tail []byte, sum *trailingSum) (bool, error) {
 	if len(tail) == 0 {
-		return nil
+		return false, nil
 	}
 	if len(tail) < sha256.Size || sum.length%snapshotFileAlign != sha256.Size || len(bytes.Trim(tail[:len(tail)-sha256.Size], "\x00")) > 0 {
-		return errSnapshot("what follows its end is neither nothing nor a checksum of the file")
+		return false, errSnapshot("what follows its end is neither nothing nor a checksum of the file")
 	}
 	if !bytes.Equal(sum.sum.Sum(nil), sum.last) {
-		return errSnapshot("the checksum of the file does not match")
+		return false, errSnapshot("the checksum of the file does not match")
 	}
-	s.restore.result.Checked = true
-	return nil
+	return true, nil
 }
 
 // rewrite makes the header that of the new cluster's state.
