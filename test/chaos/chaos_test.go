@@ -25,15 +25,20 @@ func survive(t *testing.T, size int, flags ...string) {
 	c.start(c.nodes...)
 	c.awaitReady()
 	w := startWorkload(t, c, seed)
+	watching := startWatchers(t, c)
+	pairs := startPairs(t, c, w.history, seed)
 	n := &nemesis{t: t, cluster: c, history: w.history}
 	n.torment(seed, *durationFlag)
 	n.report()
 	w.end()
+	pairs.end()
 	from := w.history.now()
 	held := c.converge(convergenceTimeout)
 	converged := w.history.now()
 	w.history.finish(held, from, converged)
 	w.history.check(t)
+	pairs.check(t)
+	watching.check(t, pairs.acknowledged())
 	t.Logf("%d keys; the same on all nodes %v after the last request; the search for an order took %v",
 		len(held), (converged - from).Round(time.Millisecond), (w.history.now() - converged).Round(time.Millisecond))
 }

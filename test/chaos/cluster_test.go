@@ -253,6 +253,9 @@ func (c *cluster) converge(within time.Duration) map[string]item {
 			if i == 0 {
 				applied = s.Applied
 			}
+			if len(s.Alarms) > 0 {
+				return fmt.Errorf("%s knows of the alarms %+v", n.name, s.Alarms)
+			}
 			if s.Applied != applied || s.Commit != applied {
 				return fmt.Errorf("%s has applied %d and knows %d committed, %s had applied %d", n.name, s.Applied, s.Commit, c.nodes[0].name, applied)
 			}
