@@ -15,7 +15,8 @@ const (
 	DefaultQuotaBackendBytes = 2 << 30
 	// DefaultAutoCompactionRetention is in revisions.
 	DefaultAutoCompactionRetention = 100_000
-	DefaultMaxKeyBytes             = 4 << 10
+	// DefaultMaxKeyBytes is the most that the store's format takes, since etcd bounds the request only.
+	DefaultMaxKeyBytes = hardMaxKeyBytes
 	// DefaultMaxValueBytes, DefaultMaxRequestBytes and DefaultMaxTxnOps are etcd's limits.
 	DefaultMaxValueBytes         = 3 << 19
 	DefaultMaxRequestBytes       = 3 << 19

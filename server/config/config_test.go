@@ -38,7 +38,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.DataDir != "a.raftkv" || c.ElectionTimeout != 500*time.Millisecond || c.HeartbeatInterval != 50*time.Millisecond ||
-		c.MaxKeyBytes != 4096 || c.MaxValueBytes != 3<<19 || c.MaxRequestBytes <= c.MaxValueBytes || c.MaxTxnOps != 128 ||
+		c.MaxKeyBytes != 15359 || c.MaxValueBytes != 3<<19 || c.MaxRequestBytes <= c.MaxValueBytes || c.MaxTxnOps != 128 ||
 		c.AutoCompactionRetention != 100_000 || c.AutoCompactionAge != 0 || c.WatchProgressInterval != 10*time.Minute || c.LogLevel != slog.LevelInfo || c.InitialClusterState != ClusterNew {
 		t.Errorf("defaults: %+v", c)
 	}
@@ -129,7 +129,10 @@ func TestHistoryIsKeptByRevisionsOrByTime(t *testing.T) {
 		age       time.Duration
 	}{
 		{"--auto-compaction-retention=0", 0, 0},
-		{"--auto-compaction-retention=7", 7, 0},
+		{"--auto-compaction-retention=7", 0, 7 * time.Hour},
+		{"--auto-compaction-mode=revision --auto-compaction-retention=0", 0, 0},
+		{"--auto-compaction-mode=revision", 0, 0},
+		{"--auto-compaction-mode=periodic", 0, 0},
 		{"--auto-compaction-mode=revision --auto-compaction-retention=7", 7, 0},
 		{"--auto-compaction-retention=30m", 0, 30 * time.Minute},
 		{"--auto-compaction-mode=periodic --auto-compaction-retention=30m", 0, 30 * time.Minute},
@@ -183,8 +186,8 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		{"clock drift", "--name=a " + peerFlag + " --max-clock-drift-percent=90", "from 1 to 50"},
 		{"quota", "--name=a " + peerFlag + " --quota-backend-bytes=1", "it must be from"},
 		{"compaction mode", "--name=a " + peerFlag + " --auto-compaction-mode=daily", `write revision or periodic`},
-		{"compaction age", "--name=a " + peerFlag + " --auto-compaction-retention=soon", "neither a number of revisions nor a time"},
-		{"compaction without age", "--name=a " + peerFlag + " --auto-compaction-mode=periodic", "such as 1h"},
+		{"compaction age", "--name=a " + peerFlag + " --auto-compaction-retention=soon", "neither a number of hours nor a time"},
+		{"compaction by what was revisions", "--name=a " + peerFlag + " --auto-compaction-retention=100000", "give --auto-compaction-mode=revision too"},
 		{"compaction by revision", "--name=a " + peerFlag + " --auto-compaction-mode=revision --auto-compaction-retention=1h", "is no number of revisions"},
 		{"request limit", "--name=a " + peerFlag + " --max-request-bytes=-1", "it must be from 1 to"},
 		{"request and value limit", "--name=a " + peerFlag + " --max-request-bytes=1000 --max-value-bytes=2000", "too few for a value"},

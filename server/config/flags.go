@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -87,10 +86,10 @@ func Flags() *pflag.FlagSet {
 	f.Bool(keyLeaseReads, false, "answer linearizable reads under the leader's lease; only for machines whose clocks keep to --"+keyClockDrift)
 	f.Int(keyClockDrift, raft.DefaultClockDriftPercent, "most `percent` by which two members' clocks may disagree over an election timeout, with --"+keyLeaseReads)
 	f.Int64(keyQuotaBackendBytes, DefaultQuotaBackendBytes, "`bytes` that the state may take on disk; past it puts are refused")
-	f.String(keyCompactionMode, "", "`mode` of giving up history: revision, or periodic (default: what the unit of --"+keyCompactionRetention+" says)")
-	f.String(keyCompactionRetention, strconv.Itoa(DefaultAutoCompactionRetention), "`history` that is kept: a number of revisions, or a time such as 1h; in mode "+
-		"periodic a number is hours; 0 keeps all of it")
-	f.Int(keyMaxKeyBytes, DefaultMaxKeyBytes, "longest key in `bytes`")
+	f.String(keyCompactionMode, "", "`mode` of giving up history: periodic or revision (default: periodic, if --"+keyCompactionRetention+" is given)")
+	f.String(keyCompactionRetention, "", "`history` that is kept: hours, or a time such as 30m; in mode revision a number of revisions; 0 keeps all of it "+
+		fmt.Sprintf("(default: %d revisions, if neither flag is given)", DefaultAutoCompactionRetention))
+	f.Int(keyMaxKeyBytes, DefaultMaxKeyBytes, "longest key in `bytes`, at most the default")
 	f.Int(keyMaxValueBytes, DefaultMaxValueBytes, "largest value in `bytes`")
 	f.Int(keyMaxRequestBytes, 0, "largest request in `bytes`, all its keys and values together "+
 		fmt.Sprintf("(default %d, or what the largest key and value take)", DefaultMaxRequestBytes))

@@ -353,26 +353,35 @@ func (r *reader) request(c *Config) {
 	}
 }
 
-// history decides how much of it is kept.
+// history decides how much of it is kept, as etcd has it: in mode periodic, which is the default, a number is hours, in mode
+// revision it is revisions, and 0 keeps all. Only where neither flag is given is there something of our own: a store that is never
+// compacted fills up.
 func (r *reader) history(c *Config) {
 	mode, text := r.text(keyCompactionMode), r.text(keyCompactionRetention)
+	if mode == "" && text == "" {
+		c.AutoCompactionRetention = DefaultAutoCompactionRetention
+		return
+	}
+	if text == "" {
+		text = "0"
+	}
 	number, notNumber := strconv.ParseUint(text, 10, 64)
 	age, notTime := time.ParseDuration(text)
 	switch {
-	case mode != "" && mode != compactionByRevision && mode != compactionByAge:
-		r.failf(keyCompactionMode, "%q: write %s or %s", mode, compactionByRevision, compactionByAge)
-	case mode != compactionByAge && notNumber == nil:
+	case mode == compactionByRevision && notNumber == nil:
 		c.AutoCompactionRetention = number
 	case mode == compactionByRevision:
 		r.failf(keyCompactionRetention, "%q is no number of revisions", text)
-	case mode == compactionByAge && !r.flags.Changed(keyCompactionRetention):
-		r.failf(keyCompactionRetention, "say how long history is to be kept, such as 1h, or 0 for ever")
+	case mode != "" && mode != compactionByAge:
+		r.failf(keyCompactionMode, "%q: write %s or %s", mode, compactionByRevision, compactionByAge)
 	case notNumber == nil && number <= uint64(maxCompactionAge/time.Hour):
-		c.AutoCompactionAge = time.Duration(number) * time.Hour // as etcd has it
+		c.AutoCompactionAge = time.Duration(number) * time.Hour
+	case notNumber == nil:
+		r.failf(keyCompactionRetention, "%s hours are more than %v: for a number of revisions give --%s=%s too", text, maxCompactionAge, keyCompactionMode, compactionByRevision)
 	case notTime == nil && age >= 0 && age <= maxCompactionAge:
 		c.AutoCompactionAge = age
 	default:
-		r.failf(keyCompactionRetention, "%q is neither a number of revisions nor a time such as 1h or 30m, up to %v", text, maxCompactionAge)
+		r.failf(keyCompactionRetention, "%q is neither a number of hours nor a time such as 1h or 30m, up to %v", text, maxCompactionAge)
 	}
 }
 
