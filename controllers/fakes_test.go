@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -32,7 +33,11 @@ type group struct {
 	leader     raft.NodeID
 	term       raft.Term
 	bootstraps int
-	changed    chan struct{} // closed and replaced at each change
+	// lost is the cluster that was given up, and who of it still has its directory.
+	lost        raft.ClusterID
+	lostMembers raft.Membership
+	refounds    int
+	changed     chan struct{} // closed and replaced at each change
 }
 
 type groupNode struct {
@@ -62,6 +67,14 @@ func (g *group) generation() uint64 { return uint64(g.index) }
 func (g *group) add(ip, name string, incarnation raft.Incarnation) {
 	defer g.lock()()
 	g.nodes[net.JoinHostPort(ip, strconv.Itoa(resources.PeerPort))] = &groupNode{name: name, incarnation: incarnation}
+}
+
+// fail makes the node at that address stop.
+func (g *group) fail(ip string) {
+	defer g.lock()()
+	if n := g.nodes[net.JoinHostPort(ip, strconv.Itoa(resources.PeerPort))]; n != nil {
+		n.down = true
+	}
 }
 
 func (g *group) dial(address, token string) (admin.Service, func(), error) {
@@ -109,7 +122,7 @@ func (g *group) dial(address, token string) (admin.Service, func(), error) {
 	}
 	s.Bootstrap = func(_ context.Context, r *admin.BootstrapRequest) (*admin.Status, error) {
 		return call(func(n *groupNode) error {
-			if n.incarnation != r.Incarnation || g.cluster != 0 {
+			if _, member := g.membership.FindIncarnation(n.incarnation); n.incarnation != r.Incarnation || member {
 				return rpc.Refusal(admin.ReasonIncarnation, "another incarnation was meant")
 			}
 			r.Member.ID = 1
@@ -127,6 +140,31 @@ func (g *group) dial(address, token string) (admin.Service, func(), error) {
 		})
 		return &admin.ChangeResponse{IDs: ids, ConfigIndex: g.index}, err
 	}
+	s.Refound = func(_ context.Context, r *admin.RefoundRequest) (*admin.Status, error) {
+		return call(func(n *groupNode) error {
+			if g.cluster == r.NewClusterID {
+				return nil
+			}
+			if g.cluster != r.ClusterID || n.incarnation != r.Incarnation || g.leader != 0 {
+				return rpc.Refusal(admin.ReasonOtherCluster, "another was meant")
+			}
+			g.refounds++
+			g.lost, g.lostMembers = g.cluster, g.membership
+			n.incarnation += 0x1000
+			r.Member.ID, r.Member.Incarnation = g.membership.LastID+1, n.incarnation
+			g.cluster, g.membership, g.leader, g.term = r.NewClusterID, raft.NewMembership(r.Member), r.Member.ID, g.term+1
+			return nil
+		})
+	}
+	s.Abandon = func(_ context.Context, r *admin.AbandonRequest) (*admin.Status, error) {
+		return call(func(n *groupNode) error {
+			if g.lost != r.ClusterID || n.incarnation != r.Incarnation {
+				return rpc.Refusal(admin.ReasonIncarnation, "another was meant")
+			}
+			n.incarnation += 0x1000
+			return nil
+		})
+	}
 	s.TransferLeadership = func(_ context.Context, r *admin.TransferRequest) (*admin.TransferResponse, error) {
 		_, err := call(func(*groupNode) error {
 			g.leader, g.term = r.To, g.term+1
@@ -141,9 +179,13 @@ func (g *group) status(n *groupNode) *admin.Status {
 	s := &admin.Status{Generation: g.generation(), Name: n.name, Version: "0.1.0", State: admin.StateEmpty, Incarnation: n.incarnation}
 	m, ok := g.membership.FindIncarnation(n.incarnation)
 	if !ok {
+		if m, ok := g.lostMembers.FindIncarnation(n.incarnation); ok {
+			s.State, s.ClusterID, s.MemberID, s.Role, s.LastTerm, s.LastIndex = admin.StateMember, g.lost, m.ID, "follower", 1, 1
+		}
 		return s
 	}
-	s.State, s.ClusterID, s.MemberID, s.Leader, s.Term, s.Ready = admin.StateMember, g.cluster, m.ID, g.leader, g.term, true
+	s.State, s.ClusterID, s.MemberID, s.Leader, s.Term, s.Ready = admin.StateMember, g.cluster, m.ID, g.leader, g.term, g.leader != 0
+	s.LastTerm, s.LastIndex = g.term, g.index
 	s.ConfigIndex, s.ConfigCommitted = g.index, true
 	s.Role = raft.RoleFollower.String()
 	switch {
@@ -171,6 +213,10 @@ type kubelet struct {
 	ns    string
 	block byte // second byte of the pods' addresses, so that tests do not meet
 	pods  int
+	// bad tells pods that never become ready.
+	bad func(*corev1.Pod) bool
+	// volumes counts the claims that each pod has had.
+	volumes map[string]int
 }
 
 func (k *kubelet) play(cluster string) {
@@ -183,13 +229,19 @@ func (k *kubelet) play(cluster string) {
 		}
 		return
 	}
+	if set.DeletionTimestamp != nil {
+		k.orphan(&set)
+		return
+	}
 	revision := fmt.Sprintf("%s-%x", cluster, crc32.ChecksumIEEE([]byte(set.Spec.Template.String())))
 	if set.Status.ObservedGeneration != set.Generation || set.Status.UpdateRevision != revision {
 		set.Status.ObservedGeneration, set.Status.UpdateRevision, set.Status.Replicas = set.Generation, revision, *set.Spec.Replicas
 		k.must(k.c.Status().Update(ctx, &set))
 	}
 	for i := range int(*set.Spec.Replicas) {
-		k.playPod(&set, resources.PodName(cluster, i), revision)
+		if k.playClaim(&set, resources.PodName(cluster, i)) {
+			k.playPod(&set, resources.PodName(cluster, i), revision)
+		}
 	}
 	for i := int(*set.Spec.Replicas); i < 8; i++ {
 		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: k.ns, Name: resources.PodName(cluster, i)}}
@@ -198,7 +250,7 @@ func (k *kubelet) play(cluster string) {
 	var budget policyv1.PodDisruptionBudget
 	if err := k.c.Get(ctx, client.ObjectKey{Namespace: k.ns, Name: cluster}, &budget); err == nil {
 		budget.Status.ObservedGeneration, budget.Status.DisruptionsAllowed = budget.Generation, 1
-		budget.Status.CurrentHealthy, budget.Status.DesiredHealthy, budget.Status.ExpectedPods = *set.Spec.Replicas, *set.Spec.Replicas-1, *set.Spec.Replicas
+		budget.Status.CurrentHealthy, budget.Status.DesiredHealthy, budget.Status.ExpectedPods = *set.Spec.Replicas, max(*set.Spec.Replicas-1, 0), *set.Spec.Replicas
 		k.must(k.c.Status().Update(ctx, &budget))
 	}
 }
@@ -227,6 +279,9 @@ func (k *kubelet) playPod(set *appsv1.StatefulSet, name, revision string) {
 		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "node", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}
 		k.g.add(p.Status.PodIP, name, k.incarnation(name))
 	}
+	if k.bad != nil && k.bad(&p) {
+		k.g.fail(p.Status.PodIP)
+	}
 	ready := corev1.ConditionFalse
 	k.g.mu.Lock()
 	if n := k.g.nodes[net.JoinHostPort(p.Status.PodIP, strconv.Itoa(resources.PeerPort))]; n != nil && !n.down && k.g.status(n).Ready {
@@ -239,11 +294,64 @@ func (k *kubelet) playPod(set *appsv1.StatefulSet, name, revision string) {
 
 // incarnation is that of the pod's claim: it outlives the pod.
 func (k *kubelet) incarnation(pod string) raft.Incarnation {
-	h := raft.Incarnation(k.block)
+	h := raft.Incarnation(k.block) + raft.Incarnation(k.volumes[pod])<<20
 	for _, c := range pod {
 		h = h*31 + raft.Incarnation(c)
 	}
 	return h
+}
+
+// playClaim has the pod's claim made, bound and grown, and takes one away that was deleted once no pod uses it. It reports whether a pod
+// can have it.
+func (k *kubelet) playClaim(set *appsv1.StatefulSet, pod string) bool {
+	k.t.Helper()
+	ctx := context.Background()
+	template := set.Spec.VolumeClaimTemplates[0]
+	var c corev1.PersistentVolumeClaim
+	err := k.c.Get(ctx, client.ObjectKey{Namespace: k.ns, Name: template.Name + "-" + pod}, &c)
+	switch {
+	case apierrors.IsNotFound(err):
+		if k.volumes == nil {
+			k.volumes = map[string]int{}
+		}
+		k.volumes[pod]++
+		c = corev1.PersistentVolumeClaim{Spec: *template.Spec.DeepCopy()}
+		c.Namespace, c.Name, c.Labels = k.ns, template.Name+"-"+pod, set.Spec.Selector.MatchLabels
+		c.Spec.VolumeName = fmt.Sprintf("%s-%s-%d", k.ns, pod, k.volumes[pod])
+		k.must(k.c.Create(ctx, &c))
+	case err != nil:
+		k.t.Fatal(err)
+	case c.DeletionTimestamp != nil:
+		var p corev1.Pod
+		if err := k.c.Get(ctx, client.ObjectKey{Namespace: k.ns, Name: pod}, &p); apierrors.IsNotFound(err) {
+			c.Finalizers = nil
+			k.must(k.c.Update(ctx, &c))
+			return false
+		}
+		return true
+	}
+	if asked := c.Spec.Resources.Requests; c.Status.Phase != corev1.ClaimBound || !asked.Storage().Equal(*c.Status.Capacity.Storage()) {
+		c.Status.Phase, c.Status.Capacity = corev1.ClaimBound, asked
+		k.must(k.c.Status().Update(ctx, &c))
+	}
+	return true
+}
+
+// orphan plays the garbage collector for a StatefulSet that goes without its pods.
+func (k *kubelet) orphan(set *appsv1.StatefulSet) {
+	k.t.Helper()
+	ctx := context.Background()
+	if !slices.Contains(set.Finalizers, metav1.FinalizerOrphanDependents) {
+		k.t.Fatalf("the StatefulSet is deleted with its pods: finalizers %v", set.Finalizers)
+	}
+	var pods corev1.PodList
+	k.must(k.c.List(ctx, &pods, client.InNamespace(k.ns), client.MatchingLabels(set.Spec.Selector.MatchLabels)))
+	for i := range pods.Items {
+		pods.Items[i].OwnerReferences = nil
+		k.must(k.c.Update(ctx, &pods.Items[i]))
+	}
+	set.Finalizers = nil
+	k.must(k.c.Update(ctx, set))
 }
 
 // must ends the test on an error, unless the operator, which runs beside the kubelet, has changed or deleted the object

@@ -101,6 +101,14 @@ func (m *mortal) dial(g *group) func(address, token string) (admin.Service, func
 			err = m.effect("node: "+r.Changes[0].Kind.String(), func() error { out, err = s.ChangeMembership(ctx, r); return err })
 			return out, err
 		}
+		mortalService.Refound = func(ctx context.Context, r *admin.RefoundRequest) (out *admin.Status, err error) {
+			err = m.effect("node: refound", func() error { out, err = s.Refound(ctx, r); return err })
+			return out, err
+		}
+		mortalService.Abandon = func(ctx context.Context, r *admin.AbandonRequest) (out *admin.Status, err error) {
+			err = m.effect("node: abandon", func() error { out, err = s.Abandon(ctx, r); return err })
+			return out, err
+		}
 		mortalService.TransferLeadership = func(ctx context.Context, r *admin.TransferRequest) (out *admin.TransferResponse, err error) {
 			err = m.effect("node: transfer", func() error { out, err = s.TransferLeadership(ctx, r); return err })
 			return out, err
