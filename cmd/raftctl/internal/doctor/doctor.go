@@ -1,0 +1,96 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/raftkv/raftkv/cmd/raftctl/internal/cluster"
+	"github.com/raftkv/raftkv/server/admin"
+)
+
+// Severity orders findings.
+type Severity string
+
+// The severities, the worst first.
+const (
+	// Critical: writes are refused, or data is in danger.
+	Critical Severity = "critical"
+	// Warning: something does not work as it should, and the cluster serves on.
+	Warning Severity = "warning"
+	// Remark: nothing is wrong, and it is worth knowing.
+	Remark Severity = "remark"
+)
+
+var ranks = map[Severity]int{Critical: 0, Warning: 1, Remark: 2}
+
+// Finding is one thing that was found.
+type Finding struct {
+	Severity Severity `json:"severity"`
+	// Subject is what it is about: the cluster, or a pod, member or claim.
+	Subject string `json:"subject"`
+	// Problem says what is wrong, Advice what to do, a step each.
+	Problem string   `json:"problem"`
+	Advice  []string `json:"advice,omitempty"`
+}
+
+// Context is what advice depends on besides the observation.
+type Context struct {
+	// Program is how raftctl was called: raftctl, or kubectl raftkv.
+	Program string
+	Now     time.Time
+}
+
+// patient collects findings about one cluster.
+type patient struct {
+	*cluster.Observation
+	Context
+	name, namespace string
+	leader          *admin.Status
+	findings        []Finding
+}
+
+// Diagnose looks at the cluster from all sides. Findings are sorted by severity and keep their order otherwise: from the cluster as a whole to its parts.
+func Diagnose(o *cluster.Observation, in Context) []Finding {
+	p := &patient{Observation: o, Context: in, name: o.Cluster.Name, namespace: o.Cluster.Namespace, leader: o.Leader()}
+	p.operator()
+	if p.resting() {
+		p.conditions()
+	} else {
+		p.conditions()
+		p.quorum()
+		p.pods()
+		p.members()
+		p.alarms()
+		p.stability()
+		p.placement()
+		p.shape()
+	}
+	p.claims()
+	for _, u := range o.Unknown {
+		p.add(Remark, p.name, "could not be found out: "+u)
+	}
+	slices.SortStableFunc(p.findings, func(a, b Finding) int { return ranks[a.Severity] - ranks[b.Severity] })
+	return p.findings
+}
+
+// Healthy tells whether nothing is wrong: there are remarks at most.
+func Healthy(findings []Finding) bool {
+	return !slices.ContainsFunc(findings, func(f Finding) bool { return f.Severity != Remark })
+}
+
+func (p *patient) add(s Severity, subject, problem string, advice ...string) {
+	p.findings = append(p.findings, Finding{Severity: s, Subject: subject, Problem: problem, Advice: advice})
+}
+
+// raftctl is a command of this program, as it is typed for this cluster.
+func (p *patient) raftctl(command string, arguments ...any) string {
+	return fmt.Sprintf("%s -n %s %s", p.Program, p.namespace, fmt.Sprintf(command, arguments...))
+}
+
+// kubectl is a command of kubectl, as it is typed for this cluster.
+func (p *patient) kubectl(command string, arguments ...any) string {
+	return fmt.Sprintf("kubectl -n %s %s", p.namespace, fmt.Sprintf(command, arguments...))
+}
+
+const operatorPods = "kubectl get pods --all-namespaces -l app.kubernetes.io/name=raftkv-operator"
