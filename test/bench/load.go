@@ -27,11 +27,13 @@ type workload struct {
 	callers int
 	// writes says that each operation puts one value.
 	writes bool
-	run    func(ctx context.Context, c caller, key string, value []byte) error
+	// nativeClients, if it is not zero, is how many of the system's own clients the callers share, where the system has one.
+	nativeClients int
+	run           func(ctx context.Context, c caller, key string, value []byte) error
 }
 
 func putWorkload(callers int) workload {
-	return workload{fmt.Sprintf("put, %d callers", callers), callers, true,
+	return workload{fmt.Sprintf("put, %d callers", callers), callers, true, 0,
 		func(ctx context.Context, c caller, key string, value []byte) error { return c.put(ctx, key, value) }}
 }
 
@@ -40,7 +42,7 @@ func getWorkload(callers int, serializable bool) workload {
 	if serializable {
 		kind = "serializable"
 	}
-	return workload{fmt.Sprintf("%s get, %d callers", kind, callers), callers, false,
+	return workload{fmt.Sprintf("%s get, %d callers", kind, callers), callers, false, 0,
 		func(ctx context.Context, c caller, key string, _ []byte) error { return c.get(ctx, key, serializable) }}
 }
 
@@ -53,6 +55,14 @@ type outcome struct {
 	// writtenPerByte is how many bytes the device was told to write for a byte of value: for three members, and for whatever
 	// else uses the device.
 	writtenPerByte float64
+}
+
+// connect makes the callers.
+func (w workload) connect(s system, leader int) ([]caller, func(), error) {
+	if own, ok := s.(nativeSystem); ok && w.nativeClients > 0 {
+		return own.connectNative(leader, w.callers, w.nativeClients)
+	}
+	return s.connect(leader, w.callers)
 }
 
 func keyName(i int) string { return fmt.Sprintf("bench/%08d", i) }
@@ -104,7 +114,7 @@ func measure(s system, w workload, keys int, duration time.Duration) (outcome, e
 	if err != nil {
 		return outcome{}, err
 	}
-	callers, closeAll, err := s.connect(leader, w.callers)
+	callers, closeAll, err := w.connect(s, leader)
 	if err != nil {
 		return outcome{}, err
 	}

@@ -4,7 +4,7 @@
 // settings, in turn, in one run. It prints one table.
 //
 // Callers wait for each answer before they send the next request, and all of them speak to the leader. raftkv is spoken to over
-// REST with one connection for each caller, etcd by its own Go client with ten callers on a connection. The load is made on
+// REST with one connection for each caller, or, where a line says so, by its own Go client, etcd by its own Go client with ten callers on a connection. The load is made on
 // the same processors that the stores run on; its processor time is in the table. The idle one of the two systems stays up.
 package main
 
@@ -28,7 +28,7 @@ type options struct {
 	duration                 time.Duration
 	rounds, keys             int
 	failovers, peerFailovers int
-	load                     bool
+	load, native             bool
 }
 
 func main() {
@@ -42,8 +42,9 @@ func main() {
 	flag.IntVar(&o.peerFailovers, "peer-failovers", 10, "how often etcd's leader goes, at most; each takes much longer")
 	flag.BoolVar(&o.load, "load", true, "measure rates and latencies too, not failovers alone")
 	flag.IntVar(&o.keys, "keys", 10_000, "number of keys")
+	flag.BoolVar(&o.native, "native", false, "measure raftkv's native client alone, beside etcd's gRPC; with --profile, profile that")
 	flag.StringVar(&o.profile, "profile", "",
-		"only put with 256 callers, and write the leader's processor profile to this `file`; --node must be the program of test/bench/profiled")
+		"only put with 256 callers (1024 with --native), and write the leader's processor profile to this `file`; --node must be the program of test/bench/profiled")
 	flag.Parse()
 	if err := run(o); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
@@ -101,10 +102,14 @@ func compare(o options, systems ...system) error {
 		}
 	}
 	var workloads []workload
-	if o.load {
+	if o.load && !o.native {
 		workloads = []workload{
 			putWorkload(1), putWorkload(64), putWorkload(256), putWorkload(1000), getWorkload(256, false), getWorkload(256, true),
 		}
+	}
+	if o.load {
+		workloads = append(workloads, nativePutWorkload(1, 1), nativePutWorkload(1000, 1), nativePutWorkload(1024, 16),
+			nativeGetWorkload(256, false), nativeGetWorkload(256, true))
 	}
 	before, err := terms(systems)
 	if err != nil {
@@ -212,11 +217,16 @@ func profilePut(o options, ours *raftkv) error {
 	defer file.Close()
 	profiled := make(chan error, 1)
 	go func() { profiled <- ours.profile(leader, int((warmUp + o.duration).Seconds()), file) }()
-	result, err := measure(ours, putWorkload(256), o.keys, o.duration)
+	w := putWorkload(256)
+	if o.native {
+		w = nativePutWorkload(1024, 16)
+	}
+	result, err := measure(ours, w, o.keys, o.duration)
 	if err := errors.Join(err, <-profiled); err != nil {
 		return err
 	}
-	fmt.Printf("%s, p50 %v, p99 %v, %.2f s of the store's processor time per 100k\n", perSecond(result.perSecond), result.p50, result.p99, result.storeCPU)
+	fmt.Printf("%s, p50 %v, p99 %v, per 100k %.2f s of the store's processor time and %.2f s of the load's\n",
+		perSecond(result.perSecond), result.p50, result.p99, result.storeCPU, result.loadCPU)
 	return nil
 }
 
