@@ -73,6 +73,9 @@ func (r *readiness) due(ready, everything bool, now time.Time) bool {
 }
 
 func (n *node) announce(s admin.Status) {
+	if s.Ready && n.member.Load() != nil {
+		n.open.Store(true)
+	}
 	if n.ready.due(s.Ready && n.member.Load() != nil, s.ClusterVersion >= member.FeatureLevel, time.Now()) {
 		n.logger.Info(readyLine, "client", n.cfg.ListenClient)
 	}

@@ -74,8 +74,10 @@ func (n *node) live(ctx context.Context, fronts *fronts) error {
 	case <-r.Running():
 		m := member.Start(options, r, machine)
 		n.member.Store(m)
+		late := n.openLate()
 		n.publish()
 		n.serve(ctx, r, fronts)
+		late.Stop()
 		n.member.Store(nil)
 		m.Stop()
 	case <-r.Done():

@@ -53,6 +53,7 @@ type node struct {
 	board   *admin.Board
 	peers   []net.Listener // of the first life; see listenPeers
 	ready   readiness
+	open    atomic.Bool // for gRPC clients; see door
 
 	replica atomic.Pointer[replica.Replica]
 	member  atomic.Pointer[member.Member]
@@ -215,7 +216,7 @@ func (n *node) openFronts() (*fronts, error) {
 		m := mux.New(l, n.logger)
 		binary := m.Listen(mux.Native)
 		web := rest.Problems(m.Listen(mux.HTTP1))
-		grpc := m.Listen(mux.HTTP2)
+		grpc := door{m.Listen(mux.HTTP2), n.serves}
 		f.muxes = append(f.muxes, m)
 		f.running.Go(func() { serve("client", n.logger, m.Serve) })
 		f.running.Go(func() { serve("client", n.logger, func() error { return f.client.Serve(web) }) })
