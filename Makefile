@@ -41,6 +41,13 @@ demo-down: ## Remove everything that `make demo` made
 build: ## Compile the programs into build/bin
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(GO_LDFLAGS)" -o build/bin/raftkv-node ./cmd/node
 	CGO_ENABLED=0 go build -trimpath -ldflags "$(GO_LDFLAGS)" -o build/bin/raftkv-operator ./cmd/operator
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(GO_LDFLAGS)" -o build/bin/raftctl ./cmd/raftctl
+	ln -sf raftctl build/bin/kubectl-raftkv
+
+.PHONY: raftctl
+raftctl: ## Compile build/raftctl, and build/kubectl-raftkv for `kubectl raftkv`
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $(GO_LDFLAGS)" -o build/raftctl ./cmd/raftctl
+	ln -sf raftctl build/kubectl-raftkv
 
 .PHONY: images
 images: ## Write build/images/node.tar and operator.tar; needs no container engine

@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-generated=(api config/crd config/rbac charts/raftkv/files)
+generated=(api config/crd config/rbac charts/raftkv/files docs/reference/raftctl.md)
 before=$(mktemp -d)
 trap 'rm -rf "$before"' EXIT
 

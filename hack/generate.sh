@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes every generated file of the operator: deepcopy functions, the CRD and the RBAC role. CI runs it and fails
-# when that changes anything.
+# Writes every generated file: deepcopy functions, the CRD and the RBAC role of the operator, and the reference of raftctl. CI runs it
+# and fails when that changes anything.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -15,3 +15,4 @@ gen object:headerFile=hack/generated.go.txt paths=./api/... \
 	crd:headerFile=hack/generated.yaml.txt output:crd:artifacts:config=config/crd
 gen rbac:roleName=raftkv-operator,headerFile=hack/generated.yaml.txt paths=./controllers/... \
 	output:rbac:artifacts:config=config/rbac
+go run ./cmd/raftctl/internal/reference >docs/reference/raftctl.md

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"time"
@@ -98,7 +99,12 @@ func layerFiles(p program, compiled [][]byte) ([]byte, error) {
 				userID, userID, dataFolder),
 		},
 	}
+	made := map[string]bool{}
 	for i, b := range p.binaries {
+		if folder := strings.TrimPrefix(path.Dir(b.path), "/"); folder != "" && !made[folder] {
+			made[folder] = true
+			files = append(files, file{header: tar.Header{Name: folder + "/", Typeflag: tar.TypeDir, Mode: 0o755}})
+		}
 		files = append(files, file{
 			header:  tar.Header{Name: strings.TrimPrefix(b.path, "/"), Typeflag: tar.TypeReg, Mode: 0o755},
 			content: compiled[i],

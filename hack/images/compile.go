@@ -29,10 +29,11 @@ type binary struct {
 var programs = []program{
 	{
 		name: "node", repository: "raftkv/node",
-		binaries:     []binary{{path: "/raftkv-node", pkg: "./cmd/node"}},
+		// raftctl is where kubectl exec finds it by its name.
+		binaries:     []binary{{path: "/raftkv-node", pkg: "./cmd/node"}, {path: "/bin/raftctl", pkg: "./cmd/raftctl"}},
 		title:        "raftkv node: a strongly consistent key-value store",
 		ports:        []string{"2379/tcp", "2380/tcp", "8080/tcp"},
-		maxSizeBytes: 40_000_000,
+		maxSizeBytes: 50_000_000,
 	},
 	{
 		name: "operator", repository: "raftkv/operator",

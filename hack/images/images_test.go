@@ -29,6 +29,7 @@ func sampleModule(t *testing.T) string {
 	files := map[string]string{
 		"go.mod":           "module example.test/sample\n\ngo 1.26.0\n",
 		"cmd/node/main.go": "package main\n\nvar version string\n\nfunc main() { print(version) }\n",
+		"cmd/tool/main.go": "package main\n\nfunc main() { print(1) }\n",
 	}
 	for path, content := range files {
 		path = filepath.Join(folder, path)
@@ -71,12 +72,14 @@ func TestTheSameSourceInAnotherFolderGivesTheSameArchive(t *testing.T) {
 }
 
 func TestAnArchiveHoldsAStaticProgramForAUserWhoIsNotRoot(t *testing.T) {
-	image, err := compileImage(t.Context(), sampleModule(t), sampleProgram(), "1.2.3", "arm64")
+	p := sampleProgram()
+	p.binaries = append(p.binaries, binary{path: "/bin/tool", pkg: "./cmd/tool"})
+	image, err := compileImage(t.Context(), sampleModule(t), p, "1.2.3", "arm64")
 	if err != nil {
 		t.Fatal(err)
 	}
 	out := t.TempDir()
-	if _, err := writeArchive(sampleProgram(), image, "1.2.3", out); err != nil {
+	if _, err := writeArchive(p, image, "1.2.3", out); err != nil {
 		t.Fatal(err)
 	}
 	tag, err := name.NewTag("docker.io/raftkv/node:1.2.3")
@@ -97,6 +100,9 @@ func TestAnArchiveHoldsAStaticProgramForAUserWhoIsNotRoot(t *testing.T) {
 	headers, contents := unpack(t, loaded)
 	if data := headers["data"]; data == nil || data.Uid != userID || data.Mode != 0o700 {
 		t.Errorf("the data folder is not the user's own: %+v", data)
+	}
+	if folder, tool := headers["bin"], headers["bin/tool"]; folder == nil || folder.Mode != 0o755 || tool == nil || tool.Mode != 0o755 {
+		t.Errorf("the second program cannot be run by its name: %+v in %+v", tool, folder)
 	}
 	if binary := contents["raftkv-node"]; !bytes.HasPrefix(binary, []byte("\x7fELF")) || bytes.Contains(binary, []byte("/ld-linux")) {
 		t.Error("raftkv-node is not a static ELF program")

@@ -2,14 +2,10 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	v1 "github.com/raftkv/raftkv/api/v1"
 	"github.com/raftkv/raftkv/controllers/resources"
@@ -18,24 +14,13 @@ import (
 // RestartedAt is the annotation that asks for a restart of all pods, as `kubectl rollout restart` uses it.
 const RestartedAt = "kubectl.kubernetes.io/restartedAt"
 
-// fieldOwner is who the changes of raftctl are recorded as.
-const fieldOwner = client.FieldOwner("raftctl")
-
-func hibernates(c *v1.RaftCluster) bool { return c.Spec.Hibernate }
-
-// patch merges spec into the RaftCluster's. Fields that the CRD does not know are refused, since an older one would drop them without a word.
 func (k *Kubernetes) patch(ctx context.Context, name string, spec map[string]any) (*v1.RaftCluster, error) {
-	c, err := k.Get(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	body, err := json.Marshal(map[string]any{"spec": spec})
-	if err != nil {
-		return nil, err
-	}
-	err = k.client.Patch(ctx, c, client.RawPatch(types.MergePatchType, body), fieldOwner, client.FieldValidation(metav1.FieldValidationStrict))
-	if err != nil {
-		return nil, explain("change RaftCluster "+name, err)
+	c, err := k.api.patch(ctx, k.Namespace, name, spec)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, missing(fmt.Sprintf("there is no RaftCluster %s in namespace %s: see which there are with: list --all-namespaces", name, k.Namespace))
+	case err != nil:
+		return nil, fmt.Errorf("change RaftCluster %s: %w", name, err)
 	}
 	return c, nil
 }
@@ -55,22 +40,17 @@ func (k *Kubernetes) Hibernate(ctx context.Context, name string, rest bool) (*v1
 func (k *Kubernetes) Discard(ctx context.Context, o *Observation, member string) error {
 	ordinal, ok := resources.Ordinal(o.Cluster.Name, member)
 	if !ok {
-		return fmt.Errorf("%s is not a member of %s: %w", member, o.Cluster.Name, ErrNotFound)
+		return missing(member + " is not a member of " + o.Cluster.Name)
 	}
 	if claim := o.Claim(ordinal); claim != nil {
-		if err := k.delete(ctx, claim.DeepCopy(), claim.UID); err != nil {
+		if err := k.api.delete(ctx, k.Namespace, "persistentvolumeclaims", claim.Name, claim.UID); err != nil {
 			return fmt.Errorf("delete claim %s: %w", claim.Name, err)
 		}
 	}
 	if p := o.Pod(member); p != nil {
-		if err := k.delete(ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name}}, p.UID); err != nil {
+		if err := k.api.delete(ctx, k.Namespace, "pods", p.Name, p.UID); err != nil {
 			return fmt.Errorf("delete pod %s: %w", p.Name, err)
 		}
 	}
 	return nil
-}
-
-func (k *Kubernetes) delete(ctx context.Context, object client.Object, uid types.UID) error {
-	err := k.client.Delete(ctx, object, client.Preconditions{UID: &uid})
-	return client.IgnoreNotFound(err)
 }

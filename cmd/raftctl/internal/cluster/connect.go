@@ -10,13 +10,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/raftkv/raftkv/api/v1"
 	"github.com/raftkv/raftkv/cmd/raftctl/internal/tunnel"
@@ -39,8 +34,7 @@ type Settings struct {
 // Kubernetes is a Kubernetes cluster, and a namespace of it.
 type Kubernetes struct {
 	Namespace string
-	client    client.Client
-	core      *corev1client.CoreV1Client
+	api       *api
 	dialer    *tunnel.Dialer
 }
 
@@ -67,62 +61,51 @@ func Connect(s Settings) (*Kubernetes, error) {
 func New(config *rest.Config, namespace string) (*Kubernetes, error) {
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = apiQPS, apiBurst
-	scheme := runtime.NewScheme()
-	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1.AddToScheme(scheme)); err != nil {
+	api, err := newAPI(config)
+	if err != nil {
 		return nil, err
 	}
-	c, err := client.New(config, client.Options{Scheme: scheme})
-	if err != nil {
-		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
-	}
-	core, err := corev1client.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("connect to Kubernetes: %w", err)
-	}
-	return &Kubernetes{Namespace: namespace, client: c, core: core, dialer: tunnel.New(config, core.RESTClient())}, nil
+	return &Kubernetes{Namespace: namespace, api: api, dialer: tunnel.New(config, api.core)}, nil
 }
 
 // ErrNotFound is matched by errors for a RaftCluster, or a part of one, that does not exist.
 var ErrNotFound = errors.New("not found")
 
+// missing is an ErrNotFound in words.
+type missing string
+
+func (m missing) Error() string        { return string(m) }
+func (m missing) Is(target error) bool { return target == ErrNotFound }
+
 // Get reads a RaftCluster.
 func (k *Kubernetes) Get(ctx context.Context, name string) (*v1.RaftCluster, error) {
-	c := new(v1.RaftCluster)
-	err := k.client.Get(ctx, client.ObjectKey{Namespace: k.Namespace, Name: name}, c)
+	c, err := k.api.cluster(ctx, k.Namespace, name)
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, fmt.Errorf("there is no RaftCluster %s in namespace %s (see them with: list --all-namespaces): %w", name, k.Namespace, ErrNotFound)
+		return nil, missing(fmt.Sprintf("there is no RaftCluster %s in namespace %s: see which there are with: list --all-namespaces", name, k.Namespace))
 	case err != nil:
-		return nil, explain("read RaftCluster "+name, err)
+		return nil, fmt.Errorf("read RaftCluster %s: %w", name, err)
 	}
 	return c, nil
 }
 
 // List reads the RaftClusters of the namespace, or of all.
 func (k *Kubernetes) List(ctx context.Context, everywhere bool) ([]v1.RaftCluster, error) {
-	var options []client.ListOption
-	if !everywhere {
-		options = append(options, client.InNamespace(k.Namespace))
+	namespace := k.Namespace
+	if everywhere {
+		namespace = ""
 	}
-	var l v1.RaftClusterList
-	if err := k.client.List(ctx, &l, options...); err != nil {
-		return nil, explain("list RaftClusters", err)
+	clusters, err := k.api.clusters(ctx, namespace)
+	if err != nil {
+		return nil, fmt.Errorf("list RaftClusters: %w", err)
 	}
-	return l.Items, nil
-}
-
-func explain(what string, err error) error {
-	if meta.IsNoMatchError(err) {
-		return fmt.Errorf("%s: this Kubernetes does not know RaftClusters: install the operator first (helm install raftkv charts/raftkv)", what)
-	}
-	return fmt.Errorf("%s: %w", what, err)
+	return clusters, nil
 }
 
 func (k *Kubernetes) pods(ctx context.Context, name string) ([]corev1.Pod, error) {
 	var l corev1.PodList
-	err := k.client.List(ctx, &l, client.InNamespace(k.Namespace), client.MatchingLabels(resources.SelectorLabels(name)))
-	if err != nil {
-		return nil, explain("list the pods of "+name, err)
+	if err := k.api.list(ctx, k.Namespace, "pods", name, &l); err != nil {
+		return nil, fmt.Errorf("list the pods of %s: %w", name, err)
 	}
 	return l.Items, nil
 }
@@ -149,7 +132,7 @@ func (k *Kubernetes) Endpoints(ctx context.Context, name string) ([]string, erro
 	switch all := append(ready, running...); {
 	case len(all) > 0:
 		return all, nil
-	case hibernates(c):
+	case c.Spec.Hibernate:
 		return nil, fmt.Errorf("%s hibernates: bring it back with: resume %s", name, name)
 	}
 	return nil, fmt.Errorf("no pod of %s runs: see what is wrong with: doctor %s", name, name)

@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"time"
-
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/raftkv/raftkv/controllers/resources"
 )
@@ -43,11 +41,23 @@ func (k *Kubernetes) PodNames(ctx context.Context, name string) ([]string, error
 
 // Logs streams a pod's log; each line begins with its time.
 func (k *Kubernetes) Logs(ctx context.Context, pod string, o LogOptions) (io.ReadCloser, error) {
-	options := &corev1.PodLogOptions{Follow: o.Follow, Previous: o.Previous, Timestamps: true, TailLines: o.TailLines, SinceSeconds: o.SinceSeconds}
-	if !o.SinceTime.IsZero() {
-		options.SinceTime = &metav1.Time{Time: o.SinceTime}
+	parameters := map[string]string{"timestamps": "true"}
+	if o.Follow {
+		parameters["follow"] = "true"
 	}
-	stream, err := k.core.Pods(k.Namespace).GetLogs(pod, options).Stream(ctx)
+	if o.Previous {
+		parameters["previous"] = "true"
+	}
+	if o.TailLines != nil {
+		parameters["tailLines"] = strconv.FormatInt(*o.TailLines, 10)
+	}
+	if o.SinceSeconds != nil {
+		parameters["sinceSeconds"] = strconv.FormatInt(*o.SinceSeconds, 10)
+	}
+	if !o.SinceTime.IsZero() {
+		parameters["sinceTime"] = o.SinceTime.UTC().Format(time.RFC3339)
+	}
+	stream, err := k.api.logs(ctx, k.Namespace, pod, parameters)
 	if err != nil {
 		return nil, fmt.Errorf("read the log of %s: %w", pod, err)
 	}

@@ -12,8 +12,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/raftkv/raftkv/api/v1"
 	"github.com/raftkv/raftkv/controllers/resources"
@@ -98,8 +96,7 @@ func (k *Kubernetes) Observe(ctx context.Context, name string) (*Observation, er
 
 func (k *Kubernetes) claims(ctx context.Context, o *Observation) {
 	var l corev1.PersistentVolumeClaimList
-	err := k.client.List(ctx, &l, client.InNamespace(k.Namespace), client.MatchingLabels(resources.SelectorLabels(o.Cluster.Name)))
-	if err != nil {
+	if err := k.api.list(ctx, k.Namespace, "persistentvolumeclaims", o.Cluster.Name, &l); err != nil {
 		o.Unknown = append(o.Unknown, "the claims: "+err.Error())
 		return
 	}
@@ -117,15 +114,13 @@ func (k *Kubernetes) events(ctx context.Context, o *Observation) {
 		objects = append(objects, object{"PersistentVolumeClaim", o.Claims[i].Name})
 	}
 	for _, of := range objects {
-		var l corev1.EventList
-		err := k.client.List(ctx, &l, client.InNamespace(k.Namespace), client.Limit(maxEvents), client.MatchingFieldsSelector{
-			Selector: fields.Set{"involvedObject.kind": of.kind, "involvedObject.name": of.name}.AsSelector()})
+		events, err := k.api.events(ctx, k.Namespace, of.kind, of.name)
 		if err != nil {
 			o.Unknown = append(o.Unknown, "the events: "+err.Error())
 			return
 		}
-		for i := range l.Items {
-			o.Events = append(o.Events, event(&l.Items[i]))
+		for i := range events {
+			o.Events = append(o.Events, event(&events[i]))
 		}
 	}
 	slices.SortStableFunc(o.Events, func(a, b Event) int { return a.At.Compare(b.At) })

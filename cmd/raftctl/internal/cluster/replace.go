@@ -53,7 +53,7 @@ func MayReplace(o *Observation, member string) error {
 	}
 	switch {
 	case !found && o.Pod(member) == nil:
-		return fmt.Errorf("%s is not a member of %s: %w", member, o.Cluster.Name, ErrNotFound)
+		return missing(member + " is not a member of " + o.Cluster.Name)
 	case voters < 2:
 		return fmt.Errorf("%s is the only member of %s: its volume is the only copy of the data", member, o.Cluster.Name)
 	case voters == 2:

@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -73,7 +72,7 @@ func (a *app) getCommand() *cobra.Command {
 					return err
 				}
 				if single && !countOnly && len(r.Items) == 0 {
-					return fmt.Errorf("there is no key %s: %w", a.shown().Cell([]byte(keyOf(a, words))), errNotFound)
+					return notFound("there is no key " + a.shown().Cell([]byte(keyOf(a, words))))
 				}
 				if raw {
 					_, err := a.Out.Write(r.Items[0].Value)

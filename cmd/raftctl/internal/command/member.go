@@ -80,14 +80,5 @@ func memberNamed(ctx context.Context, c *client.Client, named string) (client.Me
 			return m, nil
 		}
 	}
-	return client.Member{}, &unknownMember{named}
+	return client.Member{}, notFound("there is no member of the name or ID " + named + ": see member list")
 }
-
-// unknownMember is an errNotFound.
-type unknownMember struct{ named string }
-
-func (e *unknownMember) Error() string {
-	return "there is no member of the name or ID " + e.named + ": see member list"
-}
-
-func (e *unknownMember) Is(target error) bool { return target == errNotFound }

@@ -59,21 +59,24 @@ func usage(format string, arguments ...any) error {
 	return &usageError{fmt.Errorf(format, arguments...)}
 }
 
-// errNotFound is matched by errors of commands that did not find what was named; errSilent by those that have said all that there is to say.
-var (
-	errNotFound = errors.New("not found")
-	errSilent   = errors.New("")
-)
+// notFound is the error of a command that did not find what was named.
+type notFound string
+
+func (e notFound) Error() string { return string(e) }
+
+// errSilent is the error of a command that has said all that there is to say.
+var errSilent = errors.New("")
 
 // codeOf is the exit code for an error.
 func codeOf(err error) int {
 	var mistake *usageError
+	var absent notFound
 	switch {
 	case errors.As(err, &mistake):
 		return ExitUsage
 	case errors.Is(err, client.ErrUnknown), errors.Is(err, client.ErrResultLost):
 		return ExitUnknown
-	case errors.Is(err, errNotFound), errors.Is(err, cluster.ErrNotFound), errors.Is(err, client.ErrLeaseNotFound), errors.Is(err, client.ErrKeyNotFound):
+	case errors.As(err, &absent), errors.Is(err, cluster.ErrNotFound), errors.Is(err, client.ErrLeaseNotFound), errors.Is(err, client.ErrKeyNotFound):
 		return ExitNotFound
 	}
 	return ExitFailed
