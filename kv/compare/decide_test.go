@@ -94,7 +94,7 @@ func TestNothingIsComparedWhileVotesMove(t *testing.T) {
 // TestOnlyTheMinorityOfOneIsEverBlamed draws clusters in which some members have gone wrong, each at some index, and are seen by part of
 // their points: a healthy member is blamed only if more than half of the voters are wrong in the same way.
 func TestOnlyTheMinorityOfOneIsEverBlamed(t *testing.T) {
-	const rounds, indexes = 50_000, 6
+	const rounds, indexes = 20_000, 6
 	found := map[Verdict]int{}
 	for seed := range uint64(rounds) {
 		r := rand.New(rand.NewPCG(seed, 1))

@@ -56,9 +56,9 @@ type world struct {
 	members []*simulated
 	lastID  raft.NodeID
 	// suspicion is that of who compares.
-	suspicion     Suspicion
-	found, fenced int
-	lost          map[string]int
+	suspicion Suspicion
+	fenced    int
+	lost      map[string]int
 }
 
 const worldKeys = 12
