@@ -17,6 +17,9 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/raftkv/raftkv/server/etcd/v3electionpb"
+	"github.com/raftkv/raftkv/server/etcd/v3lockpb"
 )
 
 // GatewayPath is where the JSON gateway is: each call of the gRPC API is a POST below it.
@@ -38,8 +41,11 @@ type gateway struct {
 	maxBytes int64
 }
 
-// streaming are the paths whose requests or answers go on for as long as the client likes.
-var streaming = map[string]bool{GatewayPath + "watch": true, GatewayPath + "lease/keepalive": true, GatewayPath + "maintenance/snapshot": true}
+// streaming are the paths whose requests or answers go on, or are waited for, for as long as the client likes.
+var streaming = map[string]bool{
+	GatewayPath + "watch": true, GatewayPath + "lease/keepalive": true, GatewayPath + "maintenance/snapshot": true,
+	GatewayPath + "lock/lock": true, GatewayPath + "election/campaign": true, GatewayPath + "election/observe": true,
+}
 
 // Gateway is what etcd serves over plain HTTP: the JSON interface, health and version. Call it once, before Stop.
 func (s *Server) Gateway() (http.Handler, error) {
@@ -57,6 +63,7 @@ func (s *Server) Gateway() (http.Handler, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	for _, register := range []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
 		gw.RegisterKVHandler, gw.RegisterWatchHandler, gw.RegisterLeaseHandler, gw.RegisterClusterHandler, gw.RegisterMaintenanceHandler, gw.RegisterAuthHandler,
+		v3lockpb.RegisterLockHandler, v3electionpb.RegisterElectionHandler,
 	} {
 		if err := register(ctx, mux, conn); err != nil {
 			cancel()

@@ -10,6 +10,9 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+
+	"github.com/raftkv/raftkv/server/etcd/v3electionpb"
+	"github.com/raftkv/raftkv/server/etcd/v3lockpb"
 )
 
 // unary bounds a call's time and refuses it at once if it requires a leader and none is known.
@@ -17,16 +20,40 @@ func (s *Server) unary(ctx context.Context, request any, info *grpc.UnaryServerI
 	if requiresLeader(ctx) && s.leaders.lost() {
 		return nil, rpctypes.ErrGRPCNoLeader
 	}
-	if !lengthy(info.FullMethod, request) {
+	switch {
+	case waits(info.FullMethod):
+		// Like a stream, it has no end of its own.
+		waiting, cancel := context.WithCancelCause(ctx)
+		defer cancel(nil)
+		leave, ok := s.leaders.enter(cancel, requiresLeader(ctx))
+		if !ok {
+			return nil, rpctypes.ErrGRPCStopped
+		}
+		defer leave()
+		ctx = waiting
+	case !lengthy(info.FullMethod, request):
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, requestTimeout)
 		defer cancel()
 	}
 	response, err := handle(ctx, request)
+	if cause := context.Cause(ctx); err != nil && endedByUs(cause) {
+		return nil, cause
+	}
 	if err != nil {
 		return nil, refusal(ctx, err)
 	}
 	return response, nil
+}
+
+// endedByUs tells whether a call was ended because no leader is known, or the server stops.
+func endedByUs(cause error) bool {
+	return errors.Is(cause, rpctypes.ErrGRPCNoLeader) || errors.Is(cause, rpctypes.ErrGRPCStopped)
+}
+
+// waits tells whether a call waits for what other clients do.
+func waits(method string) bool {
+	return method == v3lockpb.Lock_Lock_FullMethodName || method == v3electionpb.Election_Campaign_FullMethodName
 }
 
 // lengthy tells whether a call may take as long as its caller waits: it works through the whole store.
@@ -54,7 +81,7 @@ func (s *Server) stream(server any, stream grpc.ServerStream, _ *grpc.StreamServ
 	}
 	defer leave()
 	err := handle(server, &boundStream{stream, ctx})
-	if cause := context.Cause(ctx); errors.Is(cause, rpctypes.ErrGRPCNoLeader) || errors.Is(cause, rpctypes.ErrGRPCStopped) {
+	if cause := context.Cause(ctx); endedByUs(cause) {
 		return cause
 	}
 	if err != nil {

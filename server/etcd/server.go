@@ -17,6 +17,8 @@ import (
 
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/server/backend"
+	"github.com/raftkv/raftkv/server/etcd/v3electionpb"
+	"github.com/raftkv/raftkv/server/etcd/v3lockpb"
 )
 
 // Version is the version of etcd whose API is spoken. Clients such as kube-apiserver choose by it what they ask for.
@@ -88,6 +90,8 @@ func New(store func() backend.Store, cluster func() Cluster, options Options) *S
 	pb.RegisterClusterServer(s.grpc, &clusterService{Server: s})
 	pb.RegisterMaintenanceServer(s.grpc, &maintenanceService{Server: s})
 	pb.RegisterAuthServer(s.grpc, &authService{Server: s})
+	v3lockpb.RegisterLockServer(s.grpc, &lockService{Server: s})
+	v3electionpb.RegisterElectionServer(s.grpc, &electionService{Server: s})
 	// etcd's clients may ask for the health of the whole server; a node that cannot serve says so in each answer.
 	h := health.NewServer()
 	h.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)

@@ -1,0 +1,137 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/raftkv/raftkv/kv"
+	"github.com/raftkv/raftkv/kv/watch"
+	"github.com/raftkv/raftkv/server/backend"
+)
+
+// Locks and elections are one thing, a row: below a prefix each who waits has a key that lives with its lease, and whose key was
+// created first is at the head. Layout and rules are those of etcd's concurrency package, so that clients which do it themselves stand
+// in the same rows.
+
+// sessionTTL is how many seconds a lease lives that is granted because the caller names none; nobody keeps it alive.
+const sessionTTL = 60
+
+// errLeft says that a key is not in its row any more: it was deleted, or its lease has ended.
+var errLeft = errors.New("the key is gone")
+
+// session returns the lease of a caller, which begins its time anew, or a new one.
+func session(ctx context.Context, store backend.Store, lease kv.LeaseID) (kv.LeaseID, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	if lease != 0 {
+		_, err := store.LeaseKeepAlive(ctx, lease) // whether there is one shows when it is used
+		return lease, err
+	}
+	granted, err := store.LeaseGrant(ctx, 0, sessionTTL)
+	return granted.ID, err
+}
+
+// place is a key in a row.
+type place struct {
+	store    backend.Store
+	row, key []byte
+	lease    kv.LeaseID
+	// created is the revision of the key, by which the row is ordered.
+	created uint64
+}
+
+// rowOf is the prefix of the keys of a row.
+func rowOf(name []byte) []byte { return append(append([]byte(nil), name...), '/') }
+
+// join takes a place in the row of a name, or returns the one that the lease has there already, with the value that it had.
+func join(ctx context.Context, store backend.Store, name []byte, lease kv.LeaseID, value []byte) (p *place, had *kv.KeyValue, err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	p = &place{store: store, row: rowOf(name), lease: lease}
+	p.key = fmt.Appendf(append([]byte(nil), p.row...), "%x", lease)
+	put := kv.PutOp(p.key, value)
+	put.Lease = lease
+	result, err := store.Txn(ctx, backend.TxnRequest{Txn: kv.Txn{
+		Compares: []kv.Compare{{Keys: kv.One(p.key), Target: kv.TargetCreate, Relation: kv.Equal, Number: 0}},
+		Success:  []kv.Op{put},
+		Failure:  []kv.Op{kv.RangeOp(kv.RangeRequest{Keys: kv.One(p.key)})},
+	}})
+	if err != nil {
+		return nil, nil, err
+	}
+	if p.created = result.Revision; !result.Succeeded {
+		had = &result.Ops[0].Range.Items[0]
+		p.created = had.CreateRevision
+	}
+	return p, had, nil
+}
+
+// wait returns the store's revision once nobody is before the place. Errors: errLeft.
+func (p *place) wait(ctx context.Context) (uint64, error) {
+	for {
+		before, revision, err := p.before(ctx)
+		if err != nil || before == nil {
+			return revision, err
+		}
+		if err := p.deleted(ctx, before, revision+1); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// before returns the key that is next before the place, nil if there is none.
+func (p *place) before(ctx context.Context) (key []byte, revision uint64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	result, err := p.store.Txn(ctx, backend.TxnRequest{Txn: kv.Txn{Success: []kv.Op{
+		kv.RangeOp(kv.RangeRequest{Keys: kv.One(p.key), KeysOnly: true}),
+		kv.RangeOp(kv.RangeRequest{
+			Keys: kv.Prefix(p.row), KeysOnly: true, Limit: 1, Sort: kv.SortDescending, Target: kv.SortByCreate, MaxCreateRevision: p.created - 1,
+		}),
+	}}})
+	if err != nil {
+		return nil, 0, err
+	}
+	own, others := result.Ops[0].Range.Items, result.Ops[1].Range.Items
+	switch {
+	case len(own) == 0 || own[0].CreateRevision != p.created:
+		return nil, 0, errLeft
+	case len(others) == 0:
+		return nil, result.Revision, nil
+	}
+	return others[0].Key, result.Revision, nil
+}
+
+// deleted returns when one of the two keys is deleted at the revision or later, or when that is not to be told.
+func (p *place) deleted(ctx context.Context, before []byte, from uint64) error {
+	stream, err := p.store.Watch()
+	if err != nil {
+		return err
+	}
+	defer stream.Close()
+	for _, key := range [][]byte{before, p.key} {
+		if _, err := stream.Watch(watch.Request{ID: watch.AutoID, Keys: kv.One(key), StartRevision: from, NoPut: true}); err != nil {
+			return err
+		}
+	}
+	for {
+		r, err := stream.Next(ctx)
+		if err != nil || len(r.Events) > 0 || r.Canceled {
+			return err
+		}
+	}
+}
+
+// leave gives a place up whose caller has gone.
+func (p *place) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
+	defer cancel()
+	// If it fails, the key goes with its lease.
+	_, _ = p.store.Txn(ctx, backend.TxnRequest{OutcomeOnly: true, Txn: kv.Txn{Compares: []kv.Compare{p.unchanged()}, Success: []kv.Op{kv.DeleteOp(kv.One(p.key))}}})
+}
+
+// unchanged holds while the key is in its row.
+func (p *place) unchanged() kv.Compare {
+	return kv.Compare{Keys: kv.One(p.key), Target: kv.TargetCreate, Relation: kv.Equal, Number: p.created}
+}
