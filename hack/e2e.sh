@@ -37,10 +37,12 @@ diagnose() {
   tail -n 30 "$folder/operator.log" || true
 }
 
+cluster=
 finish() {
   local code=$?
   trap - EXIT
-  ((code == 0)) || diagnose
+  # Without a cluster localkube has said why.
+  ((code == 0)) || [[ -z $cluster ]] || diagnose
   if [[ -n ${KEEP:-} ]]; then
     echo "kept: eval \"\$(RAFTKV_LOCALKUBE_NAME=$RAFTKV_LOCALKUBE_NAME build/localkube env)\""
   else
@@ -57,6 +59,7 @@ trap 'exit 130' INT TERM
 build/localkube prepare
 build/localkube up --nodes 3
 eval "$(build/localkube env)"
+cluster=up
 build/localkube load build/images/node.tar
 build/localkube load build/images/operator.tar
 
