@@ -1,7 +1,10 @@
 package controllers
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -9,6 +12,7 @@ import (
 	v1 "github.com/raftkv/raftkv/api/v1"
 	"github.com/raftkv/raftkv/controllers/plan"
 	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/raft"
 )
 
 // conditions are all conditions of the cluster. Reconciling and Stalled mean to kstatus what they mean here.
@@ -142,6 +146,9 @@ func degraded(o *plan.Observation, d *plan.Decision, status *v1.RaftClusterStatu
 			ailing = append(ailing, m.Name)
 		}
 	}
+	if differ := statesDiffer(o); differ != "" {
+		return condition(v1.ConditionDegraded, true, "StatesDiffer", differ)
+	}
 	switch {
 	case len(ailing) > 0:
 		return condition(v1.ConditionDegraded, true, "MembersUnhealthy", "not healthy: "+strings.Join(ailing, ", "))
@@ -150,3 +157,38 @@ func degraded(o *plan.Observation, d *plan.Decision, status *v1.RaftClusterStatu
 	}
 	return condition(v1.ConditionDegraded, false, "MembersHealthy", "all members are healthy")
 }
+
+// statesDiffer says what the nodes know of members whose states differ from the others'; empty if nothing.
+func statesDiffer(o *plan.Observation) string {
+	names := map[raft.NodeID]string{}
+	for i := range o.Pods {
+		if n := o.Pods[i].Node; n != nil {
+			for _, m := range n.Members {
+				names[m.ID] = m.Name
+			}
+		}
+	}
+	told := map[string]bool{}
+	for i := range o.Pods {
+		n := o.Pods[i].Node
+		if n == nil {
+			continue
+		}
+		if n.Fenced != "" {
+			told["pod "+o.Pods[i].Name+" was fenced and begins anew: "+n.Fenced] = true
+		}
+		for _, a := range n.Alarms {
+			switch {
+			case a.Type != alarmCorrupt:
+			case a.Member == 0:
+				told["the members' states differ, and nobody can tell which are right"] = true
+			default:
+				told["the state of member "+cmp.Or(names[a.Member], a.Member.String())+" differs from the others'"] = true
+			}
+		}
+	}
+	return strings.Join(slices.Sorted(maps.Keys(told)), "; ")
+}
+
+// alarmCorrupt is the alarm that a member's state differs, in etcd's word.
+const alarmCorrupt = "CORRUPT"

@@ -43,7 +43,9 @@ type group struct {
 type groupNode struct {
 	name        string
 	incarnation raft.Incarnation
-	down        bool
+	// volume is the incarnation that the pod's claim began with.
+	volume raft.Incarnation
+	down   bool
 }
 
 func newGroup() *group {
@@ -66,7 +68,18 @@ func (g *group) generation() uint64 { return uint64(g.index) }
 
 func (g *group) add(ip, name string, incarnation raft.Incarnation) {
 	defer g.lock()()
-	g.nodes[net.JoinHostPort(ip, strconv.Itoa(resources.PeerPort))] = &groupNode{name: name, incarnation: incarnation}
+	next := &groupNode{name: name, incarnation: incarnation, volume: incarnation}
+	for address, n := range g.nodes {
+		if n.name != name {
+			continue
+		}
+		// The pod before it is gone; what its node did to its directory lasts, as long as that is the same.
+		if n.volume == incarnation {
+			next.incarnation = n.incarnation
+		}
+		delete(g.nodes, address)
+	}
+	g.nodes[net.JoinHostPort(ip, strconv.Itoa(resources.PeerPort))] = next
 }
 
 // fail makes the node at that address stop.

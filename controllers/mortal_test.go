@@ -7,7 +7,10 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -121,29 +124,8 @@ func (m *mortal) dial(g *group) func(address, token string) (admin.Service, func
 // they die right after it, so that whatever comes next in a reconcile never happens, or, every other one, before it.
 func TestOperatorThatDiesAtEveryEffect(t *testing.T) {
 	s := newStory(t, 21)
-	operator, err := client.NewWithWatch(environment.operator, client.Options{Scheme: s.c.Scheme()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	after, before, lives := map[string]int{}, map[string]int{}, 0
-	live := func() {
-		lives++
-		s.mortal = &mortal{died: after}
-		if lives%3 == 0 {
-			s.mortal = &mortal{before: true, died: before}
-		}
-		s.r.Nodes.Follow(s.key, nil)
-		c := s.mortal.client(operator)
-		s.r = NewReconciler(c, c, s.events, s.mortal.dial(s.g), "raftkv/node:default")
-	}
-	until := func(what string, f func(c *v1.RaftCluster) bool) {
-		t.Helper()
-		s.until(what, func(c *v1.RaftCluster) bool {
-			live() // the one that has just reconciled is dead if it did anything
-			return f(c)
-		})
-	}
-	live()
+	g := newGeneration(s)
+	until := g.until
 	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
 	until("ready", asSpecified)
 	s.change(`{"spec":{"podTemplate":{"annotations":{"a":"b"}}}}`)
@@ -168,18 +150,96 @@ func TestOperatorThatDiesAtEveryEffect(t *testing.T) {
 	if s.g.bootstraps != 1 {
 		t.Errorf("bootstrapped %d times", s.g.bootstraps)
 	}
-	// Every kind of effect that the operator has, but those that this life gives no cause for.
-	want := []string{
-		"apply PodDisruptionBudget", "apply Service", "apply ServiceAccount", "apply StatefulSet", "create Secret", "create eviction",
+	g.diedAfter("apply PodDisruptionBudget", "apply Service", "apply ServiceAccount", "apply StatefulSet", "create Secret", "create eviction",
 		"delete PodDisruptionBudget", "node: add-learner", "node: bootstrap", "node: promote", "node: remove", "node: transfer",
-		"patch Pod", "patch StatefulSet", "update status",
+		"patch Pod", "patch StatefulSet", "update status")
+}
+
+// TestOperatorThatDiesAtEveryEffectOfRareSteps does the same with what a cluster seldom needs: a NetworkPolicy, larger volumes, rest, a new
+// volume, and the loss of its quorum.
+func TestOperatorThatDiesAtEveryEffectOfRareSteps(t *testing.T) {
+	s := newStory(t, 22)
+	g := newGeneration(s)
+	s.apply("spec: {replicas: 4, networkPolicy: {enabled: true}, replacement: {unreachableAfter: 1h}, storage: {size: 1Gi, storageClassName: " +
+		storageClass(t, s.c, "mortal", true) + ", retentionPolicy: {whenScaled: Delete}}}")
+	g.until("ready", asSpecified)
+	s.change(`{"spec":{"networkPolicy":null,"storage":{"size":"2Gi"}}}`)
+	g.until("grown", func(c *v1.RaftCluster) bool {
+		var set appsv1.StatefulSet
+		err := s.c.Get(context.Background(), s.key, &set)
+		return err == nil && asSpecified(c) && set.Spec.VolumeClaimTemplates[0].Spec.Resources.Requests.Storage().String() == "2Gi"
+	})
+	s.change(`{"spec":{"hibernate":true}}`)
+	g.until("at rest", func(c *v1.RaftCluster) bool { return is(c, v1.ConditionHibernated) })
+	s.change(`{"spec":{"hibernate":false}}`)
+	g.until("back", asSpecified)
+	var p corev1.Pod
+	s.get("demo-1", &p)
+	s.g.fail(p.Status.PodIP)
+	g.later = 24 * time.Hour
+	g.until("replaced", func(c *v1.RaftCluster) bool { return asSpecified(c) && s.k.volumes["demo-1"] == 2 })
+	g.later = 0
+	old := s.cluster().Status.ClusterID
+	s.wipe("demo-0", "demo-2")
+	s.change(fmt.Sprintf(`{"spec":{"recovery":{"clusterID":%q,"acknowledgeDataLoss":true}}}`, old))
+	g.until("rebuilt", func(c *v1.RaftCluster) bool { return c.Status.ClusterID != old && asSpecified(c) })
+	if s.g.bootstraps != 1 || s.g.refounds != 1 || len(s.g.membership.Voters()) != 4 {
+		t.Errorf("bootstrapped %d times, rebuilt %d times, voters %v", s.g.bootstraps, s.g.refounds, s.g.membership.Voters())
 	}
-	for _, effect := range want {
-		if after[effect] == 0 {
-			t.Errorf("no operator died after %q; those that did: %v", effect, slices.Sorted(maps.Keys(after)))
+	g.diedAfter("apply NetworkPolicy", "delete NetworkPolicy", "patch PersistentVolumeClaim", "delete StatefulSet", "delete PersistentVolumeClaim",
+		"delete Pod", "node: refound", "node: abandon")
+}
+
+// generation is a row of mortal operators.
+type generation struct {
+	s             *story
+	operator      client.WithWatch
+	after, before map[string]int
+	lives         int
+	// later is by how much their clocks are ahead.
+	later time.Duration
+}
+
+func newGeneration(s *story) *generation {
+	s.t.Helper()
+	operator, err := client.NewWithWatch(environment.operator, client.Options{Scheme: s.c.Scheme()})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	g := &generation{s: s, operator: operator, after: map[string]int{}, before: map[string]int{}}
+	g.next()
+	return g
+}
+
+func (g *generation) next() {
+	g.lives++
+	g.s.mortal = &mortal{died: g.after}
+	if g.lives%3 == 0 {
+		g.s.mortal = &mortal{before: true, died: g.before}
+	}
+	g.s.r.Nodes.Follow(g.s.key, nil)
+	c := g.s.mortal.client(g.operator)
+	g.s.r = NewReconciler(c, c, g.s.events, g.s.mortal.dial(g.s.g), "raftkv/node:default")
+	g.s.later(g.later)
+}
+
+func (g *generation) until(what string, f func(c *v1.RaftCluster) bool) {
+	g.s.t.Helper()
+	g.s.until(what, func(c *v1.RaftCluster) bool {
+		g.next() // the one that has just reconciled is dead if it did anything
+		return f(c)
+	})
+}
+
+// diedAfter checks that an operator died after each of these effects.
+func (g *generation) diedAfter(effects ...string) {
+	g.s.t.Helper()
+	for _, effect := range effects {
+		if g.after[effect] == 0 {
+			g.s.t.Errorf("no operator died after %q; those that did: %v", effect, slices.Sorted(maps.Keys(g.after)))
 		}
 	}
-	t.Logf("%d lives; died after %v; before %v", lives, after, before)
+	g.s.t.Logf("%d lives; died after %v; before %v", g.lives, g.after, g.before)
 }
 
 // reconcileOnce lets one operator run until it ends or dies.

@@ -2,6 +2,8 @@ package controllers
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +48,15 @@ func TestBadSpecsAreRefusedWithWhatIsAllowed(t *testing.T) {
 		"own labels":           {"a", "spec: {podTemplate: {labels: {raftkv.io/role: leader}}}", "podTemplate.labels must not set raftkv.io/*"},
 		"selector labels":      {"a", "spec: {podTemplate: {labels: {app.kubernetes.io/instance: b}}}", "podTemplate.labels must not set raftkv.io/*"},
 		"own annotations":      {"a", "spec: {podTemplate: {annotations: {raftkv.io/x: set}}}", "podTemplate.annotations must not set raftkv.io/*"},
+		"deadline too short":   {"a", "spec: {updateStrategy: {progressDeadline: 5s}}", "updateStrategy.progressDeadline must be a duration from 10s to 24h"},
+		"deadline of half a s": {"a", "spec: {updateStrategy: {progressDeadline: 10.5s}}", "updateStrategy.progressDeadline must be a duration from 10s to 24h"},
+		"no deadline":          {"a", "spec: {updateStrategy: {progressDeadline: ''}}", "updateStrategy.progressDeadline must be a duration from 10s to 24h"},
+		"impatient":            {"a", "spec: {replacement: {unreachableAfter: 10s}}", "replacement.unreachableAfter must be a duration from 1m to 168h"},
+		"not acknowledged":     {"a", "spec: {recovery: {clusterID: abc, acknowledgeDataLoss: false}}", "recovery.acknowledgeDataLoss must be true"},
+		"nothing acknowledged": {"a", "spec: {recovery: {clusterID: abc}}", "spec.recovery.acknowledgeDataLoss: Required value"},
+		"no cluster named":     {"a", "spec: {recovery: {acknowledgeDataLoss: true}}", "spec.recovery.clusterID: Required value"},
+		"not a cluster ID":     {"a", "spec: {recovery: {clusterID: demo, acknowledgeDataLoss: true}}", "recovery.clusterID must be a cluster ID as status.clusterID says it"},
+		"ID too long":          {"a", "spec: {recovery: {clusterID: 00112233445566778, acknowledgeDataLoss: true}}", "recovery.clusterID"},
 		"unknown field":        {"a", "spec: {replica: 3}", `unknown field "spec.replica"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -70,6 +81,10 @@ func TestGoodSpecsAreAccepted(t *testing.T) {
 		"exactly 5 times":  {"a", "spec: {raft: {electionTimeout: 500ms, heartbeatInterval: 100ms}}"},
 		"size as a number": {"a", "spec: {storage: {size: 1073741824}}"},
 		"storage":          {"a", "spec: {storage: {size: 256Mi, storageClassName: fast, retentionPolicy: {whenScaled: Delete}}}"},
+		"recovery":         {"a", "spec: {recovery: {clusterID: 1f2e3d4c5b6a7988, acknowledgeDataLoss: true, startEmpty: true}}"},
+		"deadlines":        {"a", "spec: {updateStrategy: {progressDeadline: 24h}, replacement: {unreachableAfter: 1h30m0s}}"},
+		"network policy":   {"a", "spec: {networkPolicy: {enabled: true, clients: [{namespaceSelector: {}, podSelector: {matchLabels: {app: shop}}}]}}"},
+		"hibernate":        {"a", "spec: {hibernate: true}"},
 		"labels":           {"a", "spec: {podTemplate: {labels: {team: storage, app.kubernetes.io/part-of: shop}}}"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -77,6 +92,29 @@ func TestGoodSpecsAreAccepted(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+func TestSamplesAreAccepted(t *testing.T) {
+	c := apiServer(t)
+	ns := namespace(t, c)
+	samples, err := filepath.Glob(filepath.Join("..", "config", "samples", "raftcluster*.yaml"))
+	if err != nil || len(samples) < 2 {
+		t.Fatalf("%v, %v", samples, err)
+	}
+	for _, path := range samples {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := &unstructured.Unstructured{}
+		if err := yaml.Unmarshal(text, &u.Object); err != nil {
+			t.Fatal(err)
+		}
+		u.SetNamespace(ns)
+		if err := c.Create(context.Background(), u, client.DryRunAll, client.FieldValidation(metav1.FieldValidationStrict)); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
 	}
 }
 
@@ -89,7 +127,8 @@ func TestDefaults(t *testing.T) {
 	s := got.Spec
 	if *s.Replicas != 3 || s.Storage.Size.String() != "8Gi" || s.Storage.RetentionPolicy.WhenDeleted != v1.RetainVolumes ||
 		s.Storage.RetentionPolicy.WhenScaled != v1.RetainVolumes || s.Raft.ElectionTimeout.Duration != 500*time.Millisecond ||
-		s.Raft.HeartbeatInterval.Duration != 50*time.Millisecond || s.Raft.SnapshotEntries != 10000 {
+		s.Raft.HeartbeatInterval.Duration != 50*time.Millisecond || s.Raft.SnapshotEntries != 10000 ||
+		s.UpdateStrategy.ProgressDeadline.Duration != 10*time.Minute || s.Replacement.UnreachableAfter != nil || s.NetworkPolicy.Enabled || s.Hibernate {
 		t.Errorf("got spec %+v", s)
 	}
 }

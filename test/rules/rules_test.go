@@ -35,7 +35,7 @@ func cluster(name string, healthy int, conditions ...string) string {
 	of := fmt.Sprintf(`cluster_namespace="shop",cluster=%q`, name)
 	fmt.Fprintf(&b, "  raftkv_cluster_desired_members{%s} 5x60\n", of)
 	fmt.Fprintf(&b, "  raftkv_cluster_healthy_members{%s} %dx60\n", of, healthy)
-	for _, c := range []string{"Ready", "Reconciling", "Stalled", "Available", "Degraded"} {
+	for _, c := range []string{"Ready", "Reconciling", "Stalled", "Available", "Degraded", "Hibernated"} {
 		value := 0
 		if slices.Contains(conditions, c) {
 			value = 1
@@ -55,7 +55,7 @@ func TestAlertsFireOnWhatTheyAreFor(t *testing.T) {
 			of, fast, of, fast+slow, of, fast+slow)
 	}
 	ill := map[string]struct{ series, finds string }{
-		"RaftkvClusterUnavailable":   {cluster("ill", 2, "Degraded", "Reconciling"), `cluster="ill"`},
+		"RaftkvClusterUnavailable":   {cluster("ill", 2, "Degraded", "Reconciling") + cluster("resting", 0, "Ready", "Hibernated"), `cluster="ill"`},
 		"RaftkvClusterStalled":       {cluster("ill", 2, "Stalled", "Degraded"), `cluster="ill"`},
 		"RaftkvClusterDegraded":      {cluster("ill", 4, "Available", "Degraded"), `cluster="ill"`},
 		"RaftkvClusterNoRedundancy":  {cluster("ill", 3, "Available", "Degraded") + cluster("fair", 4, "Available", "Degraded"), `cluster="ill"`},
@@ -68,6 +68,10 @@ func TestAlertsFireOnWhatTheyAreFor(t *testing.T) {
 `, `cluster="ill"`},
 		"RaftkvOperatorReconcileErrors": {`  controller_runtime_reconcile_errors_total{controller="raftcluster"} 0+1x60
 `, `{}`},
+		"RaftkvStatesDiffer": {`  raftkv_alarms{namespace="shop",pod="ill-0",type="CORRUPT"} 1x60
+  raftkv_alarms{namespace="shop",pod="well-0",type="NOSPACE"} 1x60
+  raftkv_fenced{namespace="shop",pod="well-0"} 0x60
+`, `pod="ill-0"`},
 		"RaftkvSlowDisk": {disk("ill-0", 100, 10) + disk("well-0", 1000, 1), `pod="ill-0"`},
 		"RaftkvWritesFail": {`  raftkv_proposals_total{namespace="shop",pod="ill-0",result="applied"} 0+100x60
   raftkv_proposals_total{namespace="shop",pod="ill-0",result="busy"} 0+50x60
