@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/raftkv/raftkv/test/bench/loopback"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 )
@@ -21,13 +22,13 @@ const (
 
 // etcd is three etcd processes with their default settings, spoken to by etcd's own client.
 type etcd struct {
-	nodes     []*process
+	nodes     []*loopback.Process
 	endpoints []string
 	observers []*clientv3.Client // one of each member
 }
 
 func newEtcd(program, root string) (*etcd, error) {
-	free, err := freeAddresses(2 * members)
+	free, err := loopback.FreeAddresses(2 * members)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +40,7 @@ func newEtcd(program, root string) (*etcd, error) {
 	for i := range members {
 		peer, client := "http://"+free[2*i], "http://"+free[2*i+1]
 		dir, logPath := memberDir(root, e.name(), i)
-		e.nodes = append(e.nodes, &process{program: program, dir: dir, logPath: logPath, args: []string{
+		e.nodes = append(e.nodes, &loopback.Process{Program: program, Dir: dir, LogPath: logPath, Args: []string{
 			fmt.Sprintf("--name=m%d", i), "--data-dir=" + dir, "--initial-cluster=" + strings.Join(cluster, ","),
 			"--listen-peer-urls=" + peer, "--initial-advertise-peer-urls=" + peer,
 			"--listen-client-urls=" + client, "--advertise-client-urls=" + client, "--log-level=warn",
@@ -56,8 +57,8 @@ func newEtcd(program, root string) (*etcd, error) {
 	return e, nil
 }
 
-func (e *etcd) name() string          { return "etcd" }
-func (e *etcd) processes() []*process { return e.nodes }
+func (e *etcd) name() string                   { return "etcd" }
+func (e *etcd) processes() []*loopback.Process { return e.nodes }
 
 func (e *etcd) dial(member int) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{Endpoints: []string{e.endpoints[member]}, DialTimeout: dialTimeout, Logger: zap.NewNop()})

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"syscall"
 	"time"
+
+	"github.com/raftkv/raftkv/test/bench/loopback"
 )
 
 const (
@@ -22,7 +24,7 @@ const (
 type ending struct {
 	name string
 	// strike begins it, with the process of the leader.
-	strike func(*process) error
+	strike func(*loopback.Process) error
 	// graceful: the leader goes on for a while, so that there may be no pause before it is gone.
 	graceful bool
 }
@@ -30,9 +32,9 @@ type ending struct {
 // endings are those that are measured: a crash, whose connections are reset; a leader that stands still, of which nobody is told; and
 // one that is stopped in good order.
 var endings = []ending{
-	{"leader killed", func(p *process) error { p.kill(); return nil }, false},
-	{"leader frozen", func(p *process) error { return p.cmd.Process.Signal(syscall.SIGSTOP) }, false},
-	{"leader stopped (SIGTERM)", func(p *process) error { return p.cmd.Process.Signal(syscall.SIGTERM) }, true},
+	{"leader killed", func(p *loopback.Process) error { p.Kill(); return nil }, false},
+	{"leader frozen", func(p *loopback.Process) error { return p.Signal(syscall.SIGSTOP) }, false},
+	{"leader stopped (SIGTERM)", func(p *loopback.Process) error { return p.Signal(syscall.SIGTERM) }, true},
 }
 
 // ackAfterEnd is how many writes are acknowledged after a leader's graceful end before the measurement is over.
@@ -86,7 +88,7 @@ func failover(s system, run int, how ending) (time.Duration, error) {
 		select {
 		case at := <-acknowledged:
 			pause, last = max(pause, at.Sub(last)), at
-			if !how.graceful || p.ended() {
+			if !how.graceful || p.Ended() {
 				missing--
 			}
 		case <-tick.C:
@@ -103,8 +105,8 @@ func failover(s system, run int, how ending) (time.Duration, error) {
 			probes <- struct{}{}
 		}
 	}
-	p.kill()
-	if err := p.start(); err != nil {
+	p.Kill()
+	if err := p.Start(); err != nil {
 		return 0, err
 	}
 	_, err = settled(s)

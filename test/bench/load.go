@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/raftkv/raftkv/test/bench/loopback"
 )
 
 const (
@@ -151,7 +153,7 @@ func measure(s system, w workload, keys int, duration time.Duration) (outcome, e
 
 	time.Sleep(warmUp)
 	used, load, err := snapshotUsage(s)
-	written := writtenToDisk(s.processes()[leader].dir)
+	written := loopback.WrittenToDisk(s.processes()[leader].Dir)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -161,7 +163,7 @@ func measure(s system, w workload, keys int, duration time.Duration) (outcome, e
 	measuring.Store(false)
 	elapsed := time.Since(begin)
 	usedAfter, loadAfter, err := snapshotUsage(s)
-	writtenAfter := writtenToDisk(s.processes()[leader].dir)
+	writtenAfter := loopback.WrittenToDisk(s.processes()[leader].Dir)
 	if err != nil {
 		return outcome{}, err
 	}
@@ -177,17 +179,17 @@ func measure(s system, w workload, keys int, duration time.Duration) (outcome, e
 	return outcome{
 		perSecond: n / elapsed.Seconds(),
 		p50:       percentile(latencies, 50), p99: percentile(latencies, 99),
-		storeCPU:       (usedAfter.cpu - used.cpu).Seconds() / n * perOperations,
+		storeCPU:       (usedAfter.CPU - used.CPU).Seconds() / n * perOperations,
 		loadCPU:        (loadAfter - load).Seconds() / n * perOperations,
 		writtenPerByte: float64(writtenAfter-written) / (n * valueBytes),
 	}, nil
 }
 
-func snapshotUsage(s system) (members usage, load time.Duration, err error) {
+func snapshotUsage(s system) (members loopback.Usage, load time.Duration, err error) {
 	if members, err = totals(s); err != nil {
 		return members, 0, err
 	}
-	load, err = ownCPU()
+	load, err = loopback.OwnCPU()
 	return members, load, err
 }
 

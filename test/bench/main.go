@@ -200,7 +200,7 @@ func memoryRow(systems []system) (row, error) {
 		if err != nil {
 			return r, err
 		}
-		*[]*float64{&r.raftkv, &r.peer}[i] = float64(u.residentBytes) / members
+		*[]*float64{&r.raftkv, &r.peer}[i] = float64(u.ResidentBytes) / members
 	}
 	return r, nil
 }
@@ -216,7 +216,7 @@ func profilePut(o options, ours *raftkv) error {
 	}
 	defer file.Close()
 	profiled := make(chan error, 1)
-	go func() { profiled <- ours.profile(leader, int((warmUp + o.duration).Seconds()), file) }()
+	go func() { profiled <- ours.Profile(leader, int((warmUp + o.duration).Seconds()), file) }()
 	w := putWorkload(256)
 	if o.native {
 		w = nativePutWorkload(1024, 16)

@@ -41,7 +41,7 @@ func (r *raftkv) connectNative(member, callers, clients int) ([]caller, func(), 
 		}
 	}
 	for range clients {
-		c, err := client.Open(client.Config{Endpoints: []string{r.clients[member]}, StaticEndpoints: true})
+		c, err := client.Open(client.Config{Endpoints: []string{r.Clients[member]}, StaticEndpoints: true})
 		if err != nil {
 			closeAll()
 			return nil, nil, err

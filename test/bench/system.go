@@ -8,13 +8,14 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/raftkv/raftkv/test/bench/loopback"
 )
 
 const (
 	members = 3
 	// startTimeout bounds how long a cluster may take to have a leader and all members.
 	startTimeout = 60 * time.Second
-	pollPause    = 20 * time.Millisecond
 )
 
 // caller is one client with one request in flight at a time.
@@ -26,7 +27,7 @@ type caller interface {
 // system is one of the stores that are compared: a cluster of processes and how to speak to it.
 type system interface {
 	name() string
-	processes() []*process
+	processes() []*loopback.Process
 	// leader returns the index of the member that the others follow, once all that run do.
 	leader(ctx context.Context) (int, error)
 	// term is the leader's.
@@ -42,10 +43,10 @@ type system interface {
 // launch starts all members of a system and waits for it to be whole.
 func launch(s system) error {
 	for _, p := range s.processes() {
-		if err := os.MkdirAll(p.dir, 0o700); err != nil {
+		if err := os.MkdirAll(p.Dir, 0o700); err != nil {
 			return err
 		}
-		if err := p.start(); err != nil {
+		if err := p.Start(); err != nil {
 			return err
 		}
 	}
@@ -55,7 +56,7 @@ func launch(s system) error {
 
 // settled waits until the system has a leader and no member lags, and returns the leader.
 func settled(s system) (leader int, err error) {
-	err = eventually(startTimeout, func(ctx context.Context) error {
+	err = loopback.Eventually(context.Background(), startTimeout, func(ctx context.Context) error {
 		var err error
 		if leader, err = s.leader(ctx); err != nil {
 			return err
@@ -69,48 +70,29 @@ func settled(s system) (leader int, err error) {
 	})
 	if err != nil {
 		for i, p := range s.processes() {
-			err = fmt.Errorf("%w\n--- the log of %s's member %d ends with\n%s", err, s.name(), i, p.logTail())
+			err = fmt.Errorf("%w\n--- the log of %s's member %d ends with\n%s", err, s.name(), i, p.LogTail())
 		}
 		return 0, fmt.Errorf("%s does not settle: %w", s.name(), err)
 	}
 	return leader, nil
 }
 
-// eventually asks until the answer is nil or the time is over.
-func eventually(within time.Duration, condition func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(context.Background(), within)
-	defer cancel()
-	tick := time.NewTicker(pollPause)
-	defer tick.Stop()
-	for {
-		err := condition(ctx)
-		if err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-tick.C:
-		}
-	}
-}
-
 func shutDown(s system) {
 	for _, p := range s.processes() {
-		p.stop()
+		p.Stop()
 	}
 }
 
 // totals adds up what all members have used.
-func totals(s system) (usage, error) {
-	var sum usage
+func totals(s system) (loopback.Usage, error) {
+	var sum loopback.Usage
 	for _, p := range s.processes() {
-		u, err := p.usage()
+		u, err := p.Usage()
 		if err != nil {
-			return usage{}, err
+			return loopback.Usage{}, err
 		}
-		sum.cpu += u.cpu
-		sum.residentBytes += u.residentBytes
+		sum.CPU += u.CPU
+		sum.ResidentBytes += u.ResidentBytes
 	}
 	return sum, nil
 }

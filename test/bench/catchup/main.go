@@ -19,6 +19,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/raftkv/raftkv/test/bench/loopback"
 )
 
 type options struct {
@@ -71,7 +73,7 @@ func run(o options) error {
 		return err
 	}
 	down := (leader + 1) % members
-	c.nodes[down].stop()
+	c.Nodes[down].Stop()
 	began := time.Now()
 	written, err := c.fill(ctx, leader, int64(o.megabytes)*1_000_000)
 	if err != nil {
@@ -79,7 +81,7 @@ func run(o options) error {
 	}
 	fmt.Fprintf(os.Stderr, "wrote %d MB in %v\n", written/1_000_000, time.Since(began).Round(time.Second))
 
-	callers := startCallers(ctx, c.clients[leader], o.callers)
+	callers := startCallers(ctx, c.Clients[leader], o.callers)
 	defer callers.stop()
 	if err := pause(ctx, o.before/4); err != nil { // what the writing has left in the queues and the disk's cache
 		return err
@@ -90,18 +92,21 @@ func run(o options) error {
 	}
 	before := callers.take()
 
-	target, err := c.status(ctx, leader)
+	target, err := c.Status(ctx, leader)
 	if err != nil {
 		return err
 	}
-	cpuBefore := c.nodes[leader].cpu()
+	leaderBefore, err := c.Nodes[leader].Usage()
+	if err != nil {
+		return err
+	}
 	began = time.Now()
-	if err := c.nodes[down].start(); err != nil {
+	if err := c.Nodes[down].Start(); err != nil {
 		return err
 	}
 	profiled := c.profile(ctx, o.profile, leader, down)
-	err = eventually(ctx, catchUpTimeout, func(ctx context.Context) error {
-		s, err := c.status(ctx, down)
+	err = loopback.Eventually(ctx, catchUpTimeout, func(ctx context.Context) error {
+		s, err := c.Status(ctx, down)
 		if err == nil && s.Applied < target.Commit {
 			err = fmt.Errorf("it has applied %d of %d", s.Applied, target.Commit)
 		}
@@ -110,10 +115,14 @@ func run(o options) error {
 	took := time.Since(began)
 	during := callers.take()
 	if err != nil {
-		return fmt.Errorf("the member does not catch up: %w\n%s", err, c.nodes[down].logTail())
+		return fmt.Errorf("the member does not catch up: %w\n%s", err, c.Nodes[down].LogTail())
 	}
-	leaderCPU, followerCPU := c.nodes[leader].cpu()-cpuBefore, c.nodes[down].cpu()
-	now, err := c.leader(ctx)
+	leaderUsage, leaderErr := c.Nodes[leader].Usage()
+	followerUsage, followerErr := c.Nodes[down].Usage()
+	if err := errors.Join(leaderErr, followerErr); err != nil {
+		return err
+	}
+	now, err := c.Leader(ctx)
 	if err != nil {
 		return err
 	}
@@ -133,8 +142,8 @@ func run(o options) error {
 	fmt.Printf("| written while the member was down, values of 1 to 16 KiB | %.0f MB |\n", megabytes)
 	fmt.Printf("| caught up, from the start of its process | %.1f s |\n", took.Seconds())
 	fmt.Printf("| rate | %.0f MB/s |\n", megabytes/took.Seconds())
-	fmt.Printf("| CPU of the leader meanwhile, its callers' puts included | %.1f s |\n", leaderCPU.Seconds())
-	fmt.Printf("| CPU of the member | %.1f s |\n", followerCPU.Seconds())
+	fmt.Printf("| CPU of the leader meanwhile, its callers' puts included | %.1f s |\n", (leaderUsage.CPU - leaderBefore.CPU).Seconds())
+	fmt.Printf("| CPU of the member | %.1f s |\n", followerUsage.CPU.Seconds())
 	fmt.Printf("| put at the leader before, %d callers: rate, p50, p99 | %s |\n", o.callers, before)
 	fmt.Printf("| meanwhile | %s |\n", during)
 	fmt.Printf("| p99 meanwhile to before | %.2fx |\n", during.p99.Seconds()/before.p99.Seconds())
@@ -157,7 +166,7 @@ func (c *cluster) fill(ctx context.Context, leader int, bytes int64) (int64, err
 	for range fillers {
 		go func() {
 			failed <- func() error {
-				client := newPutter(c.clients[leader])
+				client := newPutter(c.Clients[leader])
 				value := randomValue()
 				for written.Load() < bytes {
 					i := next.Add(1)

@@ -1,6 +1,6 @@
 //go:build linux
 
-package main
+package loopback
 
 import (
 	"bytes"
@@ -26,25 +26,27 @@ const (
 	clockTicksPerSecond = 100
 )
 
-// process is one member's program with its directory and flags; it can be killed and started again.
-type process struct {
-	program string
-	args    []string
-	env     []string
-	logPath string
-	dir     string
-	cmd     *exec.Cmd
-	exited  chan struct{}
+// Process is one member's program with its directory and flags; it can be killed and started again.
+type Process struct {
+	Program string
+	Args    []string
+	Env     []string
+	LogPath string
+	Dir     string
+
+	cmd    *exec.Cmd
+	exited chan struct{}
 }
 
-func (p *process) start() error {
-	log, err := os.OpenFile(p.logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+// Start begins the process, for the first time or again. Its output goes to the end of its log.
+func (p *Process) Start() error {
+	log, err := os.OpenFile(p.LogPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	cmd := exec.Command(p.program, p.args...)
-	cmd.Env = append(os.Environ(), p.env...)
+	cmd := exec.Command(p.Program, p.Args...)
+	cmd.Env = append(os.Environ(), p.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// A benchmark that dies takes its members along.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -60,13 +62,17 @@ func (p *process) start() error {
 	return nil
 }
 
-func (p *process) kill() {
+// Kill ends the process at once.
+func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill() // fails only when it has ended already
 	<-p.exited
 }
 
-// ended tells whether the process is gone.
-func (p *process) ended() bool {
+// Signal sends a signal to the process.
+func (p *Process) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
+
+// Ended tells whether the process is gone.
+func (p *Process) Ended() bool {
 	select {
 	case <-p.exited:
 		return true
@@ -75,7 +81,8 @@ func (p *process) ended() bool {
 	}
 }
 
-func (p *process) stop() {
+// Stop tells the process to end, and kills it if it does not within stopTimeout.
+func (p *Process) Stop() {
 	if p.cmd == nil {
 		return
 	}
@@ -83,13 +90,13 @@ func (p *process) stop() {
 	select {
 	case <-p.exited:
 	case <-time.After(stopTimeout):
-		p.kill()
+		p.Kill()
 	}
 }
 
-// logTail is what a person wants to see of a member that did not do what it should.
-func (p *process) logTail() string {
-	text, err := os.ReadFile(p.logPath)
+// LogTail is what a person wants to see of a member that did not do what it should.
+func (p *Process) LogTail() string {
+	text, err := os.ReadFile(p.LogPath)
 	if err != nil {
 		return err.Error()
 	}
@@ -97,36 +104,37 @@ func (p *process) logTail() string {
 	return string(text[max(0, len(text)-tailBytes):])
 }
 
-// usage is what a process has used of the machine since its start.
-type usage struct {
-	cpu time.Duration
-	// residentBytes are in memory now.
-	residentBytes int64
+// Usage is what a process has used of the machine since its start.
+type Usage struct {
+	CPU time.Duration
+	// ResidentBytes are in memory now.
+	ResidentBytes int64
 }
 
-func (p *process) usage() (usage, error) {
+// Usage reads what the process has used.
+func (p *Process) Usage() (Usage, error) {
 	dir := filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid))
 	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
 	if err != nil {
-		return usage{}, err
+		return Usage{}, err
 	}
 	// The second field is the program's name in brackets, which may contain anything.
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	const userTime, systemTime = 14 - 3, 15 - 3 // as proc(5) counts them, behind the first two
 	if len(fields) <= systemTime {
-		return usage{}, errors.New("/proc/PID/stat is not what proc(5) says")
+		return Usage{}, errors.New("/proc/PID/stat is not what proc(5) says")
 	}
 	var ticks int64
 	for _, f := range []string{fields[userTime], fields[systemTime]} {
 		n, err := strconv.ParseInt(f, 10, 64)
 		if err != nil {
-			return usage{}, err
+			return Usage{}, err
 		}
 		ticks += n
 	}
-	u := usage{cpu: time.Duration(ticks) * time.Second / clockTicksPerSecond}
+	u := Usage{CPU: time.Duration(ticks) * time.Second / clockTicksPerSecond}
 	kilobytes, err := procField(filepath.Join(dir, "status"), "VmRSS:")
-	u.residentBytes = kilobytes << 10
+	u.ResidentBytes = kilobytes << 10
 	return u, err
 }
 
@@ -145,8 +153,8 @@ func procField(path, name string) (int64, error) {
 	return 0, fmt.Errorf("%s has no %s", path, name)
 }
 
-// ownCPU is the processor time of this program, which makes the load.
-func ownCPU() (time.Duration, error) {
+// OwnCPU is the processor time of this program, which makes the load.
+func OwnCPU() (time.Duration, error) {
 	var r syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
 		return 0, err
@@ -154,10 +162,10 @@ func ownCPU() (time.Duration, error) {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano()), nil
 }
 
-// writtenToDisk is how many bytes the device under a directory was told to write, by whomever; zero where the file system has no
+// WrittenToDisk is how many bytes the device under a directory was told to write, by whomever; zero where the file system has no
 // device of its own. A process's write_bytes in /proc/PID/io is of no use here: it counts a large folio of the page cache as a
 // whole whenever a part of it becomes dirty.
-func writtenToDisk(dir string) int64 {
+func WrittenToDisk(dir string) int64 {
 	var stat syscall.Stat_t
 	if err := syscall.Stat(dir, &stat); err != nil {
 		return 0
@@ -178,9 +186,9 @@ func writtenToDisk(dir string) int64 {
 	return sectors * sectorBytes
 }
 
-// freeAddresses are below those that the kernel gives to outgoing connections, so that a member finds its own free when it
+// FreeAddresses are below those that the kernel gives to outgoing connections, so that a member finds its own free when it
 // comes back.
-func freeAddresses(n int) ([]string, error) {
+func FreeAddresses(n int) ([]string, error) {
 	const first, count, attempts = 20_000, 12_000, 1000
 	given := map[string]bool{}
 	var out []string
