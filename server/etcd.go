@@ -18,6 +18,7 @@ const readyLine = "ready to serve client requests"
 func (n *node) newEtcd() *etcd.Server {
 	return etcd.New(n.service, n.cluster, etcd.Options{
 		MaxRequestBytes: n.cfg.MaxRequestBytes, ElectionTimeout: n.cfg.ElectionTimeout, Managed: n.cfg.AdminTokenFile != "",
+		Observer: n.metrics,
 	})
 }
 

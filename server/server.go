@@ -191,7 +191,8 @@ func (n *node) openFronts() (*fronts, error) {
 	}
 	n.metrics.Watch(status.Sources{Status: n.fresh, Raft: gauges{n}, Peers: gauges{n}})
 	handler := rest.New(n.service, rest.Options{
-		MaxKeyBytes: n.cfg.MaxKeyBytes, MaxValueBytes: n.cfg.MaxValueBytes, MaxRequestBytes: n.cfg.MaxRequestBytes, Logger: n.logger,
+		MaxKeyBytes: n.cfg.MaxKeyBytes, MaxValueBytes: n.cfg.MaxValueBytes, MaxRequestBytes: n.cfg.MaxRequestBytes,
+		Watching: n.metrics.Watching, Logger: n.logger,
 	})
 	front := n.newEtcd()
 	gateway, err := front.Gateway()
@@ -205,7 +206,7 @@ func (n *node) openFronts() (*fronts, error) {
 		return nil, err
 	}
 	f := &fronts{
-		client:  newHTTPServer(byPath(gateway, n.metrics.HTTP(handler)), n.logger),
+		client:  newHTTPServer(byPath(n.metrics.HTTP(status.APIGateway, etcd.Streams, gateway), n.metrics.HTTP(status.APIREST, rest.Streams, handler)), n.logger),
 		etcd:    front,
 		native:  own,
 		metrics: newHTTPServer(status.Handler(n.fresh, n.metrics), n.logger),

@@ -47,6 +47,9 @@ var streaming = map[string]bool{
 	GatewayPath + "lock/lock": true, GatewayPath + "election/campaign": true, GatewayPath + "election/observe": true,
 }
 
+// Streams tells whether a request to the gateway goes on for as long as its client likes.
+func Streams(r *http.Request) bool { return streaming[strings.TrimSuffix(r.URL.Path, "/")] }
+
 // Gateway is what etcd serves over plain HTTP: the JSON interface, health and version. Call it once, before Stop.
 func (s *Server) Gateway() (http.Handler, error) {
 	inside := bufconn.Listen(bufferBytes)
@@ -94,7 +97,7 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	control, deadline := http.NewResponseController(w), time.Now().Add(slowestRequest)
-	if streaming[strings.TrimSuffix(r.URL.Path, "/")] {
+	if Streams(r) {
 		deadline = time.Time{} // an earlier request on the connection may have set one
 		if control.EnableFullDuplex() != nil {
 			return

@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -10,13 +11,29 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/raftkv/raftkv/server/etcd/v3electionpb"
 	"github.com/raftkv/raftkv/server/etcd/v3lockpb"
 )
 
-// unary bounds a call's time and refuses it at once if it requires a leader and none is known.
+// unary answers a call and tells the observer of it.
 func (s *Server) unary(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	method := strings.TrimPrefix(info.FullMethod, "/")
+	if waits(info.FullMethod) {
+		ended := s.options.Observer.Streaming(method, false)
+		response, err := s.answer(ctx, request, info, handle)
+		ended(status.Code(err).String())
+		return response, err
+	}
+	began := time.Now()
+	response, err := s.answer(ctx, request, info, handle)
+	s.options.Observer.Called(method, status.Code(err).String(), time.Since(began))
+	return response, err
+}
+
+// answer bounds a call's time and refuses it at once if it requires a leader and none is known.
+func (s *Server) answer(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	if requiresLeader(ctx) && s.leaders.lost() {
 		return nil, rpctypes.ErrGRPCNoLeader
 	}
@@ -68,8 +85,16 @@ func lengthy(method string, request any) bool {
 	return false
 }
 
-// stream ends a stream that requires a leader when none is known for too long, and all streams when the server stops.
-func (s *Server) stream(server any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+// stream serves a stream and tells the observer of it.
+func (s *Server) stream(server any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	ended := s.options.Observer.Streaming(strings.TrimPrefix(info.FullMethod, "/"), info.FullMethod == pb.Watch_Watch_FullMethodName)
+	err := s.carry(server, stream, handle)
+	ended(status.Code(err).String())
+	return err
+}
+
+// carry ends a stream that requires a leader when none is known for too long, and all streams when the server stops.
+func (s *Server) carry(server any, stream grpc.ServerStream, handle grpc.StreamHandler) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
 	if requiresLeader(ctx) && s.leaders.lost() {

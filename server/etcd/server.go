@@ -55,9 +55,26 @@ type Options struct {
 	MaxRequestBytes int
 	// ElectionTimeout is the cluster's: streams that require a leader end when none is known for three of them.
 	ElectionTimeout time.Duration
+	// Observer, if not nil, is told of each call.
+	Observer Observer
 	// Managed refuses changes of the membership: they are made with the cluster's admin token, which this port does not ask for.
 	Managed bool
 }
+
+// Observer is told what is called. A method is named as in "etcdserverpb.KV/Put", a code as gRPC spells it. Its methods must return at once.
+type Observer interface {
+	// Called is told of each call that was answered, with the time that it took.
+	Called(method, code string, took time.Duration)
+	// Streaming is told of each call that goes on for as long as the client likes, and what it returns at its end.
+	Streaming(method string, watches bool) (ended func(code string))
+}
+
+// unobserved is the Observer of a server that has none.
+type unobserved struct{}
+
+func (unobserved) Called(string, string, time.Duration) {}
+
+func (unobserved) Streaming(string, bool) func(string) { return func(string) {} }
 
 // Server is the front end. Its store may change while it runs.
 type Server struct {
@@ -73,6 +90,9 @@ type Server struct {
 
 // New serves what store and cluster return at the time of each request; nil means that this node is no member yet.
 func New(store func() backend.Store, cluster func() Cluster, options Options) *Server {
+	if options.Observer == nil {
+		options.Observer = unobserved{}
+	}
 	s := &Server{store: store, cluster: cluster, options: options, inside: func() {}}
 	s.leaders = newLeaderWatch(s.knowsLeader, max(options.ElectionTimeout, time.Millisecond))
 	s.grpc = grpc.NewServer(

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/raftkv/raftkv/kv"
@@ -32,6 +33,12 @@ const (
 	messageProgress = "progress"
 	messageCanceled = "canceled"
 )
+
+// Streams tells whether a request goes on for as long as its client likes.
+func Streams(r *http.Request) bool {
+	prefix, _, _ := strings.Cut(watchPath, "{")
+	return strings.HasPrefix(r.URL.Path, prefix)
+}
 
 // revisionDocument is the data of what tells a revision only.
 type revisionDocument struct {

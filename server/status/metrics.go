@@ -1,8 +1,6 @@
 package status
 
 import (
-	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,9 +40,7 @@ type Metrics struct {
 	proposalSeconds, barrierSeconds prometheus.Histogram
 	comparisons                     *prometheus.CounterVec
 	comparedIndex                   prometheus.Gauge
-	httpRequests                    *prometheus.CounterVec
-	httpSeconds                     *prometheus.HistogramVec
-	httpInFlight                    prometheus.Gauge
+	clients                         *clientMetrics
 }
 
 // storageBuckets and requestBuckets are in seconds.
@@ -72,16 +68,12 @@ func NewMetrics(version string) *Metrics {
 	m.comparedIndex = prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "state_agreed_index", Help: "Last log index at which the states of members were found to agree, on the member that compared them.",
 	})
-	m.httpRequests = m.vector("http_requests_total", "Requests on the client port.", "method", "code")
-	m.httpSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Namespace: namespace, Name: "http_request_duration_seconds", Help: "Time to answer a request on the client port.", Buckets: requestBuckets,
-	}, []string{"method"})
-	m.httpInFlight = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "http_requests_in_flight", Help: "Requests on the client port that are being answered."})
+	m.clients = newClientMetrics(m)
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Namespace: namespace, Name: "build_info", Help: "Always 1; the label says which build runs.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	m.registry.MustRegister(m.comparedIndex, m.httpSeconds, m.httpInFlight, info,
+	m.registry.MustRegister(m.comparedIndex, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -162,39 +154,3 @@ func (m *Metrics) Compared(verdict string, index raft.Index, agree bool) {
 		m.comparedIndex.Set(float64(index))
 	}
 }
-
-// HTTP measures the requests of a handler.
-func (m *Metrics) HTTP(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		m.httpInFlight.Inc()
-		defer m.httpInFlight.Dec()
-		begin := time.Now()
-		recorder := &codeRecorder{ResponseWriter: w, code: http.StatusOK}
-		next.ServeHTTP(recorder, r)
-		method := methodLabel(r.Method)
-		m.httpSeconds.WithLabelValues(method).Observe(time.Since(begin).Seconds())
-		m.httpRequests.WithLabelValues(method, strconv.Itoa(recorder.code)).Inc()
-	})
-}
-
-// methodLabel keeps clients from inventing label values.
-func methodLabel(method string) string {
-	switch method {
-	case http.MethodGet, http.MethodHead, http.MethodPut, http.MethodDelete:
-		return method
-	}
-	return "other"
-}
-
-type codeRecorder struct {
-	http.ResponseWriter
-	code int
-}
-
-func (c *codeRecorder) WriteHeader(code int) {
-	c.code = code
-	c.ResponseWriter.WriteHeader(code)
-}
-
-// Unwrap lets http.ResponseController reach the connection.
-func (c *codeRecorder) Unwrap() http.ResponseWriter { return c.ResponseWriter }

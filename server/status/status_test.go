@@ -161,8 +161,16 @@ func TestMetrics(t *testing.T) {
 	m.Compared("agree", 8, true)
 	m.Compared("differs", 9, false)
 	s.Alarms = []admin.Alarm{{Member: 0xac, Type: "CORRUPT"}}
-	front := m.HTTP(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }))
+	front := m.HTTP(APIREST, func(r *http.Request) bool { return r.URL.Path == "/stream" },
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) }))
 	front.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("BREW", "/", nil))
+	front.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", "/stream", nil))
+	m.Called("a.B/C", "OK", time.Millisecond)
+	m.Called("a.B/C", "Unavailable", time.Millisecond)
+	m.Streaming("a.B/Watch", true)
+	m.Streaming("a.B/Lock", false)("Canceled")
+	m.Watching()
+	m.Watching()()
 	h := Handler(func(context.Context) admin.Status { return s }, m)
 	_, body := get(t, h, "/metrics")
 	for _, line := range []string{
@@ -170,7 +178,12 @@ func TestMetrics(t *testing.T) {
 		`raftkv_raft_role{role="leader"} 1`, `raftkv_raft_role{role="follower"} 0`, `raftkv_raft_members{kind="learner"} 1`,
 		`raftkv_raft_member_match_index{member="ac",name="b"} 7`, `raftkv_wal_sync_duration_seconds_count 1`, `raftkv_wal_synced_entries_total 3`,
 		`raftkv_raft_leader_changes_total 1`, `raftkv_raft_transitions_total{role="leader",trigger="won"} 1`, `raftkv_snapshots_sent_total{result="failed"} 1`,
-		`raftkv_proposals_total{result="applied"} 1`, `raftkv_http_requests_total{code="404",method="other"} 1`,
+		`raftkv_proposals_total{result="applied"} 1`, `raftkv_http_requests_total{api="rest",code="404",method="other"} 1`,
+		`raftkv_http_requests_total{api="rest",code="404",method="POST"} 1`, `raftkv_http_request_duration_seconds_count{api="rest",method="other"} 1`,
+		`raftkv_http_requests_in_flight{api="rest"} 0`, `raftkv_grpc_calls_total{code="OK",method="a.B/C"} 1`,
+		`raftkv_grpc_calls_total{code="Unavailable",method="a.B/C"} 1`, `raftkv_grpc_call_duration_seconds_count{method="a.B/C"} 2`,
+		`raftkv_grpc_streams{method="a.B/Watch"} 1`, `raftkv_grpc_streams{method="a.B/Lock"} 0`, `raftkv_grpc_calls_total{code="Canceled",method="a.B/Lock"} 1`,
+		`raftkv_watch_streams{api="grpc"} 1`, `raftkv_watch_streams{api="rest"} 1`,
 		`raftkv_peer_round_trip_seconds{peer="ac"} 0.001`, `raftkv_peer_sent_messages_total{peer="ac"} 8`, `raftkv_ready 1`,
 		`raftkv_raft_commit_duration_seconds_count 1`, `raftkv_raft_apply_lag_entries 5`, `raftkv_raft_storage_wait_seconds 0.03`,
 		`raftkv_raft_member_lag_entries{member="ac",name="b"} 4`, `raftkv_raft_member_lag_bytes{member="ac",name="b"} 400`,
@@ -184,6 +197,9 @@ func TestMetrics(t *testing.T) {
 		if !strings.Contains(body, line+"\n") {
 			t.Errorf("no line %s", line)
 		}
+	}
+	if strings.Contains(body, `duration_seconds_count{api="rest",method="POST"}`) {
+		t.Error("how long a stream took is measured")
 	}
 	lint(t, m)
 	documented(t, body)
