@@ -56,7 +56,10 @@ func Root(e Environment) *cobra.Command {
 		Version:       e.Version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		PersistentPreRunE: func(*cobra.Command, []string) error {
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmd.ValidateFlagGroups(); err != nil {
+				return usage("%w; see %s --help", err, cmd.CommandPath())
+			}
 			if _, err := output.ParseFormat(a.output); err != nil {
 				return &usageError{err}
 			}

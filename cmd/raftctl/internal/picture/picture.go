@@ -39,8 +39,8 @@ type Picture struct {
 	// Members are members of the group and pods that are not, in the order of their ordinals.
 	Members    []Member    `json:"members"`
 	Conditions []Condition `json:"conditions"`
-	// Waits is what the operator waits for, and why; empty if for nothing.
-	Waits  string  `json:"waitsFor,omitempty"`
+	// Waits says what the operator does or waits for, and why; empty if there is nothing.
+	Waits  string  `json:"operator,omitempty"`
 	Events []Event `json:"events"`
 	// Unknown says what could not be found out.
 	Unknown []string `json:"unknown,omitempty"`
@@ -115,16 +115,16 @@ func waits(c *v1.RaftCluster) string {
 	for _, t := range []string{v1.ConditionStalled, v1.ConditionReconciling} {
 		if k := meta.FindStatusCondition(c.Status.Conditions, t); k != nil && k.Status == metav1.ConditionTrue {
 			if t == v1.ConditionStalled {
-				return "a person: " + k.Message + " (" + k.Reason + ")"
+				return "The operator waits for a person: " + k.Message + " (" + k.Reason + ")"
 			}
-			return k.Message + " (" + k.Reason + ")"
+			return "The operator works or waits: " + k.Message + " (" + k.Reason + ")"
 		}
 	}
 	switch {
 	case len(c.Status.Conditions) == 0:
-		return "the operator has not said anything yet"
+		return "The operator has not said anything of this cluster yet"
 	case c.Status.ObservedGeneration < c.Generation:
-		return "the operator has yet to see the latest change"
+		return "The operator has yet to see the latest change"
 	}
 	return ""
 }
@@ -176,6 +176,9 @@ func fromLeader(o *cluster.Observation, l *admin.Status, m admin.MemberStatus) M
 		row.Role = resources.RoleLearner
 	case pod != nil && pod.Node != nil && pod.Node.MemberID != m.ID:
 		row.State = "its data is gone: the node is " + string(pod.Node.State)
+		if pod.Node.State == admin.StateMember {
+			row.State = "its data is gone: the node is member " + pod.Node.MemberID.String()
+		}
 	case !m.Active && row.State == "ready":
 		row.State = "not heard of by the leader"
 	}
@@ -270,9 +273,9 @@ func (p Picture) Draw(r *output.Rows) {
 	}
 	r.Text("")
 	if p.Waits == "" {
-		r.Text("The operator waits for nothing.")
+		r.Text("The operator waits for nothing")
 	} else {
-		r.Text("The operator waits for: %s", p.Waits)
+		r.Text("%s", p.Waits)
 	}
 	if len(p.Events) > 0 {
 		r.Text("")
