@@ -37,7 +37,11 @@ func TestTheStoreIsThatOfThisCheckout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := os.Stat(filepath.Join(src.checkout(), storePackage, "main.go")); err != nil {
+	root, err := src.checkout()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(root, storePackage, "main.go")); err != nil {
 		t.Error(err)
 	}
 }
@@ -51,7 +55,7 @@ func TestAStoreWithoutACheckoutIsRefusedWithWhatToSet(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv(SourceVariable, folder)
-	if err := BuildStore(t.Context(), os.DevNull); err == nil || !strings.Contains(err.Error(), SourceVariable) {
+	if err := BuildStore(t.Context(), ""); err == nil || !strings.Contains(err.Error(), SourceVariable) {
 		t.Errorf("%v", err)
 	}
 }

@@ -19,6 +19,9 @@ const SourceVariable = "RAFTKV_LOCALKUBE_SOURCE"
 // recipe changes when the way of building does, so that what an older one made is not used.
 const recipe = "1"
 
+// hashLength is how many letters of a hash tell things apart in the cache.
+const hashLength = 16
+
 const moduleLine = "module github.com/raftkv/raftkv/test/localkube/build\n"
 
 // source is the build module: a folder with a go.mod that names every version.
@@ -93,5 +96,5 @@ func (s source) hash(goVersion string) (string, error) {
 		fmt.Fprintf(sum, "%s %d\n", filepath.ToSlash(relative), len(text))
 		sum.Write(text)
 	}
-	return hex.EncodeToString(sum.Sum(nil))[:16], nil
+	return hex.EncodeToString(sum.Sum(nil))[:hashLength], nil
 }

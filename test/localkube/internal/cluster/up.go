@@ -161,8 +161,8 @@ func (c Cluster) prepare(ctx context.Context) (render.Build, error) {
 	}, nil
 }
 
-// storeProgram is where the store's program is, or will be: raftkv's is compiled for the cluster that runs it and goes with it. What
-// comes before that only compiles, so that an error in the checkout costs nobody a cluster.
+// storeProgram is where the store's program is, or will be: raftkv's is put into the folder of the cluster that runs it and goes with it.
+// It is compiled before there is one, so that preparing leaves little to be done.
 func (c Cluster) storeProgram(ctx context.Context) (string, error) {
 	if c.Store == render.StoreEtcd {
 		path, err := exec.LookPath("etcd")
@@ -175,7 +175,7 @@ func (c Cluster) storeProgram(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return filepath.Join(p.Bin(), "raftkv-node"), artifacts.BuildStore(ctx, os.DevNull)
+	return filepath.Join(p.Bin(), "raftkv-node"), artifacts.BuildStore(ctx, "")
 }
 
 // create makes a cluster where there is none.
