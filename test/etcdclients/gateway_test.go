@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os/exec"
 	"strings"
 	"testing"
 )
@@ -101,31 +100,6 @@ func TestGatewayWatch(t *testing.T) {
 		_ = must(c.Put(ctx, name, value))(t)
 		if !lines.Scan() || !strings.Contains(lines.Text(), in64(value)) {
 			t.Fatalf("%s, %v", lines.Text(), lines.Err())
-		}
-	}
-}
-
-// TestCurl is what people type.
-func TestCurl(t *testing.T) {
-	curl, err := exec.LookPath("curl")
-	if err != nil {
-		t.Fatalf("install curl: %v", err)
-	}
-	name := fresh(t)
-	url := "http://" + shared.nodes[2].client
-	for _, x := range []struct {
-		arguments []string
-		want      string
-	}{
-		{[]string{"-X", "POST", "-d", fmt.Sprintf(`{"key": %q, "value": %q}`, in64(name), in64("v")), url + "/v3/kv/put"}, `"revision":`},
-		{[]string{"-X", "POST", "-d", fmt.Sprintf(`{"key": %q}`, in64(name)), url + "/v3/kv/range"}, `"value":"` + in64("v") + `"`},
-		{[]string{url + "/v1/kv/" + name}, "v"},
-		{[]string{"-X", "PUT", "--data-binary", "w", url + "/v1/kv/" + name}, ""},
-		{[]string{"-X", "POST", "-d", fmt.Sprintf(`{"key": %q}`, in64(name)), url + "/v3/kv/deleterange"}, `"deleted":"1"`},
-	} {
-		c := exec.CommandContext(within(t), curl, append([]string{"-sS", "--fail-with-body"}, x.arguments...)...)
-		if out, err := c.CombinedOutput(); err != nil || !strings.Contains(string(out), x.want) {
-			t.Errorf("curl %v: %v\n%s", x.arguments, err, out)
 		}
 	}
 }
