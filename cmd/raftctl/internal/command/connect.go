@@ -16,7 +16,7 @@ import (
 )
 
 // forwardTimeout bounds the opening of a port-forward, which takes several trips to the API server and on to a machine.
-const forwardTimeout = 5 * time.Second
+const forwardTimeout = 3 * time.Second
 
 // kubernetes reads the kubeconfig.
 func (a *app) kubernetes() (*cluster.Kubernetes, error) {
