@@ -18,8 +18,8 @@ const (
 	pooledBodyBytes = 64 << 10
 )
 
-// patience is what a call knows of its time.
-type patience struct {
+// allowance is what a call knows of its time.
+type allowance struct {
 	client *Client
 	ctx    context.Context
 	// end is set by the first failure if the context has no deadline.
@@ -28,7 +28,7 @@ type patience struct {
 }
 
 // wait waits before the next attempt, and returns why there must be none.
-func (p *patience) wait() error {
+func (p *allowance) wait() error {
 	if err := p.over(); err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func (p *patience) wait() error {
 	return p.over()
 }
 
-func (p *patience) over() error {
+func (p *allowance) over() error {
 	switch {
 	case p.client.ctx.Err() != nil:
 		return ErrClosed
@@ -80,7 +80,7 @@ func putCall(x *call) {
 
 // read has a call that reads carried out, on as many nodes as need be. It takes the call over.
 func (c *Client) read(ctx context.Context, p purpose, x *call) (wire.Result, error) {
-	left := patience{client: c, ctx: ctx}
+	left := allowance{client: c, ctx: ctx}
 	x.session, x.sequence = nil, 0
 	for {
 		if err := left.over(); err != nil {
@@ -123,7 +123,7 @@ func (c *Client) read(ctx context.Context, p purpose, x *call) (wire.Result, err
 
 // write has a write carried out at most once. It takes the call over.
 func (c *Client) write(ctx context.Context, x *call) (wire.Result, error) {
-	left := patience{client: c, ctx: ctx}
+	left := allowance{client: c, ctx: ctx}
 	x.session = nil
 	defer func() {
 		if x != nil && x.session != nil {
@@ -264,7 +264,7 @@ func invoke[Q any, A replier](ctx context.Context, c *Client, p purpose, m metho
 // attempts is invoke, and tells whether an attempt was made of which it is not known whether it was carried out.
 func attempts[Q any, A replier](ctx context.Context, c *Client, p purpose, m method[Q, A], request *Q) (answer A, uncertain bool, err error) {
 	var none A
-	left := patience{client: c, ctx: ctx}
+	left := allowance{client: c, ctx: ctx}
 	fail := func(err, last error) (A, bool, error) {
 		if uncertain && p == writes {
 			return none, true, unknown(err, last)

@@ -1,0 +1,172 @@
+package client
+
+import (
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/raftkv/raftkv/client/wire"
+)
+
+func eventsAt(revisions ...uint64) []Event {
+	out := make([]Event, len(revisions))
+	for i, r := range revisions {
+		out[i].KV.ModRevision = r
+	}
+	return out
+}
+
+func TestThePlaceOfAWatchSkipsWhatWasTold(t *testing.T) {
+	type step struct {
+		again  bool // the watch is made anew before the update
+		update wire.WatchUpdate
+		want   []uint64
+		next   uint64
+	}
+	for name, steps := range map[string][]step{
+		"from now on": {
+			{update: wire.WatchUpdate{Created: true, Revision: 9}, next: 10},
+			{update: wire.WatchUpdate{Revision: 12, Events: eventsAt(10, 10, 12)}, want: []uint64{10, 10, 12}, next: 13},
+			{again: true, update: wire.WatchUpdate{Created: true, Revision: 11}, next: 13},
+			{update: wire.WatchUpdate{Revision: 14, Events: eventsAt(14)}, want: []uint64{14}, next: 15},
+		},
+		"made anew in the middle of a revision": {
+			{update: wire.WatchUpdate{Created: true, Revision: 9}, next: 10},
+			{update: wire.WatchUpdate{Fragment: true, Events: eventsAt(10, 11, 11)}, want: []uint64{10, 11, 11}, next: 11},
+			{again: true, update: wire.WatchUpdate{Fragment: true, Events: eventsAt(11)}, next: 11},
+			{update: wire.WatchUpdate{Fragment: true, Events: eventsAt(11, 11)}, want: []uint64{11}, next: 11},
+			{again: true, update: wire.WatchUpdate{Fragment: true, Events: eventsAt(11, 11, 11, 11)}, want: []uint64{11}, next: 11},
+			{update: wire.WatchUpdate{Events: eventsAt(11, 12)}, want: []uint64{11, 12}, next: 13},
+		},
+		"progress": {
+			{update: wire.WatchUpdate{Created: true, Revision: 9}, next: 10},
+			{update: wire.WatchUpdate{Revision: 20}, next: 21},
+			{again: true, update: wire.WatchUpdate{Revision: 15}, next: 21},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var p watchPlace
+			for i, s := range steps {
+				if s.again {
+					p.begin()
+				}
+				var got []uint64
+				for _, e := range p.take(&s.update) {
+					got = append(got, e.KV.ModRevision)
+				}
+				if !slices.Equal(got, s.want) || p.next != s.next {
+					t.Errorf("step %d: told %v, want %v; next is %d, want %d", i, got, s.want, p.next, s.next)
+				}
+			}
+		})
+	}
+}
+
+func TestAWatchGoesOnWhereItsNodeLeftIt(t *testing.T) {
+	a, b := newFakeNode(t, 1), newFakeNode(t, 2)
+	c := openTo(t, a, b)
+	made := make(chan *Watcher)
+	go func() {
+		w, err := c.Watch(soon(t), Prefix("k"), WithPrevKV())
+		if err != nil {
+			t.Error(err)
+		}
+		made <- w
+	}()
+	var first, second *fakeNode
+	var r *wire.WatchRequest
+	select {
+	case r = <-a.creates:
+		first, second = a, b
+	case r = <-b.creates:
+		first, second = b, a
+	}
+	if r.StartRevision != 0 || !r.PrevKV || string(r.Key) != "k" || string(r.End) != "l" {
+		t.Errorf("%+v", r)
+	}
+	first.updates <- &wire.WatchUpdates{Updates: []wire.WatchUpdate{{ID: r.ID, Created: true, Revision: 4}, {ID: r.ID, Revision: 6, Events: eventsAt(5, 6)}}}
+	w := <-made
+	batch, err := w.Next(soon(t))
+	if err != nil || len(batch.Events) != 2 || w.Revision() != 6 {
+		t.Fatalf("%+v, %v", batch, err)
+	}
+	// Its last word is lost with the node.
+	_ = first.server.Close()
+	r = <-second.creates
+	if r.StartRevision != 7 {
+		t.Errorf("made anew from revision %d", r.StartRevision)
+	}
+	second.updates <- &wire.WatchUpdates{Updates: []wire.WatchUpdate{{ID: r.ID, Created: true, Revision: 3}, {ID: r.ID, Revision: 7, Events: eventsAt(7)}}}
+	if batch, err = w.Next(soon(t)); err != nil || batch.Events[0].KV.ModRevision != 7 {
+		t.Fatalf("%+v, %v", batch, err)
+	}
+	// A node that ends its watches is left for another, or asked again.
+	second.updates <- &wire.WatchUpdates{Updates: []wire.WatchUpdate{{ID: r.ID, Canceled: true, Status: wire.StatusUnavailable}}}
+	if r = <-second.creates; r.StartRevision != 8 {
+		t.Errorf("made again from revision %d", r.StartRevision)
+	}
+	second.updates <- &wire.WatchUpdates{Updates: []wire.WatchUpdate{{ID: r.ID, Created: true}, {ID: r.ID, Canceled: true, Status: wire.StatusCompacted, CompactRevision: 20}}}
+	var compacted *CompactedError
+	if _, err := w.Next(soon(t)); !errors.As(err, &compacted) || compacted.Revision != 20 {
+		t.Errorf("%v", err)
+	}
+	w.Close()
+	w.Close()
+}
+
+// What a consumer does not read is not kept without bound: the watch is left, and made again when there is room.
+func TestASlowConsumersWatchIsLeftAndMadeAgain(t *testing.T) {
+	n := newFakeNode(t, 1)
+	c := openTo(t, n)
+	made := make(chan *Watcher)
+	go func() {
+		w, err := c.Watch(soon(t), Key("k"), WithRevision(5))
+		if err != nil {
+			t.Error(err)
+		}
+		made <- w
+	}()
+	r := <-n.creates
+	n.updates <- &wire.WatchUpdates{Updates: []wire.WatchUpdate{{ID: r.ID, Created: true, Revision: 4}}}
+	w := <-made
+	large := func(revision uint64) []Event {
+		e := eventsAt(revision)
+		e[0].KV.Value = make([]byte, watchBuffer/4)
+		return e
+	}
+	var updates []wire.WatchUpdate
+	for revision := uint64(5); revision < 15; revision++ {
+		updates = append(updates, wire.WatchUpdate{ID: r.ID, Revision: revision, Events: large(revision)})
+	}
+	for _, u := range updates {
+		n.updates <- &wire.WatchUpdates{Updates: []wire.WatchUpdate{u}}
+	}
+	paused := func() bool {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.paused
+	}
+	for deadline := time.Now().Add(patience); !paused(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the watch is not left")
+		}
+	}
+	next := uint64(5)
+	for paused() {
+		batch, err := w.Next(soon(t))
+		if err != nil || batch.Events[0].KV.ModRevision != next {
+			t.Fatalf("%+v, %v", batch, err)
+		}
+		next++
+	}
+	again := <-n.creates
+	if again.ID == r.ID || again.StartRevision < next || again.StartRevision > 10 {
+		t.Errorf("made again as %+v, with %d read", again, next)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.bytes > 2*watchBuffer {
+		t.Errorf("%d bytes are kept", w.bytes)
+	}
+}
