@@ -88,7 +88,7 @@ func TestTransactionsThatAreRefused(t *testing.T) {
 		"two documents":              {`{}{}`, 400, codeInvalid},
 		"no document":                {`what?`, 400, codeInvalid},
 		"a list":                     {`[]`, 400, codeInvalid},
-		"an unknown field":           {`{"thn":[]}`, 400, codeInvalid},
+		"an unknown field":           {`{"when":[]}`, 400, codeInvalid},
 		"a key that is not base64":   {`{"then":[{"put":{"key":"%"}}]}`, 400, codeInvalid},
 		"no key":                     {`{"then":[{"put":{}}]}`, 400, codeInvalid},
 		"no key to read":             {`{"then":[{"get":{}}]}`, 400, codeInvalid},

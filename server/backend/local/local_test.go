@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"sync"
 	"testing"
 	"time"
@@ -362,5 +363,31 @@ func TestWatchThroughTheStore(t *testing.T) {
 	}
 	if events[0].Prev != nil || events[1].Prev == nil || string(events[1].Prev.Value) != "1" {
 		t.Fatalf("%+v", events)
+	}
+}
+
+// TestOneKeyIsReadAsARangeWouldBe, although it takes a shorter way.
+func TestOneKeyIsReadAsARangeWouldBe(t *testing.T) {
+	ctx := context.Background()
+	s, n := start(t, Options{}, 2)
+	for i, key := range []string{"a", "b", "a", "a"} { // revisions 2 to 5
+		if _, err := s.Put(ctx, backend.PutRequest{Key: []byte(key), Value: fmt.Append(nil, i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Compact(ctx, backend.CompactRequest{Revision: 3}); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"a", "b", "c", ""} {
+		for revision := range uint64(8) {
+			for _, count := range []bool{false, true} {
+				r := kv.RangeRequest{Keys: kv.One([]byte(key)), Revision: revision, Limit: 1, WithCount: count, Sort: kv.SortDescending, MaxBytes: 1}
+				want, wantErr := n.machine.Range(ctx, r)
+				got, err := s.Range(ctx, backend.RangeRequest{RangeRequest: r})
+				if !reflect.DeepEqual(got, want) || !errors.Is(err, wantErr) || (err == nil) != (wantErr == nil) {
+					t.Errorf("%q at %d: %+v, %v; a range %+v, %v", key, revision, got, err, want, wantErr)
+				}
+			}
+		}
 	}
 }
