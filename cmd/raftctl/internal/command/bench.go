@@ -25,7 +25,7 @@ const (
 	// Bounds of a benchmark, so that a slip of a digit does not fill a store.
 	maxBenchTime  = time.Hour
 	maxBenchKeys  = 10_000_000
-	maxBenchValue = 1 << 20
+	maxBenchValue = 512 << 10
 )
 
 // bench are the flags of the command.
@@ -134,7 +134,8 @@ func (a *app) bench(cmd *cobra.Command, b bench) error {
 // fill writes the keys that reads will find.
 func (b *bench) fill(ctx context.Context, c *client.Client, timeout time.Duration) error {
 	value := make([]byte, b.valueBytes)
-	const batch = 100 // operations of a transaction; the node's limit is above
+	// A transaction has a bound in operations and in bytes; these are below the defaults of both.
+	batch := min(100, max(1, maxBenchValue/max(b.valueBytes, 1)))
 	for from := 0; from < b.keys; from += batch {
 		var ops []client.Op
 		for n := from; n < min(from+batch, b.keys); n++ {

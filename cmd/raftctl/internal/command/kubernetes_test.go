@@ -40,6 +40,9 @@ func TestKeysThroughPortForwards(t *testing.T) {
 	if out := s.ok("--cluster", "demo", "status"); strings.Count(out, " follower ") != 2 {
 		t.Errorf("status of the nodes says\n%s", out)
 	}
+	if out := s.ok("--cluster", "demo", "snapshot", "save", "--from", "demo-2", filepath.Join(t.TempDir(), "a.snapshot")); !strings.Contains(out, " is saved and checked\n") {
+		t.Errorf("snapshot save says %q", out)
+	}
 	// Without the leader's pod the others serve, the first of them that is asked or not.
 	for _, leader := range []string{"demo-0", "demo-1"} {
 		raftctl(t, "move-leader", leader)

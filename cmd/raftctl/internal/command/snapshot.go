@@ -6,13 +6,17 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/raftkv/raftkv/client"
 	"github.com/raftkv/raftkv/cmd/raftctl/internal/output"
+	"github.com/raftkv/raftkv/controllers/resources"
 	"github.com/raftkv/raftkv/kv"
 )
 
@@ -42,6 +46,9 @@ func (a *app) snapshotSaveCommand() *cobra.Command {
 			if _, err := os.Lstat(words[0]); err == nil && !force {
 				return usage("%s is there already: give another name, or --force to replace it", words[0])
 			}
+			if a.cluster != "" && from != "" && !strings.Contains(from, ":") {
+				from = net.JoinHostPort(from, strconv.Itoa(resources.ClientPort))
+			}
 			return a.withStore(cmd, func(ctx context.Context, c *client.Client) error {
 				// What the whole cluster agrees on now is to be in the snapshot: the node that it is taken from may lag behind.
 				latest, err := c.Get(ctx, "snapshot")
@@ -60,7 +67,7 @@ func (a *app) snapshotSaveCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "replace FILE if it is there already")
-	cmd.Flags().StringVar(&from, "from", "", "the node to take it from (host:port); whichever answers if left out")
+	cmd.Flags().StringVar(&from, "from", "", "the node to take it from: host:port, or with --cluster a pod's name; whichever answers if left out")
 	return cmd
 }
 
