@@ -273,11 +273,20 @@ func (k *kubelet) playPod(set *appsv1.StatefulSet, name, revision string) {
 	ctx := context.Background()
 	var p corev1.Pod
 	err := k.c.Get(ctx, client.ObjectKey{Namespace: k.ns, Name: name}, &p)
+	owner := *metav1.NewControllerRef(set, appsv1.SchemeGroupVersion.WithKind("StatefulSet"))
+	if is := metav1.GetControllerOf(&p); err == nil && is == nil {
+		p.OwnerReferences = []metav1.OwnerReference{owner}
+		k.must(k.c.Update(ctx, &p))
+	} else if err == nil && is.UID != set.UID {
+		// Its StatefulSet is gone, so the garbage collector takes it.
+		k.must(k.c.Delete(ctx, &p, client.GracePeriodSeconds(0)))
+		return
+	}
 	if apierrors.IsNotFound(err) {
 		p = corev1.Pod{ObjectMeta: *set.Spec.Template.ObjectMeta.DeepCopy(), Spec: *set.Spec.Template.Spec.DeepCopy()}
 		p.Namespace, p.Name = k.ns, name
 		p.Labels[appsv1.StatefulSetRevisionLabel] = revision
-		p.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(set, appsv1.SchemeGroupVersion.WithKind("StatefulSet"))}
+		p.OwnerReferences = []metav1.OwnerReference{owner}
 		p.Spec.ServiceAccountName, p.Spec.Volumes = "", nil
 		p.Spec.Containers[0].VolumeMounts = nil
 		k.must(k.c.Create(ctx, &p))
