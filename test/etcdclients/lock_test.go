@@ -2,6 +2,8 @@ package etcdclients
 
 import (
 	"context"
+	"io"
+	"net/http"
 	"strings"
 	"syscall"
 	"testing"
@@ -205,7 +207,7 @@ func TestLocksAndElectionsAsJSON(t *testing.T) {
 	}
 }
 
-// TestAStopEndsWhoWaits for a lock, so that a node does not wait for them.
+// TestAStopEndsWhoWaits for a lock or for events, so that a node does not wait for them.
 func TestAStopEndsWhoWaits(t *testing.T) {
 	mine := own(t, 1)
 	ctx, c := within(t), mine.dial(t)
@@ -218,7 +220,16 @@ func TestAStopEndsWhoWaits(t *testing.T) {
 		ended <- err
 	}()
 	queue(ctx, t, c, "n", 2)
+	request := must(http.NewRequestWithContext(ctx, http.MethodGet, "http://"+mine.nodes[0].client+"/v1/watch/k", nil))(t)
+	watch, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = watch.Body.Close() }()
 	mine.nodes[0].end(syscall.SIGTERM)
+	if text := string(must(io.ReadAll(watch.Body))(t)); !strings.HasSuffix(text, "resume at another node, or later\"}\n\n") {
+		t.Errorf("the watch ended with %q", text)
+	}
 	if err := <-ended; status.Code(err) != codes.Unavailable {
 		t.Error(err)
 	}
