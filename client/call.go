@@ -210,10 +210,9 @@ func (c *Client) enlist(ctx context.Context, x *call) error {
 	return nil
 }
 
+// openSession may be asked twice: it opens the same session. Like a read it has no outcome that matters but its answer.
 func (c *Client) openSession(ctx context.Context, r *wire.SessionRequest) (uint64, error) {
-	reply, err := invoke(ctx, c, writes, func(s *wire.Service) func(context.Context, *wire.SessionRequest) (*wire.SessionReply, error) {
-		return s.OpenSession
-	}, r)
+	reply, err := invoke(ctx, c, reads, openSessionMethod, r)
 	if err != nil {
 		return 0, err
 	}
@@ -239,7 +238,10 @@ func unavailable(why, last error) error { return outcome(ErrUnavailable, why, la
 func unknown(why, last error) error { return outcome(ErrUnknown, why, last) }
 
 func outcome(kind, why, last error) error {
-	if errors.Is(why, ErrClosed) && kind != ErrUnknown {
+	switch {
+	case errors.Is(why, kind):
+		return why
+	case errors.Is(why, ErrClosed) && errors.Is(kind, ErrUnavailable):
 		return ErrClosed
 	}
 	text := why.Error()
@@ -301,7 +303,7 @@ func retriable(err error) bool {
 	if !errors.As(err, &known) {
 		return true
 	}
-	return known.kind == ErrUnavailable || known.kind == ErrBusy || known.kind == ErrUnknown
+	return errors.Is(err, ErrUnavailable) || errors.Is(err, ErrBusy) || errors.Is(err, ErrUnknown)
 }
 
 // once makes a call on one node.
