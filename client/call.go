@@ -63,10 +63,10 @@ func (p *allowance) over() error {
 	return nil
 }
 
-// getCall gives a call whose body is empty.
+// getCall gives a call of one operation whose body is empty.
 func getCall() *call {
 	x := calls.Get().(*call)
-	x.body = x.body[:0]
+	x.body, x.ops = x.body[:0], 1
 	return x
 }
 

@@ -298,3 +298,32 @@ func TestTheWindowOfASessionIsBounded(t *testing.T) {
 		t.Errorf("number %d, lowest %d", n, s.lowest())
 	}
 }
+
+// A transaction that no node could decode is refused before it can take others with it.
+func TestWhatCannotBeSentIsRefusedAtOnce(t *testing.T) {
+	n := newFakeNode(t, 1)
+	c := openTo(t, n)
+	deep := OpPut("k", nil)
+	for range wire.MaxDepth {
+		deep = OpTxn(nil, []Op{deep}, nil)
+	}
+	if _, err := c.Txn().Then(deep).Commit(soon(t)); !errors.Is(err, ErrInvalid) {
+		t.Errorf("nested too deep: %v", err)
+	}
+	many := make([]Op, wire.MaxOps)
+	for i := range many {
+		many[i] = OpPut(fmt.Sprint(i), nil)
+	}
+	if _, err := c.Txn().Then(many...).Commit(soon(t)); !errors.Is(err, ErrTooLarge) {
+		t.Errorf("too many operations: %v", err)
+	}
+	var l lane
+	l.init(c, nil, writes)
+	for range 3 {
+		x := &call{ops: wire.MaxOps / 2}
+		l.waiting = append(l.waiting, x)
+	}
+	if batch := l.take(nil); len(batch) != 2 {
+		t.Errorf("a batch of %d calls has more operations than a message may", len(batch))
+	}
+}

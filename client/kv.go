@@ -139,10 +139,15 @@ func (s *readSettings) purpose() purpose {
 // commit carries a transaction out.
 func (c *Client) commit(ctx context.Context, t *Txn) (TxnResult, error) {
 	body := wireTxn(t.conditions, t.then, t.otherwise)
+	// What cannot be decoded is refused here: it would take others with it that travel in the same batch.
+	ops, err := measure(&body, 1)
+	if err != nil {
+		return TxnResult{}, err
+	}
 	x := getCall()
+	x.ops = ops
 	x.body = wire.AppendOp(x.body, &wire.Op{Kind: wire.OpTxn, Txn: &body})
 	var r wire.Result
-	var err error
 	switch {
 	case body.Writes():
 		r, err = c.write(ctx, x)
@@ -168,6 +173,29 @@ func (c *Client) commit(ctx context.Context, t *Txn) (TxnResult, error) {
 	}
 	out.Results = make([]OpResult, len(ran))
 	return out, nil
+}
+
+// measure counts the operations and compares of a transaction, itself included.
+func measure(t *wire.Txn, depth int) (ops int, err error) {
+	if depth > wire.MaxDepth {
+		return 0, &callError{kind: ErrInvalid, text: fmt.Sprintf("transactions are nested more than %d deep", wire.MaxDepth)}
+	}
+	ops = 1 + len(t.Compares)
+	for _, list := range [][]wire.Op{t.Success, t.Failure} {
+		for i := range list {
+			inner := 1
+			if list[i].Kind == wire.OpTxn {
+				if inner, err = measure(list[i].Txn, depth+1); err != nil {
+					return 0, err
+				}
+			}
+			ops += inner
+		}
+	}
+	if ops > wire.MaxOps {
+		return 0, &callError{kind: ErrTooLarge, text: fmt.Sprintf("a transaction of %d operations, at most %d fit into a message", ops, wire.MaxOps)}
+	}
+	return ops, nil
 }
 
 // tells tells whether operations return anything that the remembered result of a transaction does not.

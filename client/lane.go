@@ -27,6 +27,8 @@ const (
 // call is one operation on its way to a node.
 type call struct {
 	body []byte
+	// ops is how many operations and compares the body holds.
+	ops int
 	// session and sequence are those of a write.
 	session  *session
 	sequence uint64
@@ -131,15 +133,15 @@ func (l *lane) run() {
 func (l *lane) take(batch []*call) []*call {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	size, taken := 0, 0
+	size, ops, taken := 0, 0, 0
 	for _, x := range l.waiting {
-		if len(batch) == wire.MaxBatch || len(batch) > 0 && (size+len(x.body) > wire.MaxBatchBytes || x.session != batch[0].session) {
+		if len(batch) == wire.MaxBatch || len(batch) > 0 && (size+len(x.body) > wire.MaxBatchBytes || ops+x.ops > wire.MaxOps || x.session != batch[0].session) {
 			break
 		}
 		taken++
 		if x.state.CompareAndSwap(callWaits, callSent) {
 			batch = append(batch, x)
-			size += len(x.body)
+			size, ops = size+len(x.body), ops+x.ops
 		}
 	}
 	rest := copy(l.waiting, l.waiting[taken:])
@@ -175,7 +177,7 @@ func (l *lane) send(ctx context.Context, batch []*call) {
 	}
 	if err != nil {
 		failure := attemptFailed(err)
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && final(err) == nil {
 			l.client.failed(l.conn.node)
 		}
 		for _, x := range batch {
