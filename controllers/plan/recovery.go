@@ -210,7 +210,7 @@ func bestSurvivor(o *Observation, known *admin.Status) (best *Pod, missed []stri
 			missed = append(missed, whyAway(o, m.Member))
 		case !answers, !m.Votes() && p.Node.LastIndex == 0: // a learner that has received nothing
 		case p.Node.LastIndex == 0 || p.Node.Leader != 0:
-			missed = append(missed, "the node of pod "+p.Name+" does not say yet where its log ends")
+			missed = append(missed, "the node of pod "+p.Name+" does not say where its log ends: it is just beginning, or its build is older than the recovery")
 		case best == nil || longer(p.Node, best.Node):
 			best = p
 		}

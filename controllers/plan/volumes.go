@@ -50,7 +50,7 @@ func planGrowth(o *Observation) (Decision, bool) {
 		}
 	}
 	switch {
-	case o.Workload.SmallClaims:
+	case o.Workload.SmallClaims && !o.Workload.Stale: // it would be made anew with a template that is held back
 		return Decision{Step: RecreateWorkload{}, Waiting: because(ReasonGrowing, "the StatefulSet is made anew, without its pods, so that new claims get the size of the old ones")}, true
 	case len(growing) > 0:
 		return Decision{Waiting: because(ReasonGrowing, "%d of %d volumes have the size that is asked for; still growing: %s", have, have+len(growing), strings.Join(growing, ", "))}, true

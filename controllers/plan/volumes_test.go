@@ -40,6 +40,7 @@ func TestGrowingVolumes(t *testing.T) {
 	check(t, []row{
 		{"the template follows once all claims were asked to grow", small(healthy(3)), "recreate"},
 		{"not while one was not, since it may be refused", claim(small(healthy(3)), 1, func(c *Claim) { c.Small = true }), "nothing"},
+		{"not while a template is held back, which would come into force with it", small(healthy(3)).do(func(o *Observation) { o.Paused, o.Workload.Stale, o.Workload.Revision = true, true, "" }), "nothing"},
 		{"growing is waited for", claim(healthy(3), 1, func(c *Claim) { c.Growing = true }), "wait GrowingVolumes"},
 		{"a kept claim of a removed member is none of it", claim(healthy(5).desired(3).scaled(3), 3, func(c *Claim) { c.Growing = true }), "remove demo-4 5"},
 		{"not while a member is ill: its pod could not be made again meanwhile", small(healthy(3)).silent(2), "wait MemberNotReady"},

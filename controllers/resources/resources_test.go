@@ -6,7 +6,9 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -73,6 +75,69 @@ func TestScheduling(t *testing.T) {
 	}
 	if got := spec.TopologySpreadConstraints; len(got) != 1 || got[0].LabelSelector.MatchLabels[LabelInstance] != "demo" {
 		t.Errorf("got spread %v, want the user's, counting this cluster's members", got)
+	}
+}
+
+func TestWhatTheClusterAutoscalerAndThePreemptionGoByIsTheUsers(t *testing.T) {
+	const safe = "cluster-autoscaler.kubernetes.io/safe-to-evict"
+	c := demo()
+	c.Spec.PodTemplate.Annotations = map[string]string{safe: "false"}
+	c.Spec.PodTemplate.PriorityClassName = "high"
+	pod := StatefulSet(c, StatefulSetOptions{}).Spec.Template
+	if pod.Annotations[safe] != "false" || pod.Spec.PriorityClassName != "high" {
+		t.Errorf("got annotations %v and priority class %q", pod.Annotations, pod.Spec.PriorityClassName)
+	}
+	// Without a word the autoscaler may move a pod: it keeps nothing on its machine but its claim, and a budget guards the quorum.
+	pod = StatefulSet(demo(), StatefulSetOptions{}).Spec.Template
+	for _, v := range pod.Spec.Volumes {
+		if v.EmptyDir != nil || v.HostPath != nil {
+			t.Errorf("volume %s is local, which keeps the autoscaler from moving the pod", v.Name)
+		}
+	}
+	if _, set := pod.Annotations[safe]; set {
+		t.Error("the annotation is set for the user")
+	}
+	if grace := *pod.Spec.TerminationGracePeriodSeconds; grace < 30 {
+		t.Errorf("%d s are not enough for a drained leader to hand over and close its store", grace)
+	}
+}
+
+func TestRetentionOfARestingCluster(t *testing.T) {
+	c := demo()
+	c.Spec.Storage.RetentionPolicy = v1.RetentionPolicySpec{WhenScaled: v1.DeleteVolumes, WhenDeleted: v1.DeleteVolumes}
+	for keep, want := range map[bool]appsv1.PersistentVolumeClaimRetentionPolicyType{
+		false: appsv1.DeletePersistentVolumeClaimRetentionPolicyType, true: appsv1.RetainPersistentVolumeClaimRetentionPolicyType,
+	} {
+		p := StatefulSet(c, StatefulSetOptions{KeepClaims: keep}).Spec.PersistentVolumeClaimRetentionPolicy
+		if p.WhenScaled != want || p.WhenDeleted != appsv1.DeletePersistentVolumeClaimRetentionPolicyType {
+			t.Errorf("keep %v: got %+v", keep, p)
+		}
+	}
+}
+
+func TestNetworkPolicy(t *testing.T) {
+	c := demo()
+	if NetworkPolicy(c) != nil {
+		t.Error("there is one that nobody asked for")
+	}
+	c.Spec.NetworkPolicy.Enabled = true
+	rules := NetworkPolicy(c).Spec.Ingress
+	byPort := map[int]networkingv1.NetworkPolicyIngressRule{}
+	for _, r := range rules {
+		byPort[r.Ports[0].Port.IntValue()] = r
+	}
+	peers := byPort[PeerPort].From
+	if len(peers) != 2 || peers[0].PodSelector.MatchLabels[LabelInstance] != "demo" || peers[0].NamespaceSelector != nil ||
+		peers[1].PodSelector.MatchLabels[LabelName] != OperatorName || peers[1].NamespaceSelector == nil {
+		t.Errorf("the peer port is open to %+v, want members of this namespace and the operator of any", peers)
+	}
+	if len(byPort[ClientPort].From) != 0 || len(byPort[MetricsPort].From) != 0 || len(rules) != 3 {
+		t.Errorf("got %+v, want the other ports open to all", rules)
+	}
+	c.Spec.NetworkPolicy.Clients = []networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "shop"}}}}
+	clients := NetworkPolicy(c).Spec.Ingress[1].From
+	if len(clients) != 2 || clients[0].PodSelector.MatchLabels["app"] != "shop" || clients[1].PodSelector.MatchLabels[LabelInstance] != "demo" {
+		t.Errorf("the client port is open to %+v, want the named clients and the members", clients)
 	}
 }
 

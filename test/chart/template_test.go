@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/raftkv/raftkv/controllers/resources"
 )
 
 // helm finds the program that localkube builds, or the machine's own. Without one the test fails: it is not skipped.
@@ -50,6 +52,26 @@ func render(t *testing.T, values ...string) (string, error) {
 		t.Fatal(err)
 	}
 	return string(text), err
+}
+
+// The members' NetworkPolicy knows the operator's pods by this label, whatever the release is called and wherever it is.
+func TestTheMembersNetworkPolicyFindsTheOperator(t *testing.T) {
+	text, err := render(t, "nameOverride=store", "podLabels.app\\.kubernetes\\.io/part-of=shop")
+	if err != nil {
+		t.Fatal(text)
+	}
+	manifest, err := os.ReadFile(filepath.Join(root, "config", "manager", "manager.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, yaml := range map[string]string{"chart": text, "config": string(manifest)} {
+		_, deployment, found := strings.Cut(yaml, "kind: Deployment")
+		_, template, labelled := strings.Cut(deployment, "template:")
+		labels, _, _ := strings.Cut(template, "containers:")
+		if !found || !labelled || !strings.Contains(labels, resources.LabelName+": "+resources.OperatorName) {
+			t.Errorf("%s: the operator's pods lack the label %s=%s:\n%s", name, resources.LabelName, resources.OperatorName, labels)
+		}
+	}
 }
 
 func TestValuesThatCannotWorkAreRefused(t *testing.T) {
