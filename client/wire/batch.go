@@ -13,7 +13,7 @@ type Item struct {
 	Sequence uint64
 	// Body is the encoded operation, where a batch is sent; Op is what came, where it is received.
 	Body []byte
-	Op   Op
+	Op   *Op
 }
 
 // WriteBatch is a batch of puts, deletions and transactions, each of which stands for itself. Session zero gives no protection against repeats.
@@ -67,10 +67,10 @@ func (d *decoder) items() []Item {
 	if n == 0 {
 		return nil
 	}
-	items := make([]Item, n)
+	items, ops := make([]Item, n), make([]Op, n)
 	for i := range items {
-		items[i].Sequence = d.uvarint()
-		d.op(&items[i].Op, MaxDepth)
+		items[i].Sequence, items[i].Op = d.uvarint(), &ops[i]
+		d.op(items[i].Op, MaxDepth)
 	}
 	return items
 }

@@ -57,7 +57,7 @@ func (s *service) Write(ctx context.Context, b *wire.WriteBatch) (*wire.Answer, 
 	store.WriteAll(ctx, batch)
 	room := maxAnswerBytes
 	for i := range batch {
-		room -= written(&a.Results[places[i]], &b.Items[places[i]].Op, &batch[i], room)
+		room -= written(&a.Results[places[i]], b.Items[places[i]].Op, &batch[i], room)
 	}
 	return a, nil
 }
@@ -78,10 +78,10 @@ func commands(b *wire.WriteBatch, a *wire.Answer) (batch []backend.Write, places
 			write.Mark = session.Header{}
 		}
 		switch {
-		case item.Op.Kind == wire.OpTxn && item.Op.Txn.Writes() && wellFormed(&item.Op):
+		case item.Op.Kind == wire.OpTxn && item.Op.Txn.Writes() && wellFormed(item.Op):
 			write.Command = kv.Transaction(*convertTxn(item.Op.Txn))
 		case item.Op.Kind == wire.OpPut, item.Op.Kind == wire.OpDelete:
-			convertOp(&item.Op, &ops[i])
+			convertOp(item.Op, &ops[i])
 			txns[i].Success = ops[i : i+1 : i+1]
 			write.Command = kv.Command{Kind: kv.CommandTxn, Txn: &txns[i]}
 		default:
@@ -146,10 +146,10 @@ func (s *service) Read(ctx context.Context, b *wire.ReadBatch) (*wire.Answer, er
 func (s *service) read(ctx context.Context, store Store, item *wire.Item, out *wire.Result) int {
 	var err error
 	switch {
-	case item.Sequence != 0 || !wellFormed(&item.Op):
+	case item.Sequence != 0 || !wellFormed(item.Op):
 		err = refusal{wire.StatusInvalid, "malformed read"}
 	case item.Op.Kind == wire.OpRange:
-		err = readRange(ctx, store, &item.Op, out)
+		err = readRange(ctx, store, item.Op, out)
 	case item.Op.Kind == wire.OpTxn && !item.Op.Txn.Writes():
 		var r backend.TxnResult
 		if r, err = store.Txn(ctx, backend.TxnRequest{Txn: *convertTxn(item.Op.Txn), Serializable: true}); err == nil {
