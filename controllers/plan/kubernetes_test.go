@@ -41,11 +41,13 @@ type world struct {
 	// settlesAt is when the StatefulSet controller has taken in the last change.
 	settlesAt int
 	// keeps says that the StatefulSet keeps the claims of pods that are scaled away, whatever the retention policy says.
-	keeps  bool
-	bad    map[int]bool // templates whose pods never run
-	claims map[int]*directory
-	pods   map[int]*simPod
-	uids   int
+	keeps bool
+	// small says that larger volumes are asked for than its claim template has; absent that it was deleted without its pods.
+	small, absent bool
+	bad           map[int]bool // templates whose pods never run
+	claims        map[int]*directory
+	pods          map[int]*simPod
+	uids          int
 
 	cluster raft.ClusterID
 	founded int
@@ -116,7 +118,7 @@ func (w *world) tickPod(i int) {
 	p := w.pods[i]
 	switch {
 	case p == nil:
-		if i < w.replicas && w.chance(10) {
+		if i < w.replicas && !w.absent && w.chance(10) {
 			w.uids++
 			w.pods[i] = &simPod{uid: fmt.Sprint(w.uids), template: w.template, since: w.g.now}
 			if w.claims[i] == nil {
@@ -128,11 +130,11 @@ func (w *world) tickPod(i int) {
 		if w.g.now >= p.endsAt {
 			w.g.stop(i)
 			delete(w.pods, i)
-			if i >= w.replicas && w.deleteScaled && !w.keeps {
+			if i >= w.replicas && !w.absent && w.deleteScaled && !w.keeps {
 				w.dropClaim(i)
 			}
 		}
-	case i >= w.replicas:
+	case i >= w.replicas && !w.absent:
 		w.end(i)
 	case !p.running:
 		if !w.bad[p.template] && !w.claims[i].damaged && w.chance(8) {
@@ -189,7 +191,11 @@ func (w *world) newDirectory() *directory {
 // fault does something bad, or changes the spec.
 func (w *world) fault() {
 	w.faultAt = w.g.now
-	switch w.rnd.IntN(19) {
+	switch w.rnd.IntN(21) {
+	case 19, 20:
+		w.say("spec: larger volumes")
+		w.small = true
+		w.specVersion++
 	case 0, 1, 2:
 		for i := range mostPods {
 			if w.pods[i] != nil && w.chance(30) {
@@ -308,9 +314,12 @@ func (w *world) look() *Observation {
 		b := *w.bootstrap
 		o.Bootstrap = &b
 	}
-	if w.g.now >= w.settlesAt {
+	if w.g.now >= w.settlesAt && !w.absent {
 		o.Workload.Revision = fmt.Sprint(w.template)
 		o.Workload.KeepsClaims = w.keeps || !w.deleteScaled
+	}
+	if o.Workload.SmallClaims = w.small; w.absent {
+		o.Workload = nil
 	}
 	for i := range mostPods {
 		if w.claims[i] != nil {

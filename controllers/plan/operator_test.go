@@ -113,6 +113,10 @@ func (op *operator) act(t *turn) {
 	w, d := op.w, *t.decision
 	op.last = d
 	op.old = t.o
+	if t.o.Workload == nil && w.absent {
+		w.makeAnew(t.o)
+		return
+	}
 	if keep := t.o.Asleep > 0; keep != w.keeps && t.set == w.setVersion {
 		w.keeps = keep
 		w.setVersion++
@@ -184,6 +188,12 @@ func (w *world) take(t *turn, step Step) {
 		w.abandon(s)
 	case ReplaceVolume:
 		w.replaceVolume(t, s)
+	case RecreateWorkload:
+		if t.set == w.setVersion && !w.absent {
+			w.stats["recreate"]++
+			w.absent = true
+			w.setVersion++
+		}
 	case RunBootstrap:
 		w.runBootstrap(s)
 	case ChangeMembers:
@@ -277,6 +287,25 @@ func (w *world) removed(t *turn, leader *process, before raft.Membership, s Chan
 	if kept < quorum(left) {
 		w.fail("the removal of %s leaves %d voters of which %d have their data", s.Name, left, kept)
 	}
+}
+
+// makeAnew makes the StatefulSet that is missing, with as many pods as the reconcile loop gives it.
+func (w *world) makeAnew(o *Observation) {
+	n := max(o.Desired, o.Asleep)
+	for _, p := range o.Pods {
+		n = max(n, p.Ordinal+1)
+	}
+	for _, m := range w.g.newest.Members {
+		if i, ok := resources.Ordinal("demo", m.Name); ok {
+			n = max(n, i+1)
+		}
+	}
+	if o.Asleep > 0 && o.Hibernate {
+		n = 0
+	}
+	w.absent, w.small, w.replicas = false, false, n
+	w.setVersion++
+	w.settlesAt = w.g.now + w.rnd.IntN(20)
 }
 
 func (w *world) scale(s Scale) {

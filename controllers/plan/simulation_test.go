@@ -43,7 +43,7 @@ func TestSimulation(t *testing.T) {
 	}
 	t.Logf("converged within %d ticks; %v", longest, total)
 	for _, k := range []string{"wipe", "record", "add-learner", "promote", "remove", "replace", "transfer", "scale", "restart", "force", "refused",
-		"claim-deleted", "hibernated", "awake", "stale", "killed-before", "killed-after", "written"} {
+		"claim-deleted", "hibernated", "awake", "recreate", "stale", "killed-before", "killed-after", "written"} {
 		if total[k] < *simSeeds/4 {
 			t.Errorf("only %d times %q in %d seeds: the simulation tests too little", total[k], k, *simSeeds)
 		}
