@@ -118,9 +118,9 @@ func noMemberKnown(o *Observation) Decision {
 	var silent, begun []string
 	for i := range o.Workload.Replicas {
 		switch p := o.pod(i); {
-		case p.member(o.ClusterID) && p.Node.Role == "":
+		case p.member(o.ClusterID) && !nothingReceived(p):
 			return Decision{Waiting: because(ReasonNoLeader, "%s has just begun and does not know the other members yet", p.Name)}
-		case p.member(o.ClusterID): // it was added, and has received nothing
+		case p.member(o.ClusterID):
 			begun = append(begun, p.Name)
 		case !p.empty():
 			silent = append(silent, notEmpty(o, i))

@@ -199,16 +199,26 @@ func gone(o *Observation, m raft.Member) bool {
 	return c == nil || c.Lost
 }
 
-// bestSurvivor is the member that answers with the longest log (§5.4.1), and why others that may have a longer one do not answer.
+// bestSurvivor is the member that answers with the longest log (§5.4.1), and why others that may have a longer one do not answer. Whoever may hold
+// a directory of the cluster counts, also a learner, or a pod that no membership which is known names: it may have become a voter by
+// an entry that only it holds.
 func bestSurvivor(o *Observation, known *admin.Status) (best *Pod, missed []string) {
+	ordinals := o.Workload.Replicas
 	for _, m := range known.Members {
-		p := podOf(o, m.Name)
-		answers := p.member(o.ClusterID) && p.Node.Incarnation == m.Incarnation
+		if i, ours := resources.Ordinal(o.Cluster, m.Name); ours {
+			ordinals = max(ordinals, i+1)
+		}
+	}
+	for i := range ordinals {
+		p, c := o.pod(i), o.claim(i)
 		switch {
-		case gone(o, m.Member):
-		case !answers && m.Votes():
-			missed = append(missed, whyAway(o, m.Member))
-		case !answers, !m.Votes() && p.Node.LastIndex == 0: // a learner that has received nothing
+		case p == nil || p.Node == nil:
+			if c != nil && c.Bound && !c.Lost {
+				missed = append(missed, notEmpty(o, i))
+			}
+		case p.empty(), p.Node.State == admin.StateMember && p.Node.ClusterID != o.ClusterID, nothingReceived(p):
+		case !p.member(o.ClusterID):
+			missed = append(missed, notEmpty(o, i))
 		case p.Node.LastIndex == 0 || p.Node.Leader != 0:
 			missed = append(missed, "the node of pod "+p.Name+" does not say where its log ends: it is just beginning, or its build is older than the recovery")
 		case best == nil || longer(p.Node, best.Node):
@@ -217,6 +227,9 @@ func bestSurvivor(o *Observation, known *admin.Status) (best *Pod, missed []stri
 	}
 	return best, missed
 }
+
+// nothingReceived tells that the pod's node was added to a cluster, runs, and has received nothing of it: it does not even know the members.
+func nothingReceived(p *Pod) bool { return p.Node.Role != "" && len(p.Node.Members) == 0 }
 
 func longer(a, b *admin.Status) bool {
 	if a.LastTerm != b.LastTerm {

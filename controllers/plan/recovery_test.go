@@ -62,6 +62,11 @@ func TestRecovery(t *testing.T) {
 		s.o.Claims = kept
 		return s
 	}
+	sixth := func(s *scene) *scene {
+		s.addEmptyPod(5)
+		s.o.Workload.Replicas = 6
+		return s
+	}
 	empty := func(n int) *scene {
 		return healthy(n).do(func(o *Observation) {
 			for i := range o.Pods {
@@ -85,7 +90,9 @@ func TestRecovery(t *testing.T) {
 		{"one is too busy to say where its log ends", node(orphans(), 0, func(n *admin.Status) { n.LastIndex = 0 }).allowed(testCluster, false), "wait Recovering"},
 		{"a member that is behind knows a membership in which a quorum is left, but those that are ahead do not vote for it", node(orphans(), 0, func(n *admin.Status) { n.Members = n.Members[:3] }).allowed(testCluster, false), "record recovery demo-1 a1"},
 		{"a member that is ahead knows a membership in which a quorum is left", node(orphans(), 1, func(n *admin.Status) { n.Members = n.Members[:3] }).allowed(testCluster, false), "wait QuorumUnreachable"},
-		{"a learner that has received nothing is not waited for", orphans().learner(2, 9, false).allowed(testCluster, false), "record recovery demo-1 a1"},
+		{"a learner that does not answer may be a voter by an entry that only it holds", silent(sixth(orphans()).learner(5, 9, true), 5).allowed(testCluster, false), "wait Recovering"},
+		{"so may a pod that no membership names", silent(sixth(orphans()), 5).allowed(testCluster, false), "wait Recovering"},
+		{"a learner that has received nothing is not waited for", node(orphans().learner(2, 9, false), 2, func(n *admin.Status) { n.Members = nil }).allowed(testCluster, false), "record recovery demo-1 a1"},
 		{"a learner may hold most", node(orphans().learner(2, 9, true), 2, func(n *admin.Status) { n.LastTerm, n.LastIndex, n.Leader = 6, 101, 0 }).allowed(testCluster, false), "record recovery demo-2 b2"},
 		{"recorded: that directory is asked", orphans().allowed(testCluster, false).recovering(1, false), "recover demo-1 a1"},
 		{"recorded: another holds more now", orphans().allowed(testCluster, false).recovering(0, false), "stalled RecoveryNodeLost"},
