@@ -21,13 +21,15 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
+
+	native "github.com/raftkv/raftkv/client"
 )
 
-// Transactions over pairs of keys, by the etcd API on any node. A pair is checked as one: its two keys change and are read at one moment.
+// Transactions over pairs of keys, by the etcd API on any node and by the native client. A pair is checked as one: its two keys change and are read at one moment.
 
 const (
 	pairPrefix  = "pairs/"
-	pairClients = 3
+	pairClients = 4
 	pairSlots   = 3
 	pairPause   = 12 * time.Millisecond
 )
@@ -84,6 +86,8 @@ func (o *pairOperation) String() string {
 type pairWorkload struct {
 	history *history
 	stubs   []pb.KVClient
+	// native is what the first of the clients uses.
+	native  *native.Client
 	stop    context.CancelFunc
 	running sync.WaitGroup
 	slots   [pairSlots]pairSlot
@@ -106,6 +110,7 @@ func startPairs(t *testing.T, c *cluster, h *history, seed uint64) *pairWorkload
 	for _, n := range c.nodes {
 		w.stubs = append(w.stubs, pb.NewKVClient(dialEtcd(t, n)))
 	}
+	w.native = openNative(t, c)
 	for i := range pairClients {
 		random := rand.New(rand.NewPCG(seed, uint64(clientCount+i)))
 		w.running.Go(func() { w.client(ctx, i, random) })
@@ -132,7 +137,11 @@ func (w *pairWorkload) client(ctx context.Context, number int, random *rand.Rand
 		slot := random.IntN(pairSlots)
 		w.slots[slot].draw(o, slot, random)
 		o.call = w.history.now()
-		o.do(w.stubs[random.IntN(len(w.stubs))])
+		if number == 0 {
+			o.doNative(w.native)
+		} else {
+			o.do(w.stubs[random.IntN(len(w.stubs))])
+		}
 		o.done = w.history.now()
 		w.slots[slot].learn(o)
 		w.mu.Lock()
