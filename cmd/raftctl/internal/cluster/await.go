@@ -35,7 +35,7 @@ func (k *Kubernetes) Await(ctx context.Context, name, condition string, generati
 			if err == nil {
 				err = fmt.Errorf("%s: %s", name, last)
 			}
-			return fmt.Errorf("the time is over, and the operator goes on by itself (follow it with: status %s): %w (%w)", name, err, ctx.Err())
+			return fmt.Errorf("the time is over, and the operator goes on by itself (follow it with: %s status %s -n %s): %w (%w)", k.program, name, k.Namespace, err, ctx.Err())
 		case <-time.After(pollInterval):
 		}
 	}

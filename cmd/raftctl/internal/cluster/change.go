@@ -18,7 +18,7 @@ func (k *Kubernetes) patch(ctx context.Context, name string, spec map[string]any
 	c, err := k.api.patch(ctx, k.Namespace, name, spec)
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, missing(fmt.Sprintf("there is no RaftCluster %s in namespace %s: see which there are with: list --all-namespaces", name, k.Namespace))
+		return nil, k.noCluster(name)
 	case err != nil:
 		return nil, fmt.Errorf("change RaftCluster %s: %w", name, err)
 	}

@@ -27,13 +27,14 @@ const (
 // Settings say which Kubernetes is meant, as kubectl's flags of these names do. Empty ones take what the kubeconfig says.
 type Settings struct {
 	Kubeconfig, Context, Namespace string
-	// UserAgent names raftctl to the API server.
-	UserAgent string
+	// UserAgent names raftctl to the API server, Program to people: messages name its commands.
+	UserAgent, Program string
 }
 
 // Kubernetes is a Kubernetes cluster, and a namespace of it.
 type Kubernetes struct {
 	Namespace string
+	program   string
 	api       *api
 	dialer    *tunnel.Dialer
 }
@@ -54,18 +55,18 @@ func Connect(s Settings) (*Kubernetes, error) {
 		return nil, fmt.Errorf("find the namespace in the kubeconfig: %w", err)
 	}
 	config.UserAgent = s.UserAgent
-	return New(config, namespace)
+	return New(config, namespace, s.Program)
 }
 
-// New uses a configuration that is there already.
-func New(config *rest.Config, namespace string) (*Kubernetes, error) {
+// New uses a configuration that is there already. Messages name commands of that program.
+func New(config *rest.Config, namespace, program string) (*Kubernetes, error) {
 	config = rest.CopyConfig(config)
 	config.QPS, config.Burst = apiQPS, apiBurst
 	api, err := newAPI(config)
 	if err != nil {
 		return nil, err
 	}
-	return &Kubernetes{Namespace: namespace, api: api, dialer: tunnel.New(config, api.core)}, nil
+	return &Kubernetes{Namespace: namespace, program: program, api: api, dialer: tunnel.New(config, api.core)}, nil
 }
 
 // ErrNotFound is matched by errors for a RaftCluster, or a part of one, that does not exist.
@@ -77,12 +78,16 @@ type missing string
 func (m missing) Error() string        { return string(m) }
 func (m missing) Is(target error) bool { return target == ErrNotFound }
 
+func (k *Kubernetes) noCluster(name string) error {
+	return missing(fmt.Sprintf("there is no RaftCluster %s in namespace %s: see which there are with: %s list --all-namespaces", name, k.Namespace, k.program))
+}
+
 // Get reads a RaftCluster.
 func (k *Kubernetes) Get(ctx context.Context, name string) (*v1.RaftCluster, error) {
 	c, err := k.api.cluster(ctx, k.Namespace, name)
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, missing(fmt.Sprintf("there is no RaftCluster %s in namespace %s: see which there are with: list --all-namespaces", name, k.Namespace))
+		return nil, k.noCluster(name)
 	case err != nil:
 		return nil, fmt.Errorf("read RaftCluster %s: %w", name, err)
 	}
@@ -133,9 +138,9 @@ func (k *Kubernetes) Endpoints(ctx context.Context, name string) ([]string, erro
 	case len(all) > 0:
 		return all, nil
 	case c.Spec.Hibernate:
-		return nil, fmt.Errorf("%s hibernates: bring it back with: resume %s", name, name)
+		return nil, fmt.Errorf("%s hibernates: bring it back with: %s resume %s -n %s", name, k.program, name, k.Namespace)
 	}
-	return nil, fmt.Errorf("no pod of %s runs: see what is wrong with: doctor %s", name, name)
+	return nil, fmt.Errorf("no pod of %s runs: see what is wrong with: %s doctor %s -n %s", name, k.program, name, k.Namespace)
 }
 
 // Dial connects to the client port of a pod by the address that Endpoints gave, or by which its node is known to others.

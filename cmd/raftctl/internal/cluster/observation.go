@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	// nodeTimeout is how long a node may take to tell its status.
+	// nodeTimeout is how long a node may take to tell its status, unless half of the observation's own time says otherwise.
 	nodeTimeout = 5 * time.Second
 	// maxEvents bounds the events that are read of one object.
 	maxEvents = 200
@@ -145,7 +145,11 @@ func event(e *corev1.Event) Event {
 
 // nodeStatus asks the node's metrics port, through the API server.
 func (k *Kubernetes) nodeStatus(ctx context.Context, pod string) (*admin.Status, error) {
-	ctx, cancel := context.WithTimeout(ctx, nodeTimeout)
+	limit := nodeTimeout
+	if d, ok := ctx.Deadline(); ok {
+		limit = time.Until(d) / 2
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	transport := &http.Transport{
 		DisableKeepAlives: true,

@@ -26,7 +26,7 @@ func OfPod(pod string) (name string, ok bool) {
 func MayReplace(o *Observation, member string) error {
 	leader := o.Leader()
 	if leader == nil {
-		return fmt.Errorf("nobody leads %s: the data of %s may be needed. Bring the members back first: see doctor %s", o.Cluster.Name, member, o.Cluster.Name)
+		return fmt.Errorf("nobody leads %s: the data of %s may be needed. Bring the members back first: the command doctor says how", o.Cluster.Name, member)
 	}
 	if !leader.ConfigCommitted {
 		return fmt.Errorf("a change of the members of %s is under way: try again when it is complete", o.Cluster.Name)

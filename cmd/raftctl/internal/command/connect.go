@@ -21,7 +21,7 @@ const forwardTimeout = 3 * time.Second
 // kubernetes reads the kubeconfig.
 func (a *app) kubernetes() (*cluster.Kubernetes, error) {
 	return cluster.Connect(cluster.Settings{
-		Kubeconfig: a.kubeconfig, Context: a.kubeContext, Namespace: a.namespace, UserAgent: "raftctl/" + a.Version,
+		Kubeconfig: a.kubeconfig, Context: a.kubeContext, Namespace: a.namespace, UserAgent: "raftctl/" + a.Version, Program: a.program(),
 	})
 }
 

@@ -24,7 +24,7 @@ func (a *app) hashCommand() *cobra.Command {
 			return a.withStore(cmd, func(ctx context.Context, c *client.Client) error {
 				at := revision
 				if at == 0 {
-					for _, n := range each(ctx, c, nodeWait, c.Status) {
+					for _, n := range each(ctx, c, a.nodeWait(), c.Status) {
 						if n.err == nil && (at == 0 || n.value.Revision < at) {
 							at = n.value.Revision
 						}

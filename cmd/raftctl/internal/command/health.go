@@ -21,7 +21,7 @@ func (a *app) healthCommand() *cobra.Command {
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withStore(cmd, func(ctx context.Context, c *client.Client) error {
-				nodes := each(ctx, c, nodeWait, func(ctx context.Context, endpoint string) (client.Status, error) { return c.Status(ctx, endpoint) })
+				nodes := each(ctx, c, a.nodeWait(), func(ctx context.Context, endpoint string) (client.Status, error) { return c.Status(ctx, endpoint) })
 				began := time.Now()
 				_, err := c.Get(ctx, "health")
 				return a.printHealth(nodes, time.Since(began), err)

@@ -62,7 +62,7 @@ func TestKeysThroughPortForwards(t *testing.T) {
 	for _, n := range nodes(t) {
 		s.refuse(n.name, errors.New("the network is gone"))
 	}
-	if said := s.run("--timeout=300ms", "--cluster", "demo", "get", "forwarded/a"); said.code != ExitFailed || !strings.Contains(said.err, "nothing was done") {
+	if said := s.run("--timeout=1s", "--cluster", "demo", "get", "forwarded/a"); said.code != ExitFailed {
 		t.Errorf("with no pod: %+v", said)
 	}
 	if said := s.run("--cluster", "other", "get", "a"); said.code != ExitNotFound || !strings.Contains(said.err, "there is no RaftCluster other in namespace "+s.namespace) {
@@ -185,8 +185,21 @@ func TestWaitingEndsWhenTheOperatorSaysSo(t *testing.T) {
 	if got := <-done; got.code != ExitFailed || !strings.Contains(got.err, "without a person: as the test has it (QuorumLost)") {
 		t.Errorf("%+v", got)
 	}
-	if got := s.run("restart", "demo", "--wait", "--timeout=100ms"); got.code != ExitFailed || !strings.Contains(got.err, "the operator goes on by itself") {
-		t.Errorf("%+v", got)
+
+	k, err := cluster.Connect(cluster.Settings{Kubeconfig: s.config, Program: "raftctl"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	s.report(map[string]string{v1.ConditionReconciling: "Resuming"})
+	err = k.Await(ctx, "demo", v1.ConditionReady, s.cluster().Generation, func(doing string) {
+		if doing != "Resuming: as the test has it" {
+			t.Errorf("it tells %q", doing)
+		}
+		cancel()
+	})
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "raftctl status demo -n "+s.namespace) || !strings.Contains(err.Error(), "as the test has it") {
+		t.Errorf("the end of the time: %v", err)
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 	"github.com/raftkv/raftkv/client"
 )
 
-// nodeWait is how long one node may take to answer what is asked of each: what does not answer at all is to be told apart from a slow command.
-const nodeWait = 5 * time.Second
+// nodeWait is how long one node may take to answer what is asked of each: one that does not answer leaves time for what comes after.
+func (a *app) nodeWait() time.Duration { return a.timeout / 2 }
 
 // answer is what one node said.
 type answer[T any] struct {

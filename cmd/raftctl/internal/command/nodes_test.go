@@ -2,6 +2,8 @@ package command
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -97,6 +99,59 @@ func TestSnapshots(t *testing.T) {
 	gone := filepath.Join(t.TempDir(), "no", "folder")
 	if s := attempt(t, "", "snapshot", "save", gone); s.code != ExitUsage {
 		t.Errorf("no folder: %+v", s)
+	}
+}
+
+func TestASnapshotThatLacksWhatWasAcknowledgedIsNotSaved(t *testing.T) {
+	folder := t.TempDir()
+	path := filepath.Join(folder, "whole")
+	raftctl(t, "put", "snapshot/c", "1")
+	raftctl(t, "snapshot", "save", path)
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(w io.Writer) error {
+		_, err := w.Write(content)
+		return err
+	}
+	found, err := saveFile(filepath.Join(folder, "again"), false, 0, write)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, save := range map[string]func(string) error{
+		"lags": func(path string) error {
+			_, err := saveFile(path, false, found.Revision+1, write)
+			return err
+		},
+		"was damaged": func(path string) error {
+			_, err := saveFile(path, false, 0, func(w io.Writer) error {
+				_, err := w.Write(content[:len(content)-1])
+				return err
+			})
+			return err
+		},
+		"broke off": func(path string) error {
+			_, err := saveFile(path, false, 0, func(io.Writer) error { return errSilent })
+			return err
+		},
+		"came too late": func(path string) error {
+			_, err := saveFile(path, false, 0, func(w io.Writer) error {
+				return errors.Join(write(w), os.WriteFile(path, []byte("mine"), 0o600))
+			})
+			return err
+		},
+	} {
+		path := filepath.Join(folder, what)
+		if err := save(path); err == nil {
+			t.Errorf("a snapshot that %s was saved", what)
+		}
+		if b, err := os.ReadFile(path); what == "came too late" && string(b) != "mine" || what != "came too late" && !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("a snapshot that %s left %q, %v", what, b, err)
+		}
+	}
+	if left, err := os.ReadDir(folder); err != nil || len(left) != 3 {
+		t.Errorf("the folder holds %v, %v", left, err)
 	}
 }
 

@@ -28,7 +28,7 @@ func (a *app) statusCommand() *cobra.Command {
 				return a.showPicture(cmd, words[0])
 			}
 			return a.withStore(cmd, func(ctx context.Context, c *client.Client) error {
-				return a.printStatuses(each(ctx, c, nodeWait, c.Status))
+				return a.printStatuses(each(ctx, c, a.nodeWait(), c.Status))
 			})
 		},
 	}

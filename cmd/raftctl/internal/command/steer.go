@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -100,7 +101,7 @@ func (a *app) restartCommand() *cobra.Command {
 			case c.Spec.UpdateStrategy.Paused:
 				return errors.New("updateStrategy.paused holds back changes of the pods: set it to false first")
 			case c.Spec.Hibernate:
-				return errors.New(words[0] + " hibernates and has no pods: bring it back with resume")
+				return fmt.Errorf("%s hibernates and has no pods: bring it back with: %s resume %s -n %s", c.Name, a.program(), c.Name, c.Namespace)
 			}
 			if c, err = k.Restart(ctx, words[0], time.Now()); err != nil {
 				return err

@@ -158,8 +158,11 @@ func TestWhatIsWrongIsNamedWithAStepToTake(t *testing.T) {
 		}},
 		"a missing pod": {3, func(o *cluster.Observation) {
 			noPod(o, 0)
-			o.Events = []cluster.Event{{Object: "StatefulSet demo", Type: "Warning", Reason: "FailedCreate", Message: "quota"}}
-		}, [][4]string{{"warning", "demo-0", "FailedCreate: quota", "describe statefulset"}}},
+			o.Events = []cluster.Event{
+				{Object: "StatefulSet demo", Type: "Warning", Reason: "Older", Message: "x"}, {Object: "StatefulSet demo", Type: "Warning", Reason: "FailedCreate", Message: "Create Pod demo-0 failed: quota"},
+				{Object: "StatefulSet demo", Type: "Normal", Reason: "Other", Message: "x"}, {Object: "StatefulSet demo", Type: "Warning", Reason: "Other", Message: "Create Pod demo-01 failed"},
+			}
+		}, [][4]string{{"warning", "demo-0", "FailedCreate: Create Pod demo-0 failed: quota", "describe statefulset"}}},
 		"no room": {3, func(o *cluster.Observation) {
 			waitingFor(&o.Pods[0], "", "")
 			o.Pods[0].Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: "0/3 nodes are\navailable"}}
@@ -215,8 +218,13 @@ func TestWhatIsWrongIsNamedWithAStepToTake(t *testing.T) {
 		"a damaged store": {3, func(o *cluster.Observation) { o.Leader().Alarms = []admin.Alarm{{Type: "CORRUPT"}} },
 			[][4]string{{"critical", "demo", "differs from the others'", "hash --cluster demo"}}},
 		"leaders that change": {3, func(o *cluster.Observation) {
-			o.Events = []cluster.Event{{At: ago(time.Hour).Time, Reason: "LeaderElected", Count: 9}, {At: ago(time.Minute).Time, Reason: "LeaderElected", Count: 3}}
-		}, [][4]string{{"warning", "demo", "3 changes of leader within 10 minutes", "slow disk"}}},
+			o.Events = []cluster.Event{{At: ago(time.Hour).Time, Reason: "LeaderElected", Count: 9}, {At: ago(time.Minute).Time, Reason: "LeaderElected", Count: 4}}
+		}, [][4]string{{"warning", "demo", "4 changes of leader within 10 minutes", "slow disk"}}},
+		"leaders that were asked to hand over": {3, func(o *cluster.Observation) {
+			o.Events = []cluster.Event{
+				{At: ago(time.Minute).Time, Reason: "Bootstrapped", Count: 1}, {At: ago(time.Minute).Time, Reason: "LeaderElected", Count: 5}, {At: ago(time.Minute).Time, Reason: "LeadershipTransferred", Count: 1},
+			}
+		}, nil},
 		"one machine for two": {3, func(o *cluster.Observation) { o.Pods[1].Spec.NodeName = "machine-0" },
 			[][4]string{{"warning", "demo", "demo-0, demo-1 are on one machine, machine-0", "delete pod demo-1"}}},
 		"one machine for two of five": {5, func(o *cluster.Observation) { o.Pods[1].Spec.NodeName = "machine-0" }, nil},

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	// unstable is how many changes of leader within unstableTime are too many.
-	unstable     = 3
+	// unstable is how many changes of leader within unstableTime, of which nobody asked for, are too many.
+	unstable     = 4
 	unstableTime = 10 * time.Minute
 	// maxEntriesBehind is from how many entries on a member that is active counts as behind. The leader's own threshold for promotions is near it.
 	maxEntriesBehind = 1000
@@ -92,16 +92,22 @@ func (p *patient) alarms() {
 	}
 }
 
-// stability counts changes of leader.
+// stability counts changes of leader that the operator did not bring about itself.
 func (p *patient) stability() {
 	changes := 0
 	for _, e := range p.Events {
-		if e.Reason == "LeaderElected" && p.Now.Sub(e.At) < unstableTime {
+		if p.Now.Sub(e.At) >= unstableTime {
+			continue
+		}
+		switch e.Reason {
+		case "LeaderElected":
 			changes += int(e.Count)
+		case "LeadershipTransferred", "Bootstrapped", "DataAdopted", "Hibernated":
+			changes -= int(e.Count)
 		}
 	}
 	if changes >= unstable {
-		p.add(Warning, p.name, fmt.Sprintf("%d changes of leader within %s", changes, p.ago(p.Now.Add(-unstableTime))),
+		p.add(Warning, p.name, fmt.Sprintf("%d changes of leader within %s that the operator did not ask for", changes, p.ago(p.Now.Add(-unstableTime))),
 			"look for what keeps leaders from their work: a slow disk (raftkv_wal_sync_duration_seconds), throttled processors (spec.resources.limits.cpu), a network that loses packets",
 			"if the network is slow by nature, raise spec.raft.electionTimeout and heartbeatInterval")
 	}

@@ -57,7 +57,7 @@ func (p *patient) claims() {
 				"if that is what you want, end the pod: "+p.kubectl("delete pod %s", resources.PodName(p.name, ordinal)))
 		case c.Status.Phase == corev1.ClaimPending && p.Now.Sub(c.CreationTimestamp.Time) > startPatience:
 			problem := "has no volume after " + p.ago(c.CreationTimestamp.Time)
-			if e := p.lastWarning("PersistentVolumeClaim " + c.Name); e != nil {
+			if e := p.lastWarning("PersistentVolumeClaim "+c.Name, ""); e != nil {
 				problem += ": " + e.Reason + ": " + oneLine(e.Message)
 			}
 			p.add(Warning, "claim "+c.Name, problem, "see whether there is a StorageClass of that name, or a default one, that makes volumes: kubectl get storageclass")

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +29,7 @@ func (p *patient) pods() {
 		}
 		advice := []string{"see what the StatefulSet says: " + p.kubectl("describe statefulset %s", resources.StatefulSetName(p.name))}
 		problem := "there is no such pod"
-		if e := p.lastWarning("StatefulSet " + resources.StatefulSetName(p.name)); e != nil {
+		if e := p.lastWarning("StatefulSet "+resources.StatefulSetName(p.name), name); e != nil {
 			problem += ": " + e.Reason + ": " + e.Message
 		}
 		p.add(Warning, name, problem, advice...)
@@ -45,7 +46,7 @@ func (p *patient) pod(pod *cluster.Pod) {
 	case !cluster.Running(&pod.Pod):
 		if p.Now.Sub(pod.CreationTimestamp.Time) > startPatience {
 			problem := fmt.Sprintf("its container does not run after %s", p.ago(pod.CreationTimestamp.Time))
-			if e := p.lastWarning("Pod " + pod.Name); e != nil {
+			if e := p.lastWarning("Pod "+pod.Name, ""); e != nil {
 				problem += ": " + e.Reason + ": " + e.Message
 			}
 			p.add(Warning, pod.Name, problem, "see its events: "+p.kubectl("describe pod %s", pod.Name))
@@ -142,10 +143,10 @@ func (p *patient) restarts(pod *cluster.Pod) {
 	}
 }
 
-// lastWarning is the newest warning about an object.
-func (p *patient) lastWarning(object string) *cluster.Event {
+// lastWarning is the newest warning about an object that has the word in its text: a StatefulSet's events are about any of its pods.
+func (p *patient) lastWarning(object, word string) *cluster.Event {
 	for i := len(p.Events) - 1; i >= 0; i-- {
-		if e := &p.Events[i]; e.Object == object && e.Type == corev1.EventTypeWarning {
+		if e := &p.Events[i]; e.Object == object && e.Type == corev1.EventTypeWarning && (word == "" || slices.Contains(strings.Fields(e.Message), word)) {
 			return e
 		}
 	}
