@@ -123,6 +123,7 @@ bench: ## The core beside etcd's, and the whole store beside etcd (BENCH="-round
 	@mkdir -p build/bench
 	@CGO_ENABLED=0 go build -trimpath -o build/bench/raftkv-node ./cmd/node
 	@CGO_ENABLED=0 go build -C test/bench/etcd -trimpath -o $(CURDIR)/build/bench/etcd go.etcd.io/etcd/server/v3
+	@CGO_ENABLED=0 go build -C test/etcdclients -trimpath -o $(CURDIR)/build/bench/benchmark go.etcd.io/etcd/v3/tools/benchmark
 	@go build -C test/bench -o $(CURDIR)/build/bench/compare .
 	@build/bench/compare $(BENCH)
 

@@ -11,7 +11,6 @@ import (
 
 	"github.com/raftkv/raftkv/test/bench/loopback"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"go.uber.org/zap"
 )
 
 const (
@@ -59,10 +58,9 @@ func newEtcd(program, root string) (*etcd, error) {
 
 func (e *etcd) name() string                   { return "etcd" }
 func (e *etcd) processes() []*loopback.Process { return e.nodes }
+func (e *etcd) endpoint(member int) string     { return e.endpoints[member] }
 
-func (e *etcd) dial(member int) (*clientv3.Client, error) {
-	return clientv3.New(clientv3.Config{Endpoints: []string{e.endpoints[member]}, DialTimeout: dialTimeout, Logger: zap.NewNop()})
-}
+func (e *etcd) dial(member int) (*clientv3.Client, error) { return dialEtcd(e.endpoints[member]) }
 
 func (e *etcd) status(ctx context.Context, member int) (*clientv3.StatusResponse, error) {
 	const patience = time.Second // so that one member that is away does not use up all of the time

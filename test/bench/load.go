@@ -31,12 +31,16 @@ type workload struct {
 	writes bool
 	// nativeClients, if it is not zero, is how many of the system's own clients the callers share, where the system has one.
 	nativeClients int
-	run           func(ctx context.Context, c caller, key string, value []byte) error
+	// tool, if there is one, makes the load instead of this program: etcd's benchmark tool with its arguments.
+	tool []string
+	// keys, if it is not zero, is the number of keys, instead of the number that all others have.
+	keys int
+	run  func(ctx context.Context, c caller, key string, value []byte) error
 }
 
 func putWorkload(callers int) workload {
-	return workload{fmt.Sprintf("put, %d callers", callers), callers, true, 0,
-		func(ctx context.Context, c caller, key string, value []byte) error { return c.put(ctx, key, value) }}
+	return workload{name: fmt.Sprintf("put, %d callers", callers), callers: callers, writes: true,
+		run: func(ctx context.Context, c caller, key string, value []byte) error { return c.put(ctx, key, value) }}
 }
 
 func getWorkload(callers int, serializable bool) workload {
@@ -44,8 +48,20 @@ func getWorkload(callers int, serializable bool) workload {
 	if serializable {
 		kind = "serializable"
 	}
-	return workload{fmt.Sprintf("%s get, %d callers", kind, callers), callers, false, 0,
-		func(ctx context.Context, c caller, key string, _ []byte) error { return c.get(ctx, key, serializable) }}
+	return workload{name: fmt.Sprintf("%s get, %d callers", kind, callers), callers: callers,
+		run: func(ctx context.Context, c caller, key string, _ []byte) error { return c.get(ctx, key, serializable) }}
+}
+
+// mixWorkload reads linearizably nine times of ten, and puts once.
+func mixWorkload(callers int) workload {
+	const readsOfTen = 9
+	return workload{name: fmt.Sprintf("mix of 90 %% linearizable get and 10 %% put, %d callers", callers), callers: callers,
+		run: func(ctx context.Context, c caller, key string, value []byte) error {
+			if rand.IntN(10) < readsOfTen {
+				return c.get(ctx, key, false)
+			}
+			return c.put(ctx, key, value)
+		}}
 }
 
 // outcome is what one measurement showed.
@@ -112,6 +128,12 @@ func inParallel(callers []caller, f func(caller) error) error {
 
 // measure runs a workload on the leader. An operation counts when its answer comes within the measured time.
 func measure(s system, w workload, keys int, duration time.Duration) (outcome, error) {
+	if w.keys > 0 {
+		keys = w.keys
+	}
+	if w.tool != nil {
+		return measureTool(s, w, keys, duration)
+	}
 	leader, err := settled(s)
 	if err != nil {
 		return outcome{}, err

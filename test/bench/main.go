@@ -3,8 +3,9 @@
 // Command bench measures raftkv beside etcd: three processes of each on this machine and this disk, both with their default
 // settings, in turn, in one run. It prints one table.
 //
-// Callers wait for each answer before they send the next request, and all of them speak to the leader. raftkv is spoken to over
-// REST with one connection for each caller, or, where a line says so, by its own Go client, etcd by its own Go client with ten callers on a connection. The load is made on
+// Callers wait for each answer before they send the next request, and all of them speak to the leader. Where a line says gRPC, etcd's own
+// benchmark tool speaks to both systems. Elsewhere raftkv is spoken to over REST with one connection for each caller, or, where a line says so, by its
+// own Go client, and etcd by its own Go client with ten callers on a connection. The load is made on
 // the same processors that the stores run on; its processor time is in the table. The idle one of the two systems stays up.
 package main
 
@@ -20,21 +21,25 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/raftkv/raftkv/test/bench/loopback"
 )
 
 // options are the flags.
 type options struct {
-	node, etcd, dir, profile string
-	duration                 time.Duration
-	rounds, keys             int
-	failovers, peerFailovers int
-	load, native             bool
+	node, etcd, tool, dir, profile string
+	duration, soak                 time.Duration
+	rounds, keys                   int
+	failovers, peerFailovers       int
+	fill, fillVersions, restarts   int
+	load, rest, native, grpc       bool
 }
 
 func main() {
 	var o options
 	flag.StringVar(&o.node, "node", "build/bench/raftkv-node", "raftkv's `program`")
 	flag.StringVar(&o.etcd, "etcd", "build/bench/etcd", "etcd's `program`")
+	flag.StringVar(&o.tool, "tool", "build/bench/benchmark", "etcd's benchmark `program`")
 	flag.StringVar(&o.dir, "dir", "build/bench", "`directory` in which the data is kept meanwhile")
 	flag.DurationVar(&o.duration, "duration", 3*time.Second, "how long each cell of the table is measured")
 	flag.IntVar(&o.rounds, "rounds", 1, "how often everything is measured; the table shows medians")
@@ -42,9 +47,15 @@ func main() {
 	flag.IntVar(&o.peerFailovers, "peer-failovers", 10, "how often etcd's leader goes, at most; each takes much longer")
 	flag.BoolVar(&o.load, "load", true, "measure rates and latencies too, not failovers alone")
 	flag.IntVar(&o.keys, "keys", 10_000, "number of keys")
-	flag.BoolVar(&o.native, "native", false, "measure raftkv's native client alone, beside etcd's gRPC; with --profile, profile that")
+	flag.BoolVar(&o.grpc, "grpc", true, "measure etcd's API over gRPC, by etcd's benchmark tool, and watches")
+	flag.BoolVar(&o.rest, "rest", true, "measure raftkv's REST beside etcd's gRPC")
+	flag.BoolVar(&o.native, "native", true, "measure raftkv's native client beside etcd's gRPC")
+	flag.IntVar(&o.fill, "fill", 1_000_000, "number of `keys` with which memory and starting are measured; 0 leaves that out")
+	flag.IntVar(&o.fillVersions, "fill-versions", 1, "how often each of them is written")
+	flag.IntVar(&o.restarts, "restarts", 3, "how often one member, and then all, are stopped and started with these keys")
+	flag.DurationVar(&o.soak, "soak", 0, "only put random ones of the keys of --fill for so long, to see whether the rate or the files' size drifts")
 	flag.StringVar(&o.profile, "profile", "",
-		"only put with 256 callers (1024 with --native), and write the leader's processor profile to this `file`; --node must be the program of test/bench/profiled")
+		"only put with 256 callers over REST (with --rest=false, 1024 natively; without both, 1000 over gRPC), and write the leader's processor profile to this `file`; --node must be the program of test/bench/profiled")
 	flag.Parse()
 	if err := run(o); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
@@ -53,7 +64,7 @@ func main() {
 }
 
 func run(o options) error {
-	if flag.NArg() > 0 || o.rounds < 1 || o.failovers < 0 || o.peerFailovers < 1 || o.keys < 1 || o.duration <= 0 {
+	if flag.NArg() > 0 || o.rounds < 1 || o.failovers < 0 || o.peerFailovers < 1 || o.keys < 1 || o.duration <= 0 || o.fill < 0 || o.fillVersions < 1 || o.restarts < 0 || o.soak < 0 || (o.soak > 0 && o.fill == 0) {
 		return errors.New("a flag has no sense: see -help")
 	}
 	root, err := os.MkdirTemp(o.dir, "data-")
@@ -75,6 +86,9 @@ func run(o options) error {
 	defer shutDown(ours)
 	if o.profile != "" {
 		return profilePut(o, ours)
+	}
+	if o.soak > 0 {
+		return soak(o, ours)
 	}
 	theirs, err := newEtcd(o.etcd, root)
 	if err != nil {
@@ -101,16 +115,7 @@ func compare(o options, systems ...system) error {
 			return err
 		}
 	}
-	var workloads []workload
-	if o.load && !o.native {
-		workloads = []workload{
-			putWorkload(1), putWorkload(64), putWorkload(256), putWorkload(1000), getWorkload(256, false), getWorkload(256, true),
-		}
-	}
-	if o.load {
-		workloads = append(workloads, nativePutWorkload(1, 1), nativePutWorkload(1000, 1), nativePutWorkload(1024, 16),
-			nativeGetWorkload(256, false), nativeGetWorkload(256, true))
-	}
+	workloads := chosen(o)
 	before, err := terms(systems)
 	if err != nil {
 		return err
@@ -134,9 +139,16 @@ func compare(o options, systems ...system) error {
 	for i, w := range workloads {
 		rows = append(rows, workloadRows(w, outcomes[i][0], outcomes[i][1])...)
 	}
-	memory, err := memoryRow(systems)
+	memory, err := residentRow("memory resident, each member, after the above", systems, func(u loopback.Usage) int64 { return u.ResidentBytes })
 	if err != nil {
 		return err
+	}
+	if o.load && o.grpc {
+		watched, err := watchRows(o, systems)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, watched...)
 	}
 	after, err := terms(systems)
 	if err != nil {
@@ -153,9 +165,40 @@ func compare(o options, systems ...system) error {
 		}
 		rows = append(rows, more...)
 	}
+	if o.fill > 0 {
+		more, err := millionRows(o, systems)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, more...)
+	}
 	fmt.Printf("%s, %d processors, %s, load average %s\n\n", time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), runtime.Version(), loadAverage())
 	printTable(os.Stdout, systems[1].name(), rows)
+	if o.load && o.rest && o.native {
+		return protocols(o, systems[0])
+	}
 	return nil
+}
+
+// chosen are the workloads that the flags ask for.
+func chosen(o options) []workload {
+	var out []workload
+	if o.load && o.grpc {
+		for _, clients := range []int{1, 64, 256, 1000} {
+			out = append(out, toolPut(o.tool, clients))
+		}
+		for _, clients := range []int{256, 1000} {
+			out = append(out, toolRange(o.tool, clients, false), toolRange(o.tool, clients, true))
+		}
+	}
+	if o.load && o.rest {
+		out = append(out, putWorkload(1), putWorkload(64), putWorkload(256), putWorkload(1000), getWorkload(256, false), getWorkload(256, true))
+	}
+	if o.load && o.native {
+		out = append(out, nativePutWorkload(1, 1), nativePutWorkload(1000, 1), nativePutWorkload(1024, 16),
+			nativeGetWorkload(256, false), nativeGetWorkload(256, true))
+	}
+	return out
 }
 
 // failovers are the lines of one way in which a leader goes.
@@ -192,19 +235,6 @@ func terms(systems []system) ([2]float64, error) {
 	return out, nil
 }
 
-// memoryRow is the mean of the members, after all that was written.
-func memoryRow(systems []system) (row, error) {
-	r := row{measure: "memory resident, each member, after the above", format: mebibytes, lowerIsBetter: true}
-	for i, s := range systems {
-		u, err := totals(s)
-		if err != nil {
-			return r, err
-		}
-		*[]*float64{&r.raftkv, &r.peer}[i] = float64(u.ResidentBytes) / members
-	}
-	return r, nil
-}
-
 func profilePut(o options, ours *raftkv) error {
 	leader, err := start(ours, o.keys)
 	if err != nil {
@@ -217,8 +247,11 @@ func profilePut(o options, ours *raftkv) error {
 	defer file.Close()
 	profiled := make(chan error, 1)
 	go func() { profiled <- ours.Profile(leader, int((warmUp + o.duration).Seconds()), file) }()
-	w := putWorkload(256)
-	if o.native {
+	w := toolPut(o.tool, 1000)
+	switch {
+	case o.rest:
+		w = putWorkload(256)
+	case o.native:
 		w = nativePutWorkload(1024, 16)
 	}
 	result, err := measure(ours, w, o.keys, o.duration)

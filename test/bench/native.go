@@ -55,11 +55,14 @@ func (r *raftkv) connectNative(member, callers, clients int) ([]caller, func(), 
 	return out, closeAll, nil
 }
 
+// nativeKeys is how many keys are put natively.
+const nativeKeys = 100_000
+
 // nativePutWorkload is a put through the system's own client, if it has one.
 func nativePutWorkload(callers, clients int) workload {
 	w := putWorkload(callers)
 	w.name = fmt.Sprintf("put, %d callers on %d native connections", callers, clients)
-	w.nativeClients = clients
+	w.nativeClients, w.keys = clients, nativeKeys
 	return w
 }
 

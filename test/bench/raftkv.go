@@ -19,6 +19,7 @@ func newRaftkv(program, root string, profiled bool) (*raftkv, error) {
 
 func (r *raftkv) name() string                   { return "raftkv" }
 func (r *raftkv) processes() []*loopback.Process { return r.Nodes }
+func (r *raftkv) endpoint(member int) string     { return r.Clients[member] }
 
 func (r *raftkv) leader(ctx context.Context) (int, error) { return r.Leader(ctx) }
 

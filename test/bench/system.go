@@ -34,6 +34,8 @@ type system interface {
 	term(ctx context.Context) (uint64, error)
 	// caughtUp returns nil when the member serves and has what the leader has.
 	caughtUp(ctx context.Context, member int) error
+	// endpoint is where a member takes etcd's API over gRPC.
+	endpoint(member int) string
 	// connect makes callers of one member; close ends their connections.
 	connect(member, callers int) (made []caller, close func(), err error)
 	// probe puts one key at a member, once. Any number may be on their way at one time.
@@ -93,6 +95,7 @@ func totals(s system) (loopback.Usage, error) {
 		}
 		sum.CPU += u.CPU
 		sum.ResidentBytes += u.ResidentBytes
+		sum.AnonymousBytes += u.AnonymousBytes
 	}
 	return sum, nil
 }

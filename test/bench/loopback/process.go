@@ -109,6 +109,8 @@ type Usage struct {
 	CPU time.Duration
 	// ResidentBytes are in memory now.
 	ResidentBytes int64
+	// AnonymousBytes are those of them that are not pages of files, which the system may take back.
+	AnonymousBytes int64
 }
 
 // Usage reads what the process has used.
@@ -134,7 +136,12 @@ func (p *Process) Usage() (Usage, error) {
 	}
 	u := Usage{CPU: time.Duration(ticks) * time.Second / clockTicksPerSecond}
 	kilobytes, err := procField(filepath.Join(dir, "status"), "VmRSS:")
+	if err != nil {
+		return u, err
+	}
 	u.ResidentBytes = kilobytes << 10
+	kilobytes, err = procField(filepath.Join(dir, "status"), "RssAnon:")
+	u.AnonymousBytes = kilobytes << 10
 	return u, err
 }
 
