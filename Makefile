@@ -66,7 +66,7 @@ localkube: ## Compile build/localkube, which runs a real Kubernetes on this mach
 	@go build -C test/localkube -o ../../build/localkube .
 
 .PHONY: generate
-generate: ## Write all generated files anew: deepcopy, CRDs, RBAC, and the chart's copies of them
+generate: ## Write all generated files anew: deepcopy, CRDs, RBAC, the chart's copies of them, and the reference of raftctl
 	@hack/generate.sh
 	@hack/chart.sh
 
