@@ -88,6 +88,30 @@ func TestNoFlippedBitIsServed(t *testing.T) {
 	}
 }
 
+func TestHeaderDamagedMeanwhileIsToldAsDamage(t *testing.T) {
+	for name, damage := range map[string]func(b *store.Batch){
+		"magic":  func(b *store.Batch) { b.Put(bucketMeta, metaMagic, []byte("raftkv state maching")) },
+		"format": func(b *store.Batch) { b.Put(bucketMeta, metaFormat, []byte{0, 0, 1, 0}) },
+	} {
+		o, _ := memory()
+		h := newHarness(t, o)
+		h.do(Put([]byte("a"), []byte("1")))
+		h.machine.Flush()
+		var b store.Batch
+		damage(&b)
+		if err := h.machine.published.Load().store.Commit(&b); err != nil {
+			t.Fatal(err)
+		}
+		var corrupt *CorruptError
+		if _, err := h.machine.Hash(context.Background()); !errors.As(err, &corrupt) {
+			t.Errorf("%s, hash: %v", name, err)
+		}
+		if _, _, err := h.machine.Events(context.Background(), EventsRequest{From: 2, Match: func([]byte) bool { return true }, MostEvents: 1, MostBytes: 1}); !errors.As(err, &corrupt) {
+			t.Errorf("%s, history: %v", name, err)
+		}
+	}
+}
+
 func TestRecordAtAnotherPlaceIsNotServed(t *testing.T) {
 	o, disk := memory()
 	h := newHarness(t, o)

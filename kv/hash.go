@@ -57,7 +57,7 @@ func hashView(ctx context.Context, v *view) (uint64, error) {
 // hashKept sums a hash of every version up to a revision that compaction has not given up. The view is at the compacted revision.
 func hashKept(ctx context.Context, v *view, last uint64) (uint64, error) {
 	s := v.state
-	stored, _, err := readHeader(v.stored)
+	stored, err := rereadHeader(v.stored)
 	if err != nil {
 		return 0, err
 	}

@@ -52,7 +52,7 @@ func (h *history) read(v *view) error {
 	if err := v.open(); err != nil {
 		return err
 	}
-	stored, _, err := readHeader(v.stored)
+	stored, err := rereadHeader(v.stored)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package kv
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/raftkv/raftkv/kv/store"
@@ -173,6 +174,16 @@ func readHeader(v store.View) (h header, fresh bool, err error) {
 	}
 	h.scrub, err = decodeScrub(v.Get(bucketMeta, metaScrub))
 	return h, false, err
+}
+
+// rereadHeader reads the header of a store that is open. What would have kept it from being opened is damage by now.
+func rereadHeader(v store.View) (header, error) {
+	h, _, err := readHeader(v)
+	var corrupt *CorruptError
+	if err != nil && !errors.As(err, &corrupt) {
+		err = &CorruptError{What: "header", Reason: err.Error()}
+	}
+	return h, err
 }
 
 // put adds the whole header to a batch.
