@@ -90,7 +90,7 @@ func TestNoFlippedBitIsServed(t *testing.T) {
 
 func TestHeaderDamagedMeanwhileIsToldAsDamage(t *testing.T) {
 	for name, damage := range map[string]func(b *store.Batch){
-		"magic":  func(b *store.Batch) { b.Put(bucketMeta, metaMagic, []byte("raftkv state maching")) },
+		"magic":  func(b *store.Batch) { b.Put(bucketMeta, metaMagic, []byte("raftkv state machinf")) },
 		"format": func(b *store.Batch) { b.Put(bucketMeta, metaFormat, []byte{0, 0, 1, 0}) },
 	} {
 		o, _ := memory()
