@@ -1,0 +1,103 @@
+package native_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/raftkv/raftkv/client"
+	"github.com/raftkv/raftkv/client/wire"
+	"github.com/raftkv/raftkv/kv"
+	"github.com/raftkv/raftkv/rpc"
+	"github.com/raftkv/raftkv/server/backend"
+)
+
+// large is a store whose every answer is large.
+type large struct {
+	instant
+	bytes int
+}
+
+func (s *large) value() kv.KeyValue {
+	return kv.KeyValue{Key: []byte("k"), Value: make([]byte, s.bytes)}
+}
+
+func (s *large) Range(context.Context, backend.RangeRequest) (kv.RangeResult, error) {
+	return kv.RangeResult{Items: []kv.KeyValue{s.value()}, Revision: 1}, nil
+}
+
+func (s *large) WriteAll(ctx context.Context, batch []backend.Write) {
+	s.instant.WriteAll(ctx, batch)
+	for i := range batch {
+		batch[i].Result.Ops = []kv.OpResult{{Prev: []kv.KeyValue{s.value()}}}
+	}
+}
+
+// raw binds the service to a connection of a client's node.
+func raw(t *testing.T, c *client.Client) *wire.Service {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	conn, err := rpc.Dial(ctx, c.Endpoints()[0], rpc.ClientOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	s := new(wire.Service)
+	if err := rpc.Bind(conn, wire.ServiceName, s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// What does not fit into an answer any more is not read, and asked for again.
+func TestAnAnswerIsFilledUpToItsBound(t *testing.T) {
+	c := serve(t, &large{bytes: 1 << 20})
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	batch := &wire.ReadBatch{}
+	for range 10 {
+		batch.Items = append(batch.Items, wire.Item{Body: wire.AppendRange(nil, "k", "", &wire.Range{})})
+	}
+	a, err := raw(t, c).Read(ctx, batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const fit = wire.MaxAnswerBytes >> 20
+	for i, r := range a.Results {
+		if want := i >= fit; (r.Status == wire.StatusLater) != want || !want && len(r.Ops[0].Range.Items[0].Value) != 1<<20 {
+			t.Errorf("item %d: status %d", i, r.Status)
+		}
+	}
+	var all sync.WaitGroup
+	for i := range 40 {
+		all.Go(func() {
+			if got, err := c.Get(ctx, fmt.Sprint(i)); err != nil || len(got.KV.Value) != 1<<20 {
+				t.Errorf("a get among many: %d bytes, %v", len(got.KV.Value), err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// A write whose answer is too large is told as what it is: done. The others of its batch are none the worse.
+func TestAWriteIsToldThoughItsResultDoesNotFit(t *testing.T) {
+	c := serve(t, &large{bytes: 4 << 20})
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	batch := &wire.WriteBatch{}
+	for i := range 6 {
+		batch.Items = append(batch.Items, wire.Item{Body: wire.AppendPut(nil, "k", &wire.Op{PrevKV: i != 5})})
+	}
+	a, err := raw(t, c).Write(ctx, batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []wire.Status{wire.StatusOK, wire.StatusOK, wire.StatusOK, wire.StatusResultLost, wire.StatusResultLost, wire.StatusOK} {
+		if a.Results[i].Status != want {
+			t.Errorf("item %d: status %d, want %d", i, a.Results[i].Status, want)
+		}
+	}
+}
