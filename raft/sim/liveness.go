@@ -17,6 +17,9 @@ const (
 	livenessOperations = 3
 
 	livenessPoll = 50 * time.Millisecond
+	// healingPace is the time between two looks of the operator after the last fault: what has a bound then is the cluster's time, not
+	// that of someone who seldom comes by.
+	healingPace = 2 * time.Second
 )
 
 // startLiveness ends all faults, and demands that the cluster recovers (a promise that holds only without faults, so
@@ -39,6 +42,7 @@ func (w *world) startLiveness() {
 	if m := w.oracle.membership; len(m.Members) > 0 {
 		w.operator.desired = len(m.Voters())
 	}
+	w.every(w.operator.random, healingPace, w.operator.turn)
 	for _, c := range w.clients {
 		c.finished = 0
 	}
