@@ -49,18 +49,18 @@ func (s *Server) answer(ctx context.Context, request any, info *grpc.UnaryServer
 		defer leave()
 		ctx = waiting
 	case !lengthy(info.FullMethod, request):
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, requestTimeout)
-		defer cancel()
+		var leave func()
+		ctx, leave = s.bounds.enter(ctx, requestTimeout)
+		defer leave()
 	}
 	response, err := handle(ctx, request)
-	if cause := context.Cause(ctx); err != nil && endedByUs(cause) {
+	if err == nil {
+		return response, nil
+	}
+	if cause := context.Cause(ctx); endedByUs(cause) {
 		return nil, cause
 	}
-	if err != nil {
-		return nil, refusal(ctx, err)
-	}
-	return response, nil
+	return nil, refusal(ctx, err)
 }
 
 // endedByUs tells whether a call was ended because no leader is known, or the server stops.

@@ -37,6 +37,9 @@ const (
 	silenceAnswer = 20 * time.Second
 	// bufferBytes is what a connection reads or writes with one system call.
 	bufferBytes = 64 << 10
+	// callWorkers is how many goroutines answer calls one after the other, so that their stacks have grown already. Further calls at a time get a
+	// goroutine each, whose stack grows to the same size again in every call.
+	callWorkers = 1024
 )
 
 // Cluster is what the front end asks about and of the cluster's membership.
@@ -83,6 +86,7 @@ type Server struct {
 	options Options
 	grpc    *grpc.Server
 	leaders *leaderWatch
+	bounds  *bounds
 	// inside ends the gateway's connection, serving counts what serves it.
 	inside  func()
 	serving sync.WaitGroup
@@ -93,7 +97,7 @@ func New(store func() backend.Store, cluster func() Cluster, options Options) *S
 	if options.Observer == nil {
 		options.Observer = unobserved{}
 	}
-	s := &Server{store: store, cluster: cluster, options: options, inside: func() {}}
+	s := &Server{store: store, cluster: cluster, options: options, bounds: newBounds(), inside: func() {}}
 	s.leaders = newLeaderWatch(s.knowsLeader, max(options.ElectionTimeout, time.Millisecond))
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(options.MaxRequestBytes+messageOverheadBytes),
@@ -102,6 +106,7 @@ func New(store func() backend.Store, cluster func() Cluster, options Options) *S
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: leastPing}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: silence, Timeout: silenceAnswer}),
 		grpc.ReadBufferSize(bufferBytes), grpc.WriteBufferSize(bufferBytes),
+		grpc.NumStreamWorkers(callWorkers),
 		grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream),
 	)
 	pb.RegisterKVServer(s.grpc, &kvService{Server: s})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -134,8 +135,12 @@ func (w *watcher) send(ctx context.Context) error {
 	responses := make(chan *pb.WatchResponse)
 	failed := make(chan error, 1)
 	go func() {
+		var p pace
 		for {
 			r, err := w.watches.Next(ctx)
+			if err == nil {
+				err = hold(ctx, p.wait(&r, time.Now()))
+			}
 			if err != nil {
 				failed <- err
 				return
@@ -159,6 +164,21 @@ func (w *watcher) send(ctx context.Context) error {
 		if err := w.stream.Send(r); err != nil {
 			return err
 		}
+	}
+}
+
+// hold waits unless ctx ends before.
+func hold(ctx context.Context, wait time.Duration) error {
+	if wait <= 0 {
+		return nil
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

@@ -17,7 +17,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -32,7 +34,9 @@ type options struct {
 	rounds, keys                   int
 	failovers, peerFailovers       int
 	fill, fillVersions, restarts   int
-	load, rest, native, grpc       bool
+	load                           bool
+	only                           string
+	matches                        func(name string) bool // of only
 }
 
 func main() {
@@ -47,15 +51,13 @@ func main() {
 	flag.IntVar(&o.peerFailovers, "peer-failovers", 10, "how often etcd's leader goes, at most; each takes much longer")
 	flag.BoolVar(&o.load, "load", true, "measure rates and latencies too, not failovers alone")
 	flag.IntVar(&o.keys, "keys", 10_000, "number of keys")
-	flag.BoolVar(&o.grpc, "grpc", true, "measure etcd's API over gRPC, by etcd's benchmark tool, and watches")
-	flag.BoolVar(&o.rest, "rest", true, "measure raftkv's REST beside etcd's gRPC")
-	flag.BoolVar(&o.native, "native", true, "measure raftkv's native client beside etcd's gRPC")
+	flag.StringVar(&o.only, "only", "", "measure only what this `expression` finds in the names of the table's lines; \"watch\" and \"protocols\" are such names too")
 	flag.IntVar(&o.fill, "fill", 1_000_000, "number of `keys` with which memory and starting are measured; 0 leaves that out")
 	flag.IntVar(&o.fillVersions, "fill-versions", 1, "how often each of them is written")
 	flag.IntVar(&o.restarts, "restarts", 3, "how often one member, and then all, are stopped and started with these keys")
 	flag.DurationVar(&o.soak, "soak", 0, "only put random ones of the keys of --fill for so long, to see whether the rate or the files' size drifts")
 	flag.StringVar(&o.profile, "profile", "",
-		"only put with 256 callers over REST (with --rest=false, 1024 natively; without both, 1000 over gRPC), and write the leader's processor profile to this `file`; --node must be the program of test/bench/profiled")
+		"only measure raftkv, and only the first line that --only finds, and write the leader's processor profile to this `file`; --node must be the program of test/bench/profiled")
 	flag.Parse()
 	if err := run(o); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
@@ -67,6 +69,11 @@ func run(o options) error {
 	if flag.NArg() > 0 || o.rounds < 1 || o.failovers < 0 || o.peerFailovers < 1 || o.keys < 1 || o.duration <= 0 || o.fill < 0 || o.fillVersions < 1 || o.restarts < 0 || o.soak < 0 || (o.soak > 0 && o.fill == 0) {
 		return errors.New("a flag has no sense: see -help")
 	}
+	only, err := regexp.Compile(o.only)
+	if err != nil {
+		return err
+	}
+	o.matches = only.MatchString
 	root, err := os.MkdirTemp(o.dir, "data-")
 	if err != nil {
 		return err
@@ -85,7 +92,7 @@ func run(o options) error {
 	}
 	defer shutDown(ours)
 	if o.profile != "" {
-		return profilePut(o, ours)
+		return profileOne(o, ours)
 	}
 	if o.soak > 0 {
 		return soak(o, ours)
@@ -143,7 +150,7 @@ func compare(o options, systems ...system) error {
 	if err != nil {
 		return err
 	}
-	if o.load && o.grpc {
+	if o.load && o.matches("watch") {
 		watched, err := watchRows(o, systems)
 		if err != nil {
 			return err
@@ -174,7 +181,7 @@ func compare(o options, systems ...system) error {
 	}
 	fmt.Printf("%s, %d processors, %s, load average %s\n\n", time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), runtime.Version(), loadAverage())
 	printTable(os.Stdout, systems[1].name(), rows)
-	if o.load && o.rest && o.native {
+	if o.load && o.matches("protocols") {
 		return protocols(o, systems[0])
 	}
 	return nil
@@ -182,23 +189,16 @@ func compare(o options, systems ...system) error {
 
 // chosen are the workloads that the flags ask for.
 func chosen(o options) []workload {
-	var out []workload
-	if o.load && o.grpc {
-		for _, clients := range []int{1, 64, 256, 1000} {
-			out = append(out, toolPut(o.tool, clients))
-		}
-		for _, clients := range []int{256, 1000} {
-			out = append(out, toolRange(o.tool, clients, false), toolRange(o.tool, clients, true))
-		}
+	if !o.load {
+		return nil
 	}
-	if o.load && o.rest {
-		out = append(out, putWorkload(1), putWorkload(64), putWorkload(256), putWorkload(1000), getWorkload(256, false), getWorkload(256, true))
+	all := []workload{
+		toolPut(o.tool, 1), toolPut(o.tool, 64), toolPut(o.tool, 256), toolPut(o.tool, 1000),
+		toolRange(o.tool, 256, false), toolRange(o.tool, 256, true), toolRange(o.tool, 1000, false), toolRange(o.tool, 1000, true),
+		putWorkload(1), putWorkload(64), putWorkload(256), putWorkload(1000), getWorkload(256, false), getWorkload(256, true),
+		nativePutWorkload(1, 1), nativePutWorkload(1000, 1), nativePutWorkload(1024, 16), nativeGetWorkload(256, false), nativeGetWorkload(256, true),
 	}
-	if o.load && o.native {
-		out = append(out, nativePutWorkload(1, 1), nativePutWorkload(1000, 1), nativePutWorkload(1024, 16),
-			nativeGetWorkload(256, false), nativeGetWorkload(256, true))
-	}
-	return out
+	return slices.DeleteFunc(all, func(w workload) bool { return !o.matches(w.name) })
 }
 
 // failovers are the lines of one way in which a leader goes.
@@ -235,7 +235,13 @@ func terms(systems []system) ([2]float64, error) {
 	return out, nil
 }
 
-func profilePut(o options, ours *raftkv) error {
+// profileOne measures raftkv alone, with its leader's profile.
+func profileOne(o options, ours *raftkv) error {
+	workloads := chosen(o)
+	if len(workloads) == 0 {
+		return errors.New("--only finds nothing to profile")
+	}
+	w := workloads[0]
 	leader, err := start(ours, o.keys)
 	if err != nil {
 		return err
@@ -247,19 +253,12 @@ func profilePut(o options, ours *raftkv) error {
 	defer file.Close()
 	profiled := make(chan error, 1)
 	go func() { profiled <- ours.Profile(leader, int((warmUp + o.duration).Seconds()), file) }()
-	w := toolPut(o.tool, 1000)
-	switch {
-	case o.rest:
-		w = putWorkload(256)
-	case o.native:
-		w = nativePutWorkload(1024, 16)
-	}
 	result, err := measure(ours, w, o.keys, o.duration)
 	if err := errors.Join(err, <-profiled); err != nil {
 		return err
 	}
-	fmt.Printf("%s, p50 %v, p99 %v, per 100k %.2f s of the store's processor time and %.2f s of the load's\n",
-		perSecond(result.perSecond), result.p50, result.p99, result.storeCPU, result.loadCPU)
+	fmt.Printf("%s: %s, p50 %v, p99 %v, per 100k %.2f s of the store's processor time and %.2f s of the load's\n",
+		w.name, perSecond(result.perSecond), result.p50, result.p99, result.storeCPU, result.loadCPU)
 	return nil
 }
 
