@@ -39,7 +39,7 @@ const (
 	bufferBytes = 64 << 10
 	// callWorkers is how many goroutines answer calls one after the other, so that their stacks have grown already. Further calls at a time get a
 	// goroutine each, whose stack grows to the same size again in every call.
-	callWorkers = 1024
+	callWorkers = 256
 )
 
 // Cluster is what the front end asks about and of the cluster's membership.

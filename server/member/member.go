@@ -141,7 +141,7 @@ func (m carrier) Standing() local.Standing {
 func (m carrier) Changed() <-chan struct{} { return m.replica.Changed() }
 
 func (m *Member) replicate(ctx context.Context, command kv.Command) (*kv.Result, error) {
-	data, err := command.AppendBinary(nil)
+	data, err := command.AppendBinary(make([]byte, 0, sizeOf(&command)+headerRoomBytes))
 	if err != nil {
 		return nil, err
 	}
