@@ -3,21 +3,25 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/raftkv/raftkv/controllers/resources"
 )
 
 const (
 	// maxTroubleBytes bounds what of a message of Kubernetes goes into a condition.
 	maxTroubleBytes = 300
 	// maxTroubleEvents bounds the events that are read of one object.
-	maxTroubleEvents = 50
+	maxTroubleEvents = 200
 )
 
 // podTrouble says why the pod's container does not run, in the words of Kubernetes; empty if nothing is wrong or it is too
@@ -57,11 +61,16 @@ func trouble(what, message string) string {
 func (r *Reconciler) observeTrouble(ctx context.Context, s *snapshot) error {
 	o := &s.observation
 	if o.Workload != nil && len(s.pods) < o.Workload.Replicas {
-		text, err := r.lastWarning(ctx, s.cluster.Namespace, s.statefulSet.UID)
+		list, err := r.eventsOf(ctx, s.cluster.Namespace, s.statefulSet.UID)
 		if err != nil {
 			return err
 		}
-		o.Workload.Trouble = text
+		o.Workload.Trouble = map[string]string{}
+		for i := range o.Workload.Replicas {
+			if name := resources.PodName(o.Cluster, i); s.pod(name) == nil {
+				o.Workload.Trouble[name] = whyMissing(list, name)
+			}
+		}
 	}
 	for i := range o.Pods {
 		p := &o.Pods[i]
@@ -87,25 +96,64 @@ func (r *Reconciler) observeTrouble(ctx context.Context, s *snapshot) error {
 
 // lastWarning is the newest warning about an object; empty if there is none, or if the operator may not see events.
 func (r *Reconciler) lastWarning(ctx context.Context, namespace string, of types.UID) (string, error) {
+	list, err := r.eventsOf(ctx, namespace, of)
+	return newestWarning(list), err
+}
+
+// eventsOf are the events about an object; none if the operator may not see events.
+func (r *Reconciler) eventsOf(ctx context.Context, namespace string, of types.UID) ([]corev1.Event, error) {
 	var list corev1.EventList
-	err := r.Live.List(ctx, &list, client.InNamespace(namespace), client.Limit(maxTroubleEvents), client.MatchingFieldsSelector{
-		Selector: fields.Set{"involvedObject.uid": string(of), "type": corev1.EventTypeWarning}.AsSelector()})
+	err := r.Live.List(ctx, &list, client.InNamespace(namespace), client.Limit(maxTroubleEvents),
+		client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector("involvedObject.uid", string(of))})
 	switch {
 	case apierrors.IsForbidden(err):
-		return "", nil
+		return nil, nil
 	case err != nil:
-		return "", fmt.Errorf("list events: %w", err)
+		return nil, fmt.Errorf("list events: %w", err)
 	}
+	return list.Items, nil
+}
+
+// whyMissing is the newest of a StatefulSet's warnings that names the pod; empty if the pod was made since, because then the warning is about
+// an absence that is over.
+func whyMissing(list []corev1.Event, pod string) string {
+	var made time.Time
+	var about []corev1.Event
+	for i := range list {
+		switch e := &list[i]; {
+		case !names(e.Message, pod):
+		case e.Type == corev1.EventTypeWarning:
+			about = append(about, *e)
+		case e.Reason == reasonPodMade && eventTime(e).After(made):
+			made = eventTime(e)
+		}
+	}
+	about = slices.DeleteFunc(about, func(e corev1.Event) bool { return eventTime(&e).Before(made) })
+	return newestWarning(about)
+}
+
+// reasonPodMade is how the StatefulSet controller tells that it made a pod, or a claim for it.
+const reasonPodMade = "SuccessfulCreate"
+
+// names tells that the text has the object's name as a word: data-demo-1 does not name demo-1, nor does demo-10.
+func names(text, object string) bool {
+	return slices.Contains(strings.FieldsFunc(text, func(c rune) bool {
+		return c != '-' && !unicode.IsLetter(c) && !unicode.IsDigit(c)
+	}), object)
+}
+
+// newestWarning is what the newest of the warnings says; empty if there is none.
+func newestWarning(list []corev1.Event) string {
 	var last *corev1.Event
-	for i := range list.Items {
-		if e := &list.Items[i]; last == nil || !eventTime(e).Before(eventTime(last)) {
+	for i := range list {
+		if e := &list[i]; e.Type == corev1.EventTypeWarning && (last == nil || !eventTime(e).Before(eventTime(last))) {
 			last = e
 		}
 	}
 	if last == nil {
-		return "", nil
+		return ""
 	}
-	return trouble(last.Reason, last.Message), nil
+	return trouble(last.Reason, last.Message)
 }
 
 // eventTime is when the event was seen last. Recorders differ in which of the fields they fill in.

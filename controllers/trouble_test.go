@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -58,6 +59,7 @@ func TestWhatKeepsPodsFromRunningIsInTheStatus(t *testing.T) {
 
 	set := s.workload()
 	s.warn("StatefulSet", set.Name, &set.ObjectMeta, "FailedCreate", "pods demo-0 is forbidden: exceeded quota")
+	s.warn("StatefulSet", set.Name, &set.ObjectMeta, "FailedCreate", "create Pod demo-1 in StatefulSet demo failed error: pvc data-demo-1 is being deleted")
 	s.reconcile()
 	if got := told(s.cluster()); !strings.Contains(got, "pod demo-0 cannot be made: FailedCreate: pods demo-0 is forbidden: exceeded quota") {
 		t.Errorf("got %q", got)
@@ -98,6 +100,37 @@ func (s *story) warn(kind, name string, of *metav1.ObjectMeta, reason, message s
 		Type:           corev1.EventTypeWarning, Reason: reason, Message: message, FirstTimestamp: now, LastTimestamp: now}
 	if err := s.c.Create(context.Background(), e); err != nil {
 		s.t.Fatal(err)
+	}
+}
+
+func TestAMissingPodIsToldByWarningsAboutItsOwnAbsence(t *testing.T) {
+	at := func(second int, kind, reason, message string) corev1.Event {
+		return corev1.Event{Type: kind, Reason: reason, Message: message, LastTimestamp: metav1.NewTime(time.Unix(int64(second), 0))}
+	}
+	warning := func(second int, message string) corev1.Event {
+		return at(second, corev1.EventTypeWarning, "FailedCreate", message)
+	}
+	made := func(second int, pod string) corev1.Event {
+		return at(second, corev1.EventTypeNormal, "SuccessfulCreate", "create Pod "+pod+" in StatefulSet demo successful")
+	}
+	const quota = `create Pod demo-1 in StatefulSet demo failed error: pods "demo-1" is forbidden: exceeded quota`
+	for name, c := range map[string]struct {
+		events []corev1.Event
+		want   string
+	}{
+		"nothing":                {nil, ""},
+		"its own":                {[]corev1.Event{warning(1, quota)}, "FailedCreate: " + quota},
+		"the newest":             {[]corev1.Event{warning(2, quota), warning(1, "create Pod demo-1: older")}, "FailedCreate: " + quota},
+		"of another":             {[]corev1.Event{warning(1, "create Pod demo-2 in StatefulSet demo failed error: pvc data-demo-1 is being deleted")}, ""},
+		"of one with two digits": {[]corev1.Event{warning(1, "create Pod demo-10 in StatefulSet demo failed")}, ""},
+		"of nobody":              {[]corev1.Event{warning(1, "something is wrong")}, ""},
+		"made since":             {[]corev1.Event{warning(1, quota), made(2, "demo-1")}, ""},
+		"made before":            {[]corev1.Event{warning(3, quota), made(2, "demo-1")}, "FailedCreate: " + quota},
+		"another made since":     {[]corev1.Event{warning(1, quota), made(2, "demo-2")}, "FailedCreate: " + quota},
+	} {
+		if got := whyMissing(c.events, "demo-1"); got != c.want {
+			t.Errorf("%s: got %q, want %q", name, got, c.want)
+		}
 	}
 }
 

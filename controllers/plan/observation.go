@@ -74,8 +74,8 @@ type Workload struct {
 	KeepsClaims bool
 	// SmallClaims says that new claims would be smaller than the spec asks for, since a StatefulSet's claim template cannot be changed.
 	SmallClaims bool
-	// Trouble is why the StatefulSet's missing pods are not made, in the words of Kubernetes; empty if it says nothing.
-	Trouble string
+	// Trouble is why a missing pod is not made, by the pod's name and in the words of Kubernetes; empty if it says nothing.
+	Trouble map[string]string
 }
 
 // Pod is one pod of the StatefulSet and what its node says.

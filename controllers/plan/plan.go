@@ -149,8 +149,8 @@ func ailment(v *View, active bool) string {
 
 // missing says that a pod does not exist, and why if that is known.
 func missing(o *Observation, pod string) string {
-	if o.Workload.Trouble != "" {
-		return "pod " + pod + " cannot be made: " + o.Workload.Trouble
+	if why := o.Workload.Trouble[pod]; why != "" {
+		return "pod " + pod + " cannot be made: " + why
 	}
 	return "pod " + pod + " does not exist yet"
 }
