@@ -22,7 +22,9 @@ func (s *service) OpenSession(ctx context.Context, r *wire.SessionRequest) (*wir
 	if err == nil {
 		ctx, cancel := bounded(ctx)
 		defer cancel()
-		id, err = store.OpenSession(ctx, raft.Incarnation(r.Origin), r.Nonce)
+		if id, err = store.OpenSession(ctx, raft.Incarnation(r.Origin), r.Nonce); err == nil {
+			id = outside(id, store.Header().ClusterID)
+		}
 	}
 	return &wire.SessionReply{Reply: replyOf(0, err), Session: id}, nil
 }
@@ -53,7 +55,7 @@ func (s *service) Write(ctx context.Context, b *wire.WriteBatch) (*wire.Answer, 
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	batch, places := commands(b, a)
+	batch, places := commands(b, outside(b.Session, store.Header().ClusterID), a)
 	store.WriteAll(ctx, batch)
 	room := maxAnswerBytes
 	for i := range batch {
@@ -62,14 +64,14 @@ func (s *service) Write(ctx context.Context, b *wire.WriteBatch) (*wire.Answer, 
 	return a, nil
 }
 
-// commands makes the store's writes out of the operations of a batch, and answers those that are none.
-func commands(b *wire.WriteBatch, a *wire.Answer) (batch []backend.Write, places []int) {
+// commands makes the store's writes in a session out of the operations of a batch, and answers those that are none.
+func commands(b *wire.WriteBatch, in uint64, a *wire.Answer) (batch []backend.Write, places []int) {
 	batch, places = make([]backend.Write, 0, len(b.Items)), make([]int, 0, len(b.Items))
 	// One piece of memory for what the commands are made of.
 	txns, ops := make([]kv.Txn, len(b.Items)), make([]kv.Op, len(b.Items))
 	for i := range b.Items {
 		item := &b.Items[i]
-		write := backend.Write{Mark: session.Header{Session: b.Session, Sequence: item.Sequence, Low: b.Low}}
+		write := backend.Write{Mark: session.Header{Session: in, Sequence: item.Sequence, Low: b.Low}}
 		switch {
 		case (b.Session == 0) != (item.Sequence == 0):
 			a.Results[i].Status, a.Results[i].Message = wire.StatusInvalid, "a write has a sequence in a session, or neither"

@@ -10,6 +10,8 @@ import (
 	"github.com/raftkv/raftkv/client"
 	"github.com/raftkv/raftkv/client/wire"
 	"github.com/raftkv/raftkv/kv"
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/raft/session"
 	"github.com/raftkv/raftkv/rpc"
 	"github.com/raftkv/raftkv/server/backend"
 )
@@ -99,5 +101,53 @@ func TestAWriteIsToldThoughItsResultDoesNotFit(t *testing.T) {
 		if a.Results[i].Status != want {
 			t.Errorf("item %d: status %d, want %d", i, a.Results[i].Status, want)
 		}
+	}
+}
+
+// ledger is a store that opens the session of one index, and notes which one each write came in.
+type ledger struct {
+	instant
+	cluster raft.ClusterID
+
+	mu    sync.Mutex
+	marks []session.Header
+}
+
+func (s *ledger) Header() backend.Header {
+	return backend.Header{ClusterID: s.cluster, MemberID: 1, Term: 1}
+}
+
+func (*ledger) OpenSession(context.Context, raft.Incarnation, uint64) (uint64, error) { return 7, nil }
+
+func (s *ledger) WriteAll(ctx context.Context, batch []backend.Write) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range batch {
+		s.marks = append(s.marks, batch[i].Mark)
+	}
+	s.instant.WriteAll(ctx, batch)
+}
+
+// A cluster that was restored, or rebuilt, gives out the indexes that the old one gave out: a client of the old one must not write into the
+// session of another client, or of a node, which would be answered with what that has done.
+func TestASessionIsOfOneCluster(t *testing.T) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	old, restored := &ledger{cluster: 1}, &ledger{cluster: 2}
+	opened, err := raw(t, serve(t, old)).OpenSession(ctx, &wire.SessionRequest{Origin: 1, Nonce: 1})
+	if err != nil || opened.Status != wire.StatusOK {
+		t.Fatal(opened, err)
+	}
+	for _, s := range []*ledger{old, restored} {
+		batch := &wire.WriteBatch{Session: opened.Session, Low: 2, Items: []wire.Item{{Sequence: 3, Body: wire.AppendPut(nil, "k", &wire.Op{})}}}
+		if _, err := raw(t, serve(t, s)).Write(ctx, batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := (session.Header{Session: 7, Sequence: 3, Low: 2}); old.marks[0] != want {
+		t.Errorf("the cluster that opened the session takes its write as %+v, want %+v", old.marks[0], want)
+	}
+	if got := restored.marks[0].Session; got < 1<<40 {
+		t.Errorf("another cluster takes the write for one in its own session %d", got)
 	}
 }
