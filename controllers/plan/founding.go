@@ -72,7 +72,7 @@ func runBootstrap(o *Observation) Decision {
 		return Decision{Stalled: because(ReasonInvalidStatus, "status.bootstrap.pod %q is not a pod of this cluster", b.Pod)}
 	}
 	p := o.pod(ordinal)
-	if p == nil || p.Node == nil {
+	if p == nil || p.Node == nil || opening(p.Node) {
 		return Decision{Waiting: because(ReasonBootstrapping, "%s, which is to found the cluster", notEmpty(o, ordinal))}
 	}
 	if p.Node.Incarnation != b.Incarnation {

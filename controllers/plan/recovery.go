@@ -33,7 +33,7 @@ func planSuccession(o *Observation) (Decision, bool) {
 	}
 	p := podOf(o, r.Pod)
 	switch {
-	case p == nil || p.Node == nil:
+	case p == nil || p.Node == nil || opening(p.Node):
 		return Decision{}, false
 	case p.Node.State == admin.StateRefounding:
 		return Decision{Waiting: because(ReasonRecovering, "%s makes the state of cluster %s out of its own", p.Name, r.ClusterID)}, true
@@ -46,6 +46,9 @@ func planSuccession(o *Observation) (Decision, bool) {
 		"pod %s was chosen to rebuild cluster %s as %s, but its data directory is now another one, so the new cluster may have been founded and lost; to begin again with those that are left, take spec.recovery away, wait until this is no longer said, and set it again",
 		r.Pod, r.From, r.ClusterID)}, true
 }
+
+// opening tells that the node does not know yet whose directory it has, as it is between the end of the old member and the beginning of the new one.
+func opening(s *admin.Status) bool { return s.Incarnation == 0 }
 
 // planAbandonment tells members of the cluster that was given up to set their directories aside.
 func planAbandonment(o *Observation) (Decision, bool) {

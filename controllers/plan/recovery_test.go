@@ -158,3 +158,31 @@ func TestRecoveryAsksForTheRecordedDirectory(t *testing.T) {
 		t.Errorf("got %+v", run)
 	}
 }
+
+// A node that opens its directory says nothing of it yet, least of all that it is another one: the recovery on record is kept, since it may
+// just have been carried out, and nobody is called.
+func TestANodeThatOpensItsDirectoryHasLostNothing(t *testing.T) {
+	opens := func(s *scene, i int) *Observation {
+		p := s.pod(i)
+		p.Ready, p.Node = false, &admin.Status{Name: p.Name, State: admin.StateOpening}
+		return &s.o
+	}
+	for name, o := range map[string]*Observation{
+		"a recovery":                       opens(orphans().allowed(testCluster, false).recovering(1, false), 1),
+		"one whose consent was taken away": opens(orphans().recovering(1, false), 1),
+	} {
+		if d := Plan(o); d.ForgetRecovery || d.Step != nil || d.Stalled != nil && d.Stalled.Reason == ReasonRecoveryNodeLost {
+			t.Errorf("%s: %s, forgotten is %v", name, brief(d), d.ForgetRecovery)
+		}
+	}
+	s := healthy(3).do(func(o *Observation) {
+		o.ClusterID = 0
+		o.Bootstrap = &Bootstrap{ClusterID: testCluster, Pod: podName(0), Incarnation: incarnation(0)}
+		for i := range o.Pods {
+			o.Pods[i].Node = &admin.Status{Name: o.Pods[i].Name, State: admin.StateEmpty, Incarnation: newIncarnation(i)}
+		}
+	})
+	if d := Plan(opens(s, 0)); brief(d) != "wait Bootstrapping" {
+		t.Errorf("a bootstrap: %s", brief(d))
+	}
+}
