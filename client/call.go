@@ -183,8 +183,7 @@ func (c *Client) write(ctx context.Context, x *call) (wire.Result, error) {
 					return wire.Result{}, unknown(errors.New("the session has expired, so that asking again tells nothing"), nil)
 				}
 				x.session.giveBack(x.sequence)
-				x.session = nil
-				continue
+				x.session = nil // after a pause, and within the time of the call: sessions may go as fast as they come
 			default:
 				return wire.Result{}, refusal(result.Status, result.Message)
 			}

@@ -170,3 +170,32 @@ func TestASlowConsumersWatchIsLeftAndMadeAgain(t *testing.T) {
 		t.Errorf("%d bytes are kept", w.bytes)
 	}
 }
+
+// A watch that is wanted twice, by its consumer who has read on and because the connection was lost, is made once: what the node tells under the
+// first ID is not taken for news, and the node is told to forget it.
+func TestAWatchThatIsWantedTwiceIsOne(t *testing.T) {
+	h := newWatchHub(&Client{})
+	w := &Watcher{hub: h, news: make(chan struct{}, 1), made: make(chan struct{})}
+	w.place.next = 5
+	h.add(w)
+	h.again(w)
+	wanted, _ := h.takeWork()
+	var ids []int64
+	for _, x := range wanted {
+		ids = append(ids, h.prepare(x).ID)
+	}
+	if len(ids) != 2 || len(h.made) != 1 || h.made[ids[1]] != w {
+		t.Fatalf("prepared as %v, made are %v", ids, h.made)
+	}
+	if _, unwanted := h.takeWork(); len(unwanted) != 1 || unwanted[0] != ids[0] {
+		t.Errorf("the node is told to forget %v", unwanted)
+	}
+	part := wire.WatchUpdate{Revision: 5, Fragment: true, Events: []wire.Event{{KV: wire.KeyValue{Key: []byte("k"), ModRevision: 5}}}}
+	for _, id := range ids { // the first was on its way already
+		part.ID = id
+		h.deliver(w, &part)
+	}
+	if len(w.queue) != 1 {
+		t.Errorf("an event is told %d times", len(w.queue))
+	}
+}

@@ -227,6 +227,8 @@ func (h *watchHub) prepare(w *Watcher) *wire.WatchRequest {
 	h.nextID++
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	// It may have been wanted twice, by its consumer and because a connection was lost: there is one at a time.
+	h.leave(w, w.request.ID)
 	w.place.begin()
 	w.request.ID, w.request.StartRevision = h.nextID, w.place.next
 	h.made[h.nextID] = w
@@ -260,6 +262,10 @@ func (h *watchHub) deliver(w *Watcher, u *wire.WatchUpdate) {
 		return
 	}
 	w.mu.Lock()
+	if u.ID != w.request.ID {
+		w.mu.Unlock() // it was made again since, from where it was
+		return
+	}
 	events := w.place.take(u)
 	if len(events) > 0 || w.request.ProgressNotify && !u.Created && len(u.Events) == 0 {
 		batch := WatchBatch{Events: events, Revision: w.place.next - 1, Partial: u.Fragment}
