@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -47,7 +48,7 @@ func (r *Reconciler) act(ctx context.Context, s *snapshot, d *plan.Decision) (ou
 	err := r.take(ctx, s, d.Step)
 	switch {
 	case err == nil:
-		log.Info("took a step", "why", message(d.Waiting))
+		log.Info("took a step", "why", message(cmp.Or(d.Waiting, d.Stalled)))
 		countStep(s.cluster, d.Step, stepTaken)
 		r.stepEvent(s.cluster, d)
 		return done, nil
@@ -110,6 +111,8 @@ func (r *Reconciler) take(ctx context.Context, s *snapshot, step plan.Step) erro
 		return r.replaceVolume(ctx, s, t)
 	case plan.RecreateWorkload:
 		return r.recreateWorkload(ctx, s)
+	case plan.PutBack:
+		return r.putBack(ctx, s, t)
 	case plan.RunBootstrap:
 		return r.call(ctx, s, t.Bootstrap.Pod, func(ctx context.Context, n *admin.Service) error {
 			_, err := n.Bootstrap(ctx, &admin.BootstrapRequest{
@@ -317,6 +320,8 @@ func stepName(step plan.Step) string {
 		return "replace-volume"
 	case plan.RecreateWorkload:
 		return "recreate-statefulset"
+	case plan.PutBack:
+		return "put-template-back"
 	}
 	return "unknown"
 }
@@ -348,8 +353,10 @@ func (r *Reconciler) stepEvent(c *v1.RaftCluster, d *plan.Decision) {
 		reason = "VolumeReplaced"
 	case plan.RecreateWorkload:
 		reason = "StatefulSetRecreated"
+	case plan.PutBack:
+		reason = "TemplatePutBack"
 	}
 	if reason != "" {
-		r.Recorder.Eventf(c, nil, corev1.EventTypeNormal, reason, stepName(d.Step), "%s: %s", d.Step, message(d.Waiting))
+		r.Recorder.Eventf(c, nil, corev1.EventTypeNormal, reason, stepName(d.Step), "%s: %s", d.Step, message(cmp.Or(d.Waiting, d.Stalled)))
 	}
 }

@@ -173,6 +173,9 @@ func observeWorkload(s *snapshot) error {
 		return err
 	}
 	w := &plan.Workload{Replicas: int(replicas), Stale: stale, SmallClaims: size.Cmp(s.cluster.Spec.Storage.Size) < 0}
+	if w.Failed, err = failedRevision(s.statefulSet, wanted); err != nil {
+		return err
+	}
 	if s.statefulSet.Status.ObservedGeneration >= s.statefulSet.Generation {
 		if !stale {
 			w.Revision = s.statefulSet.Status.UpdateRevision

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"net"
@@ -15,6 +16,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raftkv/raftkv/controllers/resources"
@@ -251,6 +253,7 @@ func (k *kubelet) play(cluster string) {
 		set.Status.ObservedGeneration, set.Status.UpdateRevision, set.Status.Replicas = set.Generation, revision, *set.Spec.Replicas
 		k.must(k.c.Status().Update(ctx, &set))
 	}
+	k.keepRevision(&set, revision)
 	for i := range int(*set.Spec.Replicas) {
 		if k.playClaim(&set, resources.PodName(cluster, i)) {
 			k.playPod(&set, resources.PodName(cluster, i), revision)
@@ -265,6 +268,25 @@ func (k *kubelet) play(cluster string) {
 		budget.Status.ObservedGeneration, budget.Status.DisruptionsAllowed = budget.Generation, 1
 		budget.Status.CurrentHealthy, budget.Status.DesiredHealthy, budget.Status.ExpectedPods = *set.Spec.Replicas, max(*set.Spec.Replicas-1, 0), *set.Spec.Replicas
 		k.must(k.c.Status().Update(ctx, &budget))
+	}
+}
+
+// keepRevision keeps the template as the StatefulSet controller does: as a patch that puts it into the StatefulSet.
+func (k *kubelet) keepRevision(set *appsv1.StatefulSet, name string) {
+	k.t.Helper()
+	template, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&set.Spec.Template)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	template["$patch"] = "replace"
+	text, err := json.Marshal(map[string]any{"spec": map[string]any{"template": template}})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	revision := &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Namespace: k.ns, Name: name}, Data: runtime.RawExtension{Raw: text}, Revision: 1}
+	revision.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(set, appsv1.SchemeGroupVersion.WithKind("StatefulSet"))}
+	if err := k.c.Create(context.Background(), revision); !apierrors.IsAlreadyExists(err) {
+		k.must(err)
 	}
 }
 

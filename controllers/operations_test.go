@@ -209,9 +209,30 @@ func TestABadUpdateStopsAtItsFirstPodAndIsTakenBack(t *testing.T) {
 	if got := images(); got != "good good bad" {
 		t.Errorf("after the stall the images are %s", got)
 	}
+	// Any pod that dies comes back with what the StatefulSet holds.
+	for _, died := range []string{"demo-1", "demo-2"} {
+		if err := s.c.Delete(context.Background(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: s.key.Namespace, Name: died}}, client.GracePeriodSeconds(0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.until("back with the last good template, and stalled still", func(c *v1.RaftCluster) bool {
+		return images() == "good good good" && c.Status.ReadyReplicas == 3 && s.stalled(plan.ReasonUpdateFailed)(c)
+	})
+	// Something else in the spec does not bring the failed template back; something in podTemplate tries it once more.
+	s.change(`{"spec":{"replicas":4}}`)
+	s.until("grown with the last good template", func(c *v1.RaftCluster) bool {
+		return c.Status.ReadyReplicas == 4 && len(s.g.membership.Voters()) == 4 && s.stalled(plan.ReasonUpdateFailed)(c) && images() == "good good good"
+	})
+	s.change(`{"spec":{"replicas":3,"podTemplate":{"annotations":{"try":"again"}}}}`)
+	s.until("tried again", func(*v1.RaftCluster) bool { return images() == "good good bad" })
+	s.until("stalled again", s.stalled(plan.ReasonUpdateFailed))
 	s.change(`{"spec":{"image":"raftkv/node:good"}}`)
 	s.until("back", func(c *v1.RaftCluster) bool { return asSpecified(c) && images() == "good good good" })
-	if !s.sawEvent("StalledUpdateFailed") {
+	var set appsv1.StatefulSet
+	if s.get("demo", &set); set.Annotations[failedAnnotation] != "" {
+		t.Errorf("the StatefulSet is still marked: %v", set.Annotations)
+	}
+	if !s.sawEvent("StalledUpdateFailed") || !s.sawEvent("TemplatePutBack") {
 		t.Errorf("no event in %v", s.drain())
 	}
 }

@@ -78,11 +78,18 @@ func (w *world) guardian() {
 		}
 		return
 	case s.Reason == ReasonUpdateFailed && !w.faults:
-		// The template is good now, so the person looks further.
+		// The template is good now, so the person looks further, and then asks for it once more.
+		ill := false
 		for i := range mostPods {
 			if d := w.claims[i]; d != nil && d.damaged {
+				ill = true
 				w.lose(i)
 			}
+		}
+		if !ill && w.failed == w.template {
+			w.template++
+			w.say("spec: template %d", w.template)
+			w.specVersion++
 		}
 		return
 	default:

@@ -152,6 +152,12 @@ type ReplaceVolume struct{ Pod, UID, Claim, ClaimUID string }
 // RecreateWorkload deletes the StatefulSet and leaves its pods, so that it is made anew with a claim template of the right size.
 type RecreateWorkload struct{}
 
+// PutBack takes the template of revision Failed, which made no pod ready, out of the StatefulSet, and puts that of Revision there.
+type PutBack struct{ Revision, Failed string }
+
+// Risky is true.
+func (PutBack) Risky() bool { return true }
+
 // Risky is true.
 func (RecordBootstrap) Risky() bool { return true }
 
@@ -221,6 +227,10 @@ func (s ReplaceVolume) String() string {
 
 func (RecreateWorkload) String() string {
 	return "make the StatefulSet anew, without its pods, for the size of its claim template"
+}
+
+func (s PutBack) String() string {
+	return fmt.Sprintf("put the template of revision %s back, since %s made no pod ready", s.Revision, s.Failed)
 }
 
 func (s ChangeMembers) String() string {

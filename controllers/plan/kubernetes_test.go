@@ -35,9 +35,10 @@ type world struct {
 	log []string
 	g   *group
 
-	replicas, template int
-	setVersion         int
-	deleteScaled       bool
+	// template is what the spec asks for, held what the StatefulSet holds; failed is the one that was taken out of it, zero for none.
+	replicas, template, held, failed int
+	setVersion                       int
+	deleteScaled                     bool
 	// settlesAt is when the StatefulSet controller has taken in the last change.
 	settlesAt int
 	// keeps says that the StatefulSet keeps the claims of pods that are scaled away, whatever the retention policy says.
@@ -120,7 +121,7 @@ func (w *world) tickPod(i int) {
 	case p == nil:
 		if i < w.replicas && !w.absent && w.chance(10) {
 			w.uids++
-			w.pods[i] = &simPod{uid: fmt.Sprint(w.uids), template: w.template, since: w.g.now}
+			w.pods[i] = &simPod{uid: fmt.Sprint(w.uids), template: w.held, since: w.g.now}
 			if w.claims[i] == nil {
 				w.claims[i] = w.newDirectory()
 			}
@@ -218,7 +219,6 @@ func (w *world) fault() {
 		w.template++
 		w.bad[w.template] = w.chance(30)
 		w.specVersion++
-		w.settlesAt = w.g.now + w.rnd.IntN(40)
 		w.say("spec: template %d, bad %v", w.template, w.bad[w.template])
 	case 9:
 		w.paused = w.chance(30)
@@ -315,8 +315,13 @@ func (w *world) look() *Observation {
 		o.Bootstrap = &b
 	}
 	if w.g.now >= w.settlesAt && !w.absent {
-		o.Workload.Revision = fmt.Sprint(w.template)
+		if w.held == w.template {
+			o.Workload.Revision = fmt.Sprint(w.template)
+		}
 		o.Workload.KeepsClaims = w.keeps || !w.deleteScaled
+	}
+	if o.Workload.Stale = w.held != w.template; w.failed != 0 && w.failed == w.template {
+		o.Workload.Failed = fmt.Sprint(w.failed)
 	}
 	if o.Workload.SmallClaims = w.small; w.absent {
 		o.Workload = nil

@@ -70,6 +70,8 @@ type Workload struct {
 	Revision string
 	// Stale says that the template which is in force is not what the spec asks for.
 	Stale bool
+	// Failed is the revision of the template that the spec asks for, if it was taken out of the StatefulSet because it made no pod ready; empty else.
+	Failed string
 	// KeepsClaims says that the claims of pods that are scaled away are kept, and that the StatefulSet controller knows.
 	KeepsClaims bool
 	// SmallClaims says that new claims would be smaller than the spec asks for, since a StatefulSet's claim template cannot be changed.

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/raftkv/raftkv/controllers/resources"
@@ -117,6 +118,12 @@ func (op *operator) act(t *turn) {
 		w.makeAnew(t.o)
 		return
 	}
+	if w.template != w.held && t.o.Workload != nil && !w.absent && !d.Hold && t.set == w.setVersion && t.spec == w.specVersion {
+		w.say("the StatefulSet gets template %d", w.template)
+		w.held, w.failed = w.template, 0
+		w.setVersion++
+		w.settlesAt = max(w.settlesAt, w.g.now+w.rnd.IntN(40))
+	}
 	if keep := t.o.Asleep > 0; keep != w.keeps && t.set == w.setVersion {
 		w.keeps = keep
 		w.setVersion++
@@ -194,6 +201,8 @@ func (w *world) take(t *turn, step Step) {
 			w.absent = true
 			w.setVersion++
 		}
+	case PutBack:
+		w.putBack(t, s)
 	case RunBootstrap:
 		w.runBootstrap(s)
 	case ChangeMembers:
@@ -303,7 +312,25 @@ func (w *world) makeAnew(o *Observation) {
 	if o.Asleep > 0 && o.Hibernate {
 		n = 0
 	}
-	w.absent, w.small, w.replicas = false, false, n
+	w.absent, w.small, w.replicas, w.held, w.failed = false, false, n, w.template, 0
+	w.setVersion++
+	w.settlesAt = w.g.now + w.rnd.IntN(20)
+}
+
+// putBack gives the StatefulSet an earlier template, which pods have become ready with, in place of one that none has.
+func (w *world) putBack(t *turn, s PutBack) {
+	if t.set != w.setVersion || w.absent {
+		return
+	}
+	w.stats["put-back"]++
+	good, _ := strconv.Atoi(s.Revision)
+	if w.bad[good] {
+		w.fail("template %s is put back, with which no pod runs", s.Revision)
+	}
+	if s.Failed != fmt.Sprint(w.held) || good == w.held {
+		w.fail("template %s is put back for %s while the StatefulSet holds %d", s.Revision, s.Failed, w.held)
+	}
+	w.failed, w.held = w.held, good
 	w.setVersion++
 	w.settlesAt = w.g.now + w.rnd.IntN(20)
 }

@@ -13,7 +13,7 @@ import (
 // asked, all on the current template.
 func Plan(o *Observation) Decision {
 	d := decide(o)
-	d.Hold = o.Paused || d.Stalled != nil
+	d.Hold = o.Paused || d.Stalled != nil || o.failed()
 	d.Awake = !o.Hibernate && o.Asleep > 0 && o.Workload != nil && o.Workload.Replicas >= o.Asleep
 	d.Roles = roles(o, d.View)
 	return d
@@ -89,8 +89,8 @@ func planLed(o *Observation, v *View) Decision {
 	if d.Step != nil {
 		return d
 	}
-	if s := failedUpdate(o, v); s != nil {
-		return Decision{Stalled: s}
+	if d, ok := failedUpdate(o, v); ok {
+		return d
 	}
 	if s := restartBroken(o, v); s != nil {
 		return Decision{Step: *s, Waiting: because(ReasonUpdating, "restarting pod %s, which is not healthy, on the new template", s.Pod)}

@@ -48,7 +48,7 @@ func TestSimulation(t *testing.T) {
 			t.Errorf("only %d times %q in %d seeds: the simulation tests too little", total[k], k, *simSeeds)
 		}
 	}
-	for _, k := range []string{"recover", "abandon", "begin-empty", "damage", "replace-volume"} {
+	for _, k := range []string{"recover", "abandon", "begin-empty", "damage", "replace-volume", "put-back"} {
 		if total[k] < *simSeeds/20 {
 			t.Errorf("only %d times %q in %d seeds: the simulation tests too little of what is rare", total[k], k, *simSeeds)
 		}

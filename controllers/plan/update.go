@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+
 	"github.com/raftkv/raftkv/controllers/resources"
 	"github.com/raftkv/raftkv/server/admin"
 )
@@ -10,34 +12,93 @@ func outdated(o *Observation, p *Pod) bool {
 	return !o.Paused && o.Workload.Revision != "" && p.Revision != o.Workload.Revision && !p.Terminating
 }
 
-// failedUpdate finds a pod that the new template does not make ready in time, while others are still on an older one: no further pod gets it. A
-// pod that is made ready by the template's being put back is restarted at once, since it is outdated then.
-func failedUpdate(o *Observation, v *View) *Reason {
-	if o.Paused || o.Workload.Revision == "" {
-		return nil
+// failedUpdate finds a pod that the new template does not make ready in time, while others are still on an older one: no further pod gets it, and
+// the last good one is put back into the StatefulSet, since any pod that dies comes back with what that holds. The pod itself is left as it is,
+// for people to look at. A pod that is made ready by the template's being put back in the spec is restarted at once, since it is outdated then.
+func failedUpdate(o *Observation, v *View) (Decision, bool) {
+	if o.Paused {
+		return Decision{}, false
 	}
+	if o.failed() {
+		return Decision{Stalled: updateFailed(o, v, o.Workload.Failed, true)}, true
+	}
+	if o.Workload.Revision == "" {
+		return Decision{}, false
+	}
+	late, waiting := false, false
+	for i := range o.Pods {
+		p := &o.Pods[i]
+		switch {
+		case p.Ordinal >= o.Desired:
+		case outdated(o, p):
+			waiting = true
+		case p.Late && !p.Ready && !p.Terminating:
+			late = true
+		}
+	}
+	if !late || !waiting {
+		return Decision{}, false
+	}
+	good := lastGood(o)
+	d := Decision{Stalled: updateFailed(o, v, o.Workload.Revision, good != "")}
+	if good != "" {
+		d.Step = PutBack{Revision: good, Failed: o.Workload.Revision}
+	}
+	return d, true
+}
+
+// failed tells that the template which the spec asks for was taken out of the StatefulSet, and that no pod has become ready with it since.
+func (o *Observation) failed() bool {
+	return o.Workload != nil && o.Workload.Failed != "" && !o.readyWith(o.Workload.Failed)
+}
+
+func (o *Observation) readyWith(revision string) bool {
+	return slices.ContainsFunc(o.Pods, func(p Pod) bool { return p.Revision == revision && p.Ready })
+}
+
+// lastGood is the revision to go back to: that of the ready pod which the update would have reached last. There is none where the new template
+// has made a pod ready: then it is good, too, and the trouble is another pod's own.
+func lastGood(o *Observation) string {
+	if o.readyWith(o.Workload.Revision) {
+		return ""
+	}
+	for i := range o.Pods {
+		if p := &o.Pods[i]; p.Ordinal < o.Desired && p.Ready && outdated(o, p) {
+			return p.Revision
+		}
+	}
+	return ""
+}
+
+// updateFailed says which pod the template of that revision did not make ready, and what happens to the others.
+func updateFailed(o *Observation, v *View, revision string, putBack bool) *Reason {
 	var late *Pod
 	waiting := 0
 	for i := range o.Pods {
 		p := &o.Pods[i]
 		switch {
 		case p.Ordinal >= o.Desired:
-		case outdated(o, p):
+		case p.Revision != revision:
 			waiting++
-		case p.Late && !p.Ready && !p.Terminating:
+		case !p.Ready:
 			late = p
 		}
 	}
-	if late == nil || waiting == 0 {
-		return nil
+	if late == nil {
+		return because(ReasonUpdateFailed,
+			"the template that the spec asks for made no pod ready in time, so that pods that die come back with the last good one, and %s leads; correct the spec or put it back, or change something in podTemplate, such as an annotation, to try once more", v.Leader)
 	}
 	why := notReady(late)
 	if !late.Running && late.Trouble != "" {
 		why = ": " + late.Trouble
 	}
+	others := ""
+	if putBack {
+		others = " and come back with the last good template if they die"
+	}
 	return because(ReasonUpdateFailed,
-		"pod %s has the new template and did not become ready in time%s; the %d pods that are still on an older one are left alone, and %s leads; correct the spec or put it back, and the pod is restarted at once",
-		late.Name, why, waiting, v.Leader)
+		"pod %s has the new template and did not become ready in time%s; the %d pods that are still on an older one are left alone%s, and %s leads; correct the spec or put it back, and the pod is restarted at once",
+		late.Name, why, waiting, others, v.Leader)
 }
 
 // restartBroken brings the new template first to pods that are not healthy on the old one: it may be what cures them.

@@ -58,10 +58,23 @@ func TestAnUpdateThatFails(t *testing.T) {
 		s.pod(i).Late = true
 		return s
 	}
+	unready := func(i int) func(o *Observation) { return func(o *Observation) { o.pod(i).Ready = false } }
+	putBack := func(s *scene) *scene {
+		return s.do(func(o *Observation) { o.Workload.Revision, o.Workload.Stale, o.Workload.Failed = "", true, revisionNow })
+	}
 	check(t, []row{
-		{"it stops", late(healthy(3).old(0, 1), 2), "stalled UpdateFailed"},
+		{"it stops, and what dies comes back with the last good template", late(healthy(3).old(0, 1), 2), "put back r1"},
+		{"no pod is ready with an older one: there is nothing to put back", late(healthy(3).old(0, 1), 2).do(unready(0)).do(unready(1)), "stalled UpdateFailed"},
+		{"the new one has made a pod ready: it is good, too", late(healthy(4).old(0), 2), "stalled UpdateFailed"},
+		{"it was put back", putBack(late(healthy(3).old(0, 1), 2)), "stalled UpdateFailed"},
+		{"and the pod came back with it", putBack(healthy(3).old(0, 1, 2)), "stalled UpdateFailed"},
+		{"and so did others, which are still to become ready", putBack(late(healthy(3).old(0, 1, 2), 2)), "stalled UpdateFailed"},
+		{"the pod became ready after all: the template is applied again", putBack(healthy(3).old(0, 1)), "wait Updating"},
+		{"more members get the last good one", putBack(late(healthy(3).old(0, 1), 2)).desired(4), "scale 4"},
+		{"paused since: the StatefulSet holds it anyway", putBack(late(healthy(3).old(0, 1), 2)).do(func(o *Observation) { o.Paused = true }), "wait MemberNotReady"},
 		{"not before the time is over", healthy(3).old(0, 1).silent(2), "wait MemberNotReady"},
 		{"nor is another pod that is ill touched: the template has proved bad", late(healthy(5).old(0, 1, 2), 4).silent(2), "stalled UpdateFailed"},
+		{"nor once the last good one was put back", putBack(late(healthy(5).old(0, 1, 2, 3), 4).silent(2)), "stalled UpdateFailed"},
 		{"no pod is left to spare from it", late(healthy(3), 2), "wait MemberNotReady"},
 		{"the spec is being put back: nothing stalls, so that it is applied", late(healthy(3).old(0, 1), 2).do(func(o *Observation) { o.Workload.Revision, o.Workload.Stale = "", true }), "wait MemberNotReady"},
 		{"the spec is back: the pod is restarted at once", late(healthy(3), 2).old(2), "delete demo-2"},
@@ -73,5 +86,20 @@ func TestAnUpdateThatFails(t *testing.T) {
 	d := Plan(&late(healthy(3).old(0, 1), 2).do(func(o *Observation) { o.pod(2).Trouble = "ErrImagePull: no such image" }).o)
 	if !d.Hold || d.Stalled == nil || !strings.Contains(d.Stalled.Message, "ErrImagePull") {
 		t.Errorf("got %+v", d)
+	}
+	// Whatever else goes on, the failed template stays out of the StatefulSet until a pod is ready with it.
+	for name, c := range map[string]struct {
+		s    *scene
+		hold bool
+	}{
+		"alone":            {putBack(late(healthy(3).old(0, 1), 2)), true},
+		"growing":          {putBack(late(healthy(3).old(0, 1), 2)).desired(4), true},
+		"a member is lost": {putBack(late(healthy(3).old(0, 1), 1).wiped(2)), true},
+		"without a leader": {putBack(late(healthy(3).old(0, 1), 2)).leaderless(), true},
+		"ready after all":  {putBack(healthy(3).old(0, 1)), false},
+	} {
+		if d := Plan(&c.s.o); d.Hold != c.hold {
+			t.Errorf("%s: the template is held back: %v, want %v", name, d.Hold, c.hold)
+		}
 	}
 }
