@@ -26,9 +26,9 @@
 // During an append: the frame at the end is whole, missing or torn. Whole: it is played, as a part of what was asked
 // for. Missing: its header is blank. Torn: Open truncates the file there, preallocates it anew and syncs. That is
 // told from damage thus: behind a torn write no frame was ever written, so any later frame that fits its place means
-// damage. A header inside one sector is whole or blank (at the start of a sector, in a recycled file, the blank one may
-// be missing). In a file that was all zeros, a sector that is missing is zero: a bad frame with no such sector is
-// damage. In a recycled file this last test is not possible.
+// damage. In a file that was all zeros, a sector that is missing is zero: a bad frame with no such sector is
+// damage. In a recycled file this last test is not possible, and the blank header may be missing behind a whole frame, when that
+// ends with the sector before, or the file held the same bytes as its end; a header of which one or two bits have flipped is damage there too.
 //
 // After an append whose process died, or whose fdatasync failed, without a loss of power: the frame is in the
 // page cache and looks stored, but may not be, and after a failed fdatasync another one has nothing to do. So Open writes

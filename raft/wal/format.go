@@ -184,6 +184,27 @@ func decodeFrameHeader(b []byte, seed uint32, offset int64) (frameHeader, bool) 
 	return h, binary.BigEndian.Uint32(b[12:]) == frameChecksum(b, seed, offset)
 }
 
+// rottenFrameHeader tells whether one or two bits of b have flipped since it was the header of a frame that was written at this offset of this
+// segment. Other bytes pass for that once in 500,000 times: there are 8,256 such flips and 2^32 checksums.
+func rottenFrameHeader(b [frameHeaderBytes]byte, seed uint32, offset int64) bool {
+	const bits = 8 * frameHeaderBytes
+	for i := range bits {
+		b[i/8] ^= 1 << (i % 8)
+		if _, ok := decodeFrameHeader(b[:], seed, offset); ok {
+			return true
+		}
+		for k := range i {
+			b[k/8] ^= 1 << (k % 8)
+			if _, ok := decodeFrameHeader(b[:], seed, offset); ok {
+				return true
+			}
+			b[k/8] ^= 1 << (k % 8)
+		}
+		b[i/8] ^= 1 << (i % 8)
+	}
+	return false
+}
+
 // frameEnd returns where the frame after one at offset begins.
 func frameEnd(offset, length int64) int64 {
 	return align(offset + frameHeaderBytes + length)

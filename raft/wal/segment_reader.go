@@ -200,11 +200,13 @@ func isZero(b []byte) bool {
 
 // tearExplains tells whether a write of which only some sectors reached the disk can have left a bad frame like
 // this. What stood there before was zeros: under all of it in a fresh file, under its header in any, since every write
-// ends with a blank one; unless that one was alone in its sector, which may be the sector that is missing.
+// ends with a blank one. In a recycled file that blank one may be in the sector that is missing, while the frame before it is whole:
+// it ends with the sector before, or the file held the same bytes as its end. What stands there then is of no frame of this place.
 func (r *segmentReader) tearExplains(f frame, status frameStatus) (bool, error) {
 	from, to := f.offset, f.offset+frameHeaderBytes
-	if status == frameBadHeader && !r.header.fresh && from%vfs.SectorBytes == 0 {
-		return true, nil
+	if status == frameBadHeader && !r.header.fresh {
+		b, err := r.bytes(from, frameHeaderBytes)
+		return err == nil && !rottenFrameHeader([frameHeaderBytes]byte(b), r.seed, from), err
 	}
 	if status == frameBadPayload {
 		from, to = to, to+f.length
