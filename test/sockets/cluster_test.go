@@ -170,7 +170,6 @@ func (c *cluster) Run(d time.Duration) error {
 		case <-until.C:
 			return c.failure()
 		case <-turn.C:
-			c.network.change(func() {}) // pauses end
 			if err := c.nemesis.turn(c.Now()); err != nil {
 				return err
 			}
@@ -322,6 +321,9 @@ func (c *cluster) Restart(n int) error {
 
 func (c *cluster) Pause(n int, d time.Duration) error {
 	c.network.change(func() { c.network.paused[n] = time.Now().Add(d) })
+	// However short the looks are that a story takes meanwhile: Run may return before its first turn.
+	ends := time.AfterFunc(d, func() { c.network.change(func() {}) })
+	c.t.Cleanup(func() { ends.Stop() })
 	return nil
 }
 
