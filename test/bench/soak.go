@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/raftkv/raftkv/server/config"
 	"github.com/raftkv/raftkv/test/bench/loopback"
 )
 
@@ -20,6 +21,8 @@ const (
 	// soakCallers share soakClients native connections.
 	soakCallers = 256
 	soakClients = 4
+	// soakWarmUp is how many puts are made before the time begins: history is then removed as fast as it is made.
+	soakWarmUp = 2 * config.DefaultAutoCompactionRetention
 	// soakSlices is how many lines tell of the whole time; a third of them at each end is compared.
 	soakSlices = 12
 )
@@ -34,7 +37,7 @@ type slice struct {
 }
 
 // soak fills a cluster and then puts random keys of it, for a long time: neither the rate nor the size of the files may drift. History is
-// compacted by the node itself, at its default settings.
+// compacted by the node itself, at its default settings; before that has begun nothing counts.
 func soak(o options, ours *raftkv) error {
 	if err := launch(ours); err != nil {
 		return err
@@ -51,9 +54,11 @@ func soak(o options, ours *raftkv) error {
 		return err
 	}
 	defer closeAll()
-	ctx, cancel := context.WithTimeout(context.Background(), o.soak+answerTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), fillTimeout+o.soak+answerTimeout)
 	defer cancel()
-	var over atomic.Bool
+	var over, counts atomic.Bool
+	var made atomic.Int64
+	warm := make(chan struct{})
 	var lock sync.Mutex
 	var latencies []time.Duration
 	finished := make(chan error, 1)
@@ -66,6 +71,12 @@ func soak(o options, ours *raftkv) error {
 					return err
 				}
 				took := time.Since(begin)
+				if made.Add(1) == soakWarmUp {
+					close(warm)
+				}
+				if !counts.Load() {
+					continue
+				}
 				lock.Lock()
 				latencies = append(latencies, took)
 				lock.Unlock()
@@ -76,6 +87,12 @@ func soak(o options, ours *raftkv) error {
 	fmt.Printf("%d callers put %d bytes at random ones of %d keys, %s, load average %s\n\n", soakCallers, valueBytes, o.fill, time.Now().UTC().Format(time.DateOnly), loadAverage())
 	fmt.Println("| until | puts | p50 | p99 | CPU of the store per 100k | leader's files | memory resident, each member |")
 	fmt.Println("|---:|---:|---:|---:|---:|---:|---:|")
+	select {
+	case <-warm:
+	case err := <-finished:
+		return err
+	}
+	counts.Store(true)
 	var told []slice
 	began := time.Now()
 	for range soakSlices {
