@@ -17,7 +17,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/raftkv/raftkv/api/v1"
@@ -154,7 +153,7 @@ func observeWorkload(s *snapshot) error {
 		}
 	}
 	wanted := resources.StatefulSet(s.cluster, resources.StatefulSetOptions{
-		Image: s.image, Replicas: replicas, ClaimSize: size, KeepClaims: s.observation.Asleep > 0,
+		Image: s.image, Replicas: replicas, ClaimSize: size, ScalesIn: scalesIn(s, replicas),
 	})
 	if s.statefulSet == nil {
 		s.workload = child{wanted: wanted}
@@ -308,10 +307,13 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *snapshot, d *plan.Dec
 			return err
 		}
 	}
-	if d.Hold && s.statefulSet != nil && s.observation.Asleep > 0 {
-		if err := r.keepClaims(ctx, s); err != nil {
+	if d.Hold && s.statefulSet != nil {
+		if err := r.keepPolicy(ctx, s); err != nil {
 			return err
 		}
+	}
+	if err := r.ownClaims(ctx, s); err != nil {
+		return err
 	}
 	if s.policy != nil {
 		if err := r.Client.Delete(ctx, s.policy, client.Preconditions{UID: &s.policy.UID}); client.IgnoreNotFound(err) != nil {
@@ -319,23 +321,6 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *snapshot, d *plan.Dec
 		}
 	}
 	return r.applyBudget(ctx, s, d)
-}
-
-// keepClaims tells a StatefulSet whose template is held back, so that it is not applied, to keep the claims of a cluster that goes to rest.
-func (r *Reconciler) keepClaims(ctx context.Context, s *snapshot) error {
-	p := s.statefulSet.Spec.PersistentVolumeClaimRetentionPolicy
-	if p == nil || p.WhenScaled == appsv1.RetainPersistentVolumeClaimRetentionPolicyType {
-		return nil
-	}
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"resourceVersion": s.statefulSet.ResourceVersion},
-		"spec": map[string]any{"persistentVolumeClaimRetentionPolicy": map[string]any{
-			"whenScaled": appsv1.RetainPersistentVolumeClaimRetentionPolicyType}},
-	})
-	if err != nil {
-		return err
-	}
-	return r.Client.Patch(ctx, s.statefulSet.DeepCopy(), client.RawPatch(types.MergePatchType, patch), fieldOwner)
 }
 
 func (r *Reconciler) applyChild(ctx context.Context, c child) error {

@@ -261,13 +261,33 @@ func (k *kubelet) play(cluster string) {
 	}
 	for i := int(*set.Spec.Replicas); i < 8; i++ {
 		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: k.ns, Name: resources.PodName(cluster, i)}}
-		k.must(client.IgnoreNotFound(k.c.Delete(ctx, p, client.GracePeriodSeconds(0))))
+		err := k.c.Delete(ctx, p, client.GracePeriodSeconds(0))
+		k.must(client.IgnoreNotFound(err))
+		if policy := set.Spec.PersistentVolumeClaimRetentionPolicy; err == nil && policy.WhenScaled == appsv1.DeletePersistentVolumeClaimRetentionPolicyType {
+			k.dropClaim(resources.ClaimName(cluster, i))
+		}
 	}
 	var budget policyv1.PodDisruptionBudget
 	if err := k.c.Get(ctx, client.ObjectKey{Namespace: k.ns, Name: cluster}, &budget); err == nil {
 		budget.Status.ObservedGeneration, budget.Status.DisruptionsAllowed = budget.Generation, 1
 		budget.Status.CurrentHealthy, budget.Status.DesiredHealthy, budget.Status.ExpectedPods = *set.Spec.Replicas, max(*set.Spec.Replicas-1, 0), *set.Spec.Replicas
 		k.must(k.c.Status().Update(ctx, &budget))
+	}
+}
+
+// dropClaim deletes a claim that no pod uses.
+func (k *kubelet) dropClaim(name string) {
+	k.t.Helper()
+	ctx := context.Background()
+	var c corev1.PersistentVolumeClaim
+	if err := k.c.Get(ctx, client.ObjectKey{Namespace: k.ns, Name: name}, &c); err != nil {
+		k.must(err)
+		return
+	}
+	k.must(k.c.Delete(ctx, &c))
+	if err := k.c.Get(ctx, client.ObjectKey{Namespace: k.ns, Name: name}, &c); err == nil {
+		c.Finalizers = nil
+		k.must(k.c.Update(ctx, &c))
 	}
 }
 

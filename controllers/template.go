@@ -88,8 +88,11 @@ func templateOf(revision *appsv1.ControllerRevision) (map[string]any, error) {
 		return nil, fmt.Errorf("decode revision %s: %w", revision.Name, err)
 	}
 	template, found, err := unstructured.NestedMap(patch, "spec", "template")
-	if err != nil || !found {
-		return nil, fmt.Errorf("revision %s holds no pod template (%v)", revision.Name, err)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read the template of revision %s: %w", revision.Name, err)
+	case !found:
+		return nil, fmt.Errorf("revision %s holds no pod template", revision.Name)
 	}
 	delete(template, "$patch")
 	unstructured.RemoveNestedField(template, "metadata", "creationTimestamp")

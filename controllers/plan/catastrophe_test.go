@@ -52,6 +52,9 @@ func (w *world) damage(i int) {
 func (w *world) guardian() {
 	if !w.faults {
 		last := w.op.last.Waiting
+		if last != nil && last.Reason == ReasonRecovering && w.chance(1) {
+			w.person() // claims without pods will not come back, as the person reads who is asked for them
+		}
 		w.clearAway(last != nil && (last.Reason == ReasonQuorumUnreachable || last.Reason == ReasonRecovering || last.Reason == ReasonNoLeader))
 	}
 	s := w.op.last.Stalled

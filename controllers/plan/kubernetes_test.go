@@ -41,7 +41,7 @@ type world struct {
 	deleteScaled                     bool
 	// settlesAt is when the StatefulSet controller has taken in the last change.
 	settlesAt int
-	// keeps says that the StatefulSet keeps the claims of pods that are scaled away, whatever the retention policy says.
+	// keeps says that the StatefulSet keeps the claims of pods that are scaled away, whatever whenScaled says.
 	keeps bool
 	// small says that larger volumes are asked for than its claim template has; absent that it was deleted without its pods.
 	small, absent bool

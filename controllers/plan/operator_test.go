@@ -114,8 +114,10 @@ func (op *operator) act(t *turn) {
 	w, d := op.w, *t.decision
 	op.last = d
 	op.old = t.o
-	if t.o.Workload == nil && w.absent {
-		w.makeAnew(t.o)
+	if t.o.Workload == nil {
+		if w.absent {
+			w.makeAnew(t.o)
+		}
 		return
 	}
 	if w.template != w.held && t.o.Workload != nil && !w.absent && !d.Hold && t.set == w.setVersion && t.spec == w.specVersion {
@@ -124,7 +126,7 @@ func (op *operator) act(t *turn) {
 		w.setVersion++
 		w.settlesAt = max(w.settlesAt, w.g.now+w.rnd.IntN(40))
 	}
-	if keep := t.o.Asleep > 0; keep != w.keeps && t.set == w.setVersion {
+	if keep := !scalesIn(t.o, t.o.Workload.Replicas); keep != w.keeps && t.set == w.setVersion {
 		w.keeps = keep
 		w.setVersion++
 		w.settlesAt = max(w.settlesAt, w.g.now+w.rnd.IntN(20))
@@ -298,6 +300,14 @@ func (w *world) removed(t *turn, leader *process, before raft.Membership, s Chan
 	}
 }
 
+// scalesIn tells, as the reconcile loop does, that pods go for good, so that their claims follow whenScaled.
+func scalesIn(o *Observation, replicas int) bool {
+	for _, p := range o.Pods {
+		replicas = max(replicas, p.Ordinal+1)
+	}
+	return o.Asleep == 0 && replicas > o.Desired
+}
+
 // makeAnew makes the StatefulSet that is missing, with as many pods as the reconcile loop gives it.
 func (w *world) makeAnew(o *Observation) {
 	n := max(o.Desired, o.Asleep)
@@ -312,6 +322,7 @@ func (w *world) makeAnew(o *Observation) {
 	if o.Asleep > 0 && o.Hibernate {
 		n = 0
 	}
+	w.keeps = !scalesIn(o, n)
 	w.absent, w.small, w.replicas, w.held, w.failed = false, false, n, w.template, 0
 	w.setVersion++
 	w.settlesAt = w.g.now + w.rnd.IntN(20)

@@ -105,12 +105,48 @@ func TestWhatTheClusterAutoscalerAndThePreemptionGoByIsTheUsers(t *testing.T) {
 func TestRetentionOfARestingCluster(t *testing.T) {
 	c := demo()
 	c.Spec.Storage.RetentionPolicy = v1.RetentionPolicySpec{WhenScaled: v1.DeleteVolumes, WhenDeleted: v1.DeleteVolumes}
-	for keep, want := range map[bool]appsv1.PersistentVolumeClaimRetentionPolicyType{
-		false: appsv1.DeletePersistentVolumeClaimRetentionPolicyType, true: appsv1.RetainPersistentVolumeClaimRetentionPolicyType,
+	for scalesIn, want := range map[bool]appsv1.PersistentVolumeClaimRetentionPolicyType{
+		true: appsv1.DeletePersistentVolumeClaimRetentionPolicyType, false: appsv1.RetainPersistentVolumeClaimRetentionPolicyType,
 	} {
-		p := StatefulSet(c, StatefulSetOptions{KeepClaims: keep}).Spec.PersistentVolumeClaimRetentionPolicy
-		if p.WhenScaled != want || p.WhenDeleted != appsv1.DeletePersistentVolumeClaimRetentionPolicyType {
-			t.Errorf("keep %v: got %+v", keep, p)
+		p := StatefulSet(c, StatefulSetOptions{ScalesIn: scalesIn}).Spec.PersistentVolumeClaimRetentionPolicy
+		if p.WhenScaled != want || p.WhenDeleted != appsv1.RetainPersistentVolumeClaimRetentionPolicyType {
+			t.Errorf("scales in %v: got %+v", scalesIn, p)
+		}
+	}
+	c.Spec.Storage.RetentionPolicy.WhenScaled = v1.RetainVolumes
+	if p := StatefulSet(c, StatefulSetOptions{ScalesIn: true}).Spec.PersistentVolumeClaimRetentionPolicy; p.WhenScaled != appsv1.RetainPersistentVolumeClaimRetentionPolicyType {
+		t.Errorf("got %+v", p)
+	}
+}
+
+func TestClaimsGoWithTheRaftClusterOnlyIfAsked(t *testing.T) {
+	c := demo()
+	c.UID = "now"
+	cluster := metav1.OwnerReference{APIVersion: "raftkv.io/v1", Kind: "RaftCluster", Name: "demo", UID: "now"}
+	former := metav1.OwnerReference{APIVersion: "raftkv.io/v1", Kind: "RaftCluster", Name: "demo", UID: "before"}
+	set := metav1.OwnerReference{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "demo", UID: "set"}
+	pod := metav1.OwnerReference{APIVersion: "v1", Kind: "Pod", Name: "demo-4", UID: "pod"}
+	type refs = []metav1.OwnerReference
+	for name, x := range map[string]struct {
+		policy     v1.RetentionPolicy
+		inUse      bool
+		have, want refs
+	}{
+		"to be kept":                {v1.RetainVolumes, true, nil, nil},
+		"to go":                     {v1.DeleteVolumes, true, nil, refs{cluster}},
+		"already owned":             {v1.DeleteVolumes, true, refs{cluster}, refs{cluster}},
+		"to be kept after all":      {v1.RetainVolumes, true, refs{cluster}, nil},
+		"of an older operator":      {v1.DeleteVolumes, true, refs{set}, refs{cluster}},
+		"of one, and to be kept":    {v1.RetainVolumes, false, refs{set}, nil},
+		"scaled away":               {v1.DeleteVolumes, true, refs{pod}, refs{pod, cluster}},
+		"kept before":               {v1.DeleteVolumes, false, nil, nil},
+		"kept before, but owned":    {v1.DeleteVolumes, false, refs{cluster}, refs{cluster}},
+		"goes with a former of it":  {v1.DeleteVolumes, true, refs{former}, refs{former}},
+		"somebody else's dependent": {v1.RetainVolumes, true, refs{{Kind: "Backup", Name: "x", UID: "x"}}, refs{{Kind: "Backup", Name: "x", UID: "x"}}},
+	} {
+		c.Spec.Storage.RetentionPolicy.WhenDeleted = x.policy
+		if got := ClaimOwners(c, x.have, x.inUse); !slices.Equal(got, x.want) {
+			t.Errorf("%s: got %+v, want %+v", name, got, x.want)
 		}
 	}
 }

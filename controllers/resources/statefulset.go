@@ -38,8 +38,9 @@ type StatefulSetOptions struct {
 	Replicas int32
 	// ClaimSize is the size in the claim template. It cannot be changed once the StatefulSet exists.
 	ClaimSize resource.Quantity
-	// KeepClaims keeps the claims of pods that are scaled away, whatever the retention policy says: they are to come back.
-	KeepClaims bool
+	// ScalesIn says that pods are to go for good, so that the spec's whenScaled counts. At all other times the claims of pods that are scaled away are
+	// kept: either the pods are to come back, or it is not the operator who scales.
+	ScalesIn bool
 }
 
 // StatefulSet runs the nodes. Its pods start in parallel, since a new cluster needs all of them to begin, and are
@@ -55,7 +56,8 @@ func StatefulSet(c *v1.RaftCluster, o StatefulSetOptions) *appsv1.StatefulSet {
 			UpdateStrategy:      appsv1.StatefulSetUpdateStrategy{Type: appsv1.OnDeleteStatefulSetStrategyType},
 			Selector:            &metav1.LabelSelector{MatchLabels: SelectorLabels(c.Name)},
 			PersistentVolumeClaimRetentionPolicy: &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{
-				WhenDeleted: claimRetention(c.Spec.Storage.RetentionPolicy.WhenDeleted),
+				// Who deletes the StatefulSet has not asked to lose the data: the claims go with the RaftCluster, see ClaimOwners.
+				WhenDeleted: appsv1.RetainPersistentVolumeClaimRetentionPolicyType,
 				WhenScaled:  whenScaled(c, o),
 			},
 			Template:             podTemplate(c, o.Image),
@@ -65,14 +67,7 @@ func StatefulSet(c *v1.RaftCluster, o StatefulSetOptions) *appsv1.StatefulSet {
 }
 
 func whenScaled(c *v1.RaftCluster, o StatefulSetOptions) appsv1.PersistentVolumeClaimRetentionPolicyType {
-	if o.KeepClaims {
-		return appsv1.RetainPersistentVolumeClaimRetentionPolicyType
-	}
-	return claimRetention(c.Spec.Storage.RetentionPolicy.WhenScaled)
-}
-
-func claimRetention(p v1.RetentionPolicy) appsv1.PersistentVolumeClaimRetentionPolicyType {
-	if p == v1.DeleteVolumes {
+	if o.ScalesIn && c.Spec.Storage.RetentionPolicy.WhenScaled == v1.DeleteVolumes {
 		return appsv1.DeletePersistentVolumeClaimRetentionPolicyType
 	}
 	return appsv1.RetainPersistentVolumeClaimRetentionPolicyType

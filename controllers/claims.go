@@ -1,0 +1,73 @@
+package controllers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/raftkv/raftkv/controllers/resources"
+)
+
+// scalesIn tells that pods are to go for good, or are going: until the last is gone its claim follows the spec's whenScaled.
+func scalesIn(s *snapshot, replicas int32) bool {
+	o := &s.observation
+	if o.Asleep > 0 {
+		return false
+	}
+	most := int(replicas)
+	for i := range s.pods {
+		most = max(most, podOrdinal(s, &s.pods[i])+1)
+	}
+	return most > o.Desired
+}
+
+// keepPolicy brings the claims' retention policy to a StatefulSet whose template is held back, so that it is not applied.
+func (r *Reconciler) keepPolicy(ctx context.Context, s *snapshot) error {
+	wanted, ok := s.workload.wanted.(*appsv1.StatefulSet)
+	if !ok || s.statefulSet.DeletionTimestamp != nil ||
+		reflect.DeepEqual(s.statefulSet.Spec.PersistentVolumeClaimRetentionPolicy, wanted.Spec.PersistentVolumeClaimRetentionPolicy) {
+		return nil
+	}
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"resourceVersion": s.statefulSet.ResourceVersion},
+		"spec":     map[string]any{"persistentVolumeClaimRetentionPolicy": wanted.Spec.PersistentVolumeClaimRetentionPolicy},
+	})
+	if err != nil {
+		return err
+	}
+	return r.Client.Patch(ctx, s.statefulSet.DeepCopy(), client.RawPatch(types.MergePatchType, patch), fieldOwner)
+}
+
+// ownClaims gives the claims the owners that whenDeleted asks for.
+func (r *Reconciler) ownClaims(ctx context.Context, s *snapshot) error {
+	for i := range s.claims {
+		c := &s.claims[i]
+		ordinal, _ := claimOrdinal(s.cluster.Name, c.Name)
+		inUse := ordinal < s.observation.Desired || s.pod(resources.PodName(s.cluster.Name, ordinal)) != nil
+		owners := resources.ClaimOwners(s.cluster, c.OwnerReferences, inUse)
+		if equality.Semantic.DeepEqual(owners, c.OwnerReferences) || c.DeletionTimestamp != nil {
+			continue
+		}
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+			"uid": c.UID, "resourceVersion": c.ResourceVersion, "ownerReferences": owners,
+		}})
+		if err != nil {
+			return err
+		}
+		err = r.Client.Patch(ctx, c.DeepCopy(), client.RawPatch(types.MergePatchType, patch), fieldOwner)
+		switch {
+		case apierrors.IsNotFound(err) || apierrors.IsConflict(err):
+			continue // it has changed since: the next look tells
+		case err != nil:
+			return fmt.Errorf("own claim %s: %w", c.Name, err)
+		}
+	}
+	return nil
+}

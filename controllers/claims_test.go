@@ -1,0 +1,125 @@
+package controllers
+
+import (
+	"context"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	v1 "github.com/raftkv/raftkv/api/v1"
+	"github.com/raftkv/raftkv/controllers/resources"
+)
+
+func (s *story) policy() appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy {
+	s.t.Helper()
+	return *s.workload().Spec.PersistentVolumeClaimRetentionPolicy
+}
+
+var keepAll = appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{
+	WhenDeleted: appsv1.RetainPersistentVolumeClaimRetentionPolicyType, WhenScaled: appsv1.RetainPersistentVolumeClaimRetentionPolicyType,
+}
+
+// owners is how many owners each claim has, and whether all of them are the RaftCluster.
+func (s *story) owners(c *v1.RaftCluster) (n int) {
+	s.t.Helper()
+	var claims corev1.PersistentVolumeClaimList
+	if err := s.c.List(context.Background(), &claims, client.InNamespace(s.key.Namespace)); err != nil {
+		s.t.Fatal(err)
+	}
+	for _, claim := range claims.Items {
+		for _, r := range claim.OwnerReferences {
+			if r.UID != c.UID || r.Kind != "RaftCluster" || r.APIVersion != v1.GroupVersion.String() || r.Controller != nil || r.BlockOwnerDeletion != nil {
+				s.t.Errorf("claim %s is owned by %+v", claim.Name, r)
+			}
+			n++
+		}
+	}
+	return n
+}
+
+// Who deletes the StatefulSet, or scales it, has not asked to lose what it holds; who deletes the RaftCluster has, if its spec says so.
+func TestClaimsAreTheRaftClustersAndNotTheStatefulSets(t *testing.T) {
+	s := newStory(t, 41)
+	ctx := context.Background()
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi, retentionPolicy: {whenDeleted: Delete, whenScaled: Delete}}}")
+	c := s.until("ready, and owned", func(c *v1.RaftCluster) bool { return asSpecified(c) && s.owners(c) == 3 })
+	if s.policy() != keepAll {
+		t.Errorf("the StatefulSet's policy is %+v", s.policy())
+	}
+	id := c.Status.ClusterID
+
+	// A person scales the StatefulSet away under the operator.
+	set := s.workload()
+	if err := s.c.Patch(ctx, set, client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"replicas":0}}`))); err != nil {
+		t.Fatal(err)
+	}
+	s.k.play("demo")
+	s.until("put right", asSpecified)
+
+	// A person deletes it with its pods.
+	if err := s.c.Delete(ctx, s.workload(), client.PropagationPolicy(metav1.DeletePropagationBackground)); err != nil {
+		t.Fatal(err)
+	}
+	c = s.until("made anew", func(c *v1.RaftCluster) bool {
+		var set appsv1.StatefulSet
+		return s.c.Get(ctx, s.key, &set) == nil && asSpecified(c)
+	})
+	for pod, n := range s.k.volumes {
+		if n != 1 {
+			t.Errorf("%s lost its volume", pod)
+		}
+	}
+	if c.Status.ClusterID != id || s.g.bootstraps != 1 || s.g.refounds != 0 {
+		t.Errorf("cluster %s became %s", id, c.Status.ClusterID)
+	}
+
+	// What the spec asks for is done all the same: claims go with the members that go, and then none again.
+	s.change(`{"spec":{"replicas":1}}`)
+	s.until("shrunk", func(c *v1.RaftCluster) bool { return asSpecified(c) && s.policy() == keepAll })
+	for i := range 3 {
+		var claim corev1.PersistentVolumeClaim
+		err := s.c.Get(ctx, client.ObjectKey{Namespace: s.key.Namespace, Name: resources.ClaimName("demo", i)}, &claim)
+		if (i == 0 && err != nil) || (i > 0 && !apierrors.IsNotFound(err)) {
+			t.Errorf("claim of pod %d: %v", i, err)
+		}
+	}
+
+	s.change(`{"spec":{"storage":{"retentionPolicy":{"whenDeleted":"Retain"}}}}`)
+	s.until("disowned", func(c *v1.RaftCluster) bool { return asSpecified(c) && s.owners(c) == 0 })
+}
+
+// An older operator left the retention to the StatefulSet, which owns the claims then. That is put right also while the template is held back.
+func TestClaimsOfAnOlderOperatorAreTakenOver(t *testing.T) {
+	s := newStory(t, 42)
+	ctx := context.Background()
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi, retentionPolicy: {whenDeleted: Delete}}, updateStrategy: {paused: true}}")
+	s.until("ready", asSpecified)
+	set := s.workload()
+	if err := s.c.Patch(ctx, set, client.RawPatch("application/merge-patch+json",
+		[]byte(`{"spec":{"persistentVolumeClaimRetentionPolicy":{"whenDeleted":"Delete","whenScaled":"Delete"}}}`))); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		var claim corev1.PersistentVolumeClaim
+		s.get(resources.ClaimName("demo", i), &claim)
+		claim.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "StatefulSet", Name: set.Name, UID: set.UID}}
+		if err := s.c.Update(ctx, &claim); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.reconcile()
+	c := s.until("taken over", func(c *v1.RaftCluster) bool { return asSpecified(c) && s.policy() == keepAll && s.owners(c) == 3 })
+
+	if err := s.c.Delete(ctx, c); err != nil {
+		t.Fatal(err)
+	}
+	s.collectGarbage(c)
+	var claims corev1.PersistentVolumeClaimList
+	if err := s.c.List(ctx, &claims, client.InNamespace(s.key.Namespace)); err != nil || len(claims.Items) != 0 {
+		t.Errorf("claims are left of a RaftCluster that takes them with it: %v, %d of them", err, len(claims.Items))
+	}
+}
