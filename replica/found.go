@@ -47,7 +47,7 @@ func Found(f Foundation) (id identity.Identity, err error) {
 			err = errors.Join(err, vacate(f.Dir, made))
 		}
 	}()
-	dir, err := identity.Open(f.Dir, f.Name)
+	dir, err := identity.OpenUnfinished(f.Dir, f.Name)
 	if err != nil {
 		return id, err
 	}
@@ -65,6 +65,9 @@ func Found(f Foundation) (id identity.Identity, err error) {
 			return moveOn(m, raft.Initial{}, first)
 		})
 	})
+	if err == nil {
+		err = dir.Finish()
+	}
 	return dir.Identity(), err
 }
 
@@ -86,16 +89,16 @@ func mustBeVacant(path string) (made bool, err error) {
 	return false, nil
 }
 
-// vacate removes what an attempt has made in a directory that was vacant.
+// vacate removes what an attempt has made in a directory that was vacant; the mark that it is unfinished goes last, as names are in order.
 func vacate(path string, made bool) error {
-	if made {
-		return os.RemoveAll(path)
-	}
 	found, err := os.ReadDir(path)
 	for _, x := range found {
 		if !identity.Ignored(x.Name()) {
 			err = errors.Join(err, os.RemoveAll(filepath.Join(path, x.Name())))
 		}
+	}
+	if made {
+		err = errors.Join(err, os.RemoveAll(path))
 	}
 	return err
 }

@@ -21,6 +21,8 @@ const (
 	memberName    = "member"
 	stagingName   = "member.new"
 	removedPrefix = "removed-"
+	// unfinishedName marks a directory that is being filled for a new cluster. What else is in it means nothing as long as it stands.
+	unfinishedName = "unfinished"
 	// lostAndFound is what mkfs puts into the root of a fresh volume.
 	lostAndFound = "lost+found"
 )
@@ -48,6 +50,40 @@ func Open(path, name string) (*Dir, error) {
 	return open(path, name, func(string) error { return nil })
 }
 
+// OpenUnfinished opens a directory in which there is nothing, to be filled for a new cluster. Until Finish nobody else opens it, also
+// after a crash: a node that took it for an empty one would begin without the state that it was to have.
+func OpenUnfinished(path, name string) (*Dir, error) {
+	if err := makeDir(path); err != nil {
+		return nil, fmt.Errorf("make the data directory: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(path, unfinishedName), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("mark the data directory as unfinished: %w", err)
+	}
+	if err := errors.Join(f.Close(), sealedfile.SyncDir(path)); err != nil {
+		return nil, fmt.Errorf("mark the data directory as unfinished: %w", err)
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, err
+	}
+	d := &Dir{path: path, step: func(string) error { return nil }}
+	if d.lock, err = takeLock(d.file(lockName)); err != nil {
+		return nil, err
+	}
+	if err := d.write(Identity{Incarnation: drawIncarnation(), Name: name}); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+// Finish makes a directory that OpenUnfinished opened a node's.
+func (d *Dir) Finish() error {
+	if err := os.Remove(d.file(unfinishedName)); err != nil {
+		return err
+	}
+	return sealedfile.SyncDir(d.path)
+}
+
 func open(path, name string, step func(string) error) (_ *Dir, err error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, err
@@ -67,6 +103,10 @@ func open(path, name string, step func(string) error) (_ *Dir, err error) {
 	present, err := d.list()
 	if err != nil {
 		return nil, err
+	}
+	if present[unfinishedName] {
+		return nil, fmt.Errorf("%w: %s was being filled from a snapshot, and that was not finished: remove all that is in it, then restore again",
+			ErrForeign, path)
 	}
 	if !present[identityName] {
 		if len(present) != 0 {

@@ -279,3 +279,36 @@ func TestAMemberCannotBecomeAnother(t *testing.T) {
 		t.Error("an empty directory was set aside")
 	}
 }
+
+func TestAnUnfinishedDirectoryIsNoNodes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "data")
+	d, err := OpenUnfinished(path, "a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.BecomeMember(1, 2, "", func(string) error { return errors.New("killed") }); err == nil {
+		t.Fatal("became a member of nothing")
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(path, "a"); !errors.Is(err, ErrForeign) || !strings.Contains(err.Error(), "restore again") {
+		t.Fatalf("a directory that was left half filled: %v", err)
+	}
+	if _, err := OpenUnfinished(path, "a"); !errors.Is(err, os.ErrExist) {
+		t.Fatalf("filled by two: %v", err)
+	}
+	path = filepath.Join(t.TempDir(), "data")
+	if d, err = OpenUnfinished(path, "a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(d.BecomeMember(1, 2, "", func(string) error { return nil }), d.Finish(), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if d, err = Open(path, "a"); err != nil || d.Identity().MemberID != 2 {
+		t.Fatalf("finished: %v", err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

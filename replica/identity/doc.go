@@ -10,6 +10,7 @@
 //	removed-<member>-<n>/  what a removed member left; never read again, never deleted
 //	successor/             identity and member/ of the new cluster's member that takes this one's place
 //	successor.new/         the same while it is being prepared; it means nothing yet
+//	unfinished             stands while a directory is filled from a snapshot (OpenUnfinished): no node opens it then
 //	static                 a static cluster's table (package bootstrap)
 //
 // # What a crash can leave
