@@ -11,7 +11,7 @@ import (
 const (
 	DefaultHeartbeatInterval = 50 * time.Millisecond
 	DefaultElectionTimeout   = 500 * time.Millisecond
-	DefaultSnapshotCount     = 100_000
+	DefaultSnapshotCount     = 50_000
 	DefaultQuotaBackendBytes = 2 << 30
 	// DefaultAutoCompactionRetention is in revisions.
 	DefaultAutoCompactionRetention = 100_000
