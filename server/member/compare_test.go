@@ -68,6 +68,8 @@ type post struct {
 	address string
 	cluster []replica.Member
 	wrong   atomic.Bool
+	// verify is how often the whole store is read; zero means the default.
+	verify time.Duration
 
 	replica *replica.Replica
 	member  atomic.Pointer[Member]
@@ -76,7 +78,7 @@ type post struct {
 
 func (p *post) start() {
 	p.t.Helper()
-	o := Options{Metrics: status.NewMetrics("test"), Logger: slog.New(slog.DiscardHandler), ComparePause: 30 * time.Millisecond, Config: config.Config{
+	o := Options{Metrics: status.NewMetrics("test"), Logger: slog.New(slog.DiscardHandler), ComparePause: 30 * time.Millisecond, VerifyPause: p.verify, Config: config.Config{
 		QuotaBackendBytes: 1 << 30, MaxKeyBytes: 100, MaxValueBytes: 1000, MaxTxnOps: 10, MaxRequestBytes: 2000, ElectionTimeout: 200 * time.Millisecond,
 	}}
 	var machine *Machine

@@ -34,6 +34,8 @@ type Options struct {
 	Logger  *slog.Logger
 	// ComparePause is how often the leader compares the states of the members; zero means DefaultComparePause.
 	ComparePause time.Duration
+	// VerifyPause is how often the whole store is read; zero means DefaultVerifyPause.
+	VerifyPause time.Duration
 }
 
 // Member is the store as a replica keeps it.
@@ -100,6 +102,7 @@ func Start(o Options, r *replica.Replica, machine *Machine) *Member {
 	m.running.Go(func() { m.store.Run(ctx, carrier{m}, m.machine, running) })
 	<-running
 	m.running.Go(func() { m.compareStates(ctx) })
+	m.running.Go(func() { m.verifyStore(ctx) })
 	return m
 }
 
