@@ -43,6 +43,7 @@ func newConn(link httpstream.Connection, trouble io.Reader, data io.ReadWriteClo
 	go func() {
 		_, _ = io.Copy(data, far)
 		_ = data.Close()
+		c.awaitTold() // what the pod still says would go with the link
 		_ = link.Close()
 	}()
 	return c
@@ -52,15 +53,21 @@ func newConn(link httpstream.Connection, trouble io.Reader, data io.ReadWriteClo
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if errors.Is(err, io.EOF) {
-		wait := time.NewTimer(troubleWait)
-		defer wait.Stop()
-		select {
-		case <-c.told:
-			if c.trouble != "" {
-				err = fmt.Errorf("%s: %s", c.what, c.trouble)
-			}
-		case <-wait.C:
+		if c.awaitTold() && c.trouble != "" {
+			err = fmt.Errorf("%s: %s", c.what, c.trouble)
 		}
 	}
 	return n, err
+}
+
+// awaitTold waits for the pod to have said what went wrong, for troubleWait at most, and tells whether it has.
+func (c *conn) awaitTold() bool {
+	wait := time.NewTimer(troubleWait)
+	defer wait.Stop()
+	select {
+	case <-c.told:
+		return true
+	case <-wait.C:
+		return false
+	}
 }
