@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -127,26 +128,29 @@ func (j *journal) all() []string {
 	return append([]string(nil), j.commands...)
 }
 
+// image is what a snapshot holds: without the sessions, the member that installs it would refuse what the others apply.
+type image struct {
+	Commands []string
+	Sessions []session.Record
+}
+
 type journalSnapshot struct {
-	meta raft.SnapshotMeta
-	text string
+	meta  raft.SnapshotMeta
+	image []byte
 }
 
 func (s journalSnapshot) Meta() raft.SnapshotMeta { return s.meta }
 func (s journalSnapshot) Close() error            { return nil }
 func (s journalSnapshot) WriteTo(w io.Writer) (int64, error) {
-	n, err := io.WriteString(w, s.text)
+	n, err := w.Write(s.image)
 	return int64(n), err
 }
 
 func (j *journal) Snapshot(context.Context) (Snapshot, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	text := ""
-	for _, c := range j.commands {
-		text += c + "\n"
-	}
-	return journalSnapshot{j.meta, text}, nil
+	b, err := json.Marshal(image{j.commands, j.table.Records()})
+	return journalSnapshot{j.meta, b}, err
 }
 
 func (j *journal) Stage(raft.SnapshotMeta) (Stage, error) { return nil, errors.New("not used") }
@@ -154,17 +158,21 @@ func (j *journal) Stage(raft.SnapshotMeta) (Stage, error) { return nil, errors.N
 func (j *journal) Install(meta raft.SnapshotMeta) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.meta = meta
-	j.commands = nil
-	line := ""
-	for _, b := range j.staged[meta.Index] {
-		if b == '\n' {
-			j.commands = append(j.commands, line)
-			line = ""
-			continue
-		}
-		line += string(b)
+	var i image
+	if err := json.Unmarshal(j.staged[meta.Index], &i); err != nil {
+		return err
 	}
+	records := i.Sessions
+	table, err := session.Load(func() (r session.Record, err error) {
+		if len(records) > 0 {
+			r, records = records[0], records[1:]
+		}
+		return r, nil
+	})
+	if err != nil {
+		return err
+	}
+	j.meta, j.commands, j.table = meta, i.Commands, table
 	return nil
 }
 
