@@ -1,6 +1,7 @@
 package node
 
 import (
+	"encoding/json"
 	"errors"
 	"sync"
 	"testing"
@@ -8,10 +9,16 @@ import (
 	"github.com/raftkv/raftkv/raft"
 )
 
-// stagingJournal takes any snapshot.
+// stagingJournal takes any snapshot, for one of a state without commands and sessions.
 type stagingJournal struct{ *journal }
 
-func (stagingJournal) Stage(raft.SnapshotMeta) (Stage, error) { return nil, nil }
+func (s stagingJournal) Stage(meta raft.SnapshotMeta) (Stage, error) {
+	empty, err := json.Marshal(image{})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.staged[meta.Index] = empty
+	return nil, err
+}
 
 // A leader sends one snapshot after another to a member whose log stands still; only one copy of the state may wait there.
 func TestNoSnapshotIsTakenWhileOneWaitsToBeInstalled(t *testing.T) {
