@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -61,8 +62,8 @@ func TestNoFlippedBitIsServed(t *testing.T) {
 				if done {
 					break
 				}
-				m := open(t, o)
 				for revision, want := range map[uint64]string{2: "first", 3: "second"} {
+					m := open(t, o)
 					got, err := m.Get(context.Background(), []byte("key"), revision)
 					var corrupt *CorruptError
 					switch {
@@ -78,9 +79,9 @@ func TestNoFlippedBitIsServed(t *testing.T) {
 					if err == nil && (hit == (want == "second")) {
 						t.Fatalf("bucket %d, record %d, bit %d: the flip was not noticed at %q", bucket, record, bit, want)
 					}
-				}
-				if err := m.Close(); err != nil {
-					t.Fatal(err)
+					if closed := m.Close(); !errors.Is(closed, m.Failure()) || (err == nil) != (closed == nil) {
+						t.Fatalf("read: %v, closed: %v", err, closed)
+					}
 				}
 				edit(t, disk, func(_ store.View, b *store.Batch) { b.Put(bucket, key, value) })
 			}
@@ -126,34 +127,59 @@ func TestRecordAtAnotherPlaceIsNotServed(t *testing.T) {
 		second, _ := it.Next()
 		b.Put(bucketRecords, second, first)
 	})
-	m := open(t, o)
-	var corrupt *CorruptError
-	if _, err := m.Range(context.Background(), RangeRequest{Keys: All()}); !errors.As(err, &corrupt) || string(corrupt.Key) != "b" {
-		t.Fatalf("range: %v", err)
-	}
-	if _, err := m.Hash(context.Background()); !errors.As(err, &corrupt) {
-		t.Fatalf("hash: %v", err)
-	}
-	s, err := m.Snapshot(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.WriteTo(&bytes.Buffer{}); !errors.As(err, &corrupt) {
-		t.Fatalf("snapshot: %v", err)
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
+	ctx := context.Background()
+	everything := EventsRequest{From: FirstRevision, Match: func([]byte) bool { return true }, MostEvents: 9, MostBytes: 99}
+	snapshot := func(m *Machine) error {
+		s, err := m.Snapshot(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = s.WriteTo(&bytes.Buffer{})
+		return errors.Join(err, s.Close())
 	}
 	// A write that has to know the damaged version stops the machine rather than going on from a guess.
 	data := proposal(t, session.Header{}, Put([]byte("b"), nil).WithPrevKV())
-	entry := raft.Entry{Term: 1, Index: m.Applied().Index + 1, Type: raft.EntryNormal, Data: data}
-	for range 2 {
-		if _, err := m.Apply([]raft.Entry{entry}); !errors.As(err, &corrupt) {
-			t.Fatalf("apply: %v", err)
-		}
+	find := map[string]func(m *Machine) error{
+		"get":      func(m *Machine) error { _, err := m.Get(ctx, []byte("b"), 0); return err },
+		"range":    func(m *Machine) error { _, err := m.Range(ctx, RangeRequest{Keys: All()}); return err },
+		"hash":     func(m *Machine) error { _, err := m.Hash(ctx); return err },
+		"hashKV":   func(m *Machine) error { _, err := m.HashKV(ctx, 0); return err },
+		"events":   func(m *Machine) error { _, _, err := m.Events(ctx, everything); return err },
+		"snapshot": snapshot,
+		"verify":   func(m *Machine) error { _, err := m.Verify(ctx, noPause); return err },
+		"apply": func(m *Machine) error {
+			_, err := m.Apply([]raft.Entry{{Term: 1, Index: m.Applied().Index + 1, Type: raft.EntryNormal, Data: data}})
+			return err
+		},
 	}
-	if got := m.Applied().Index; got != 2 {
-		t.Fatalf("applied %d", got)
+	refuse := maps.Clone(find)
+	refuse["get of a sound key"] = func(m *Machine) error { _, err := m.Get(ctx, []byte("a"), 0); return err }
+	refuse["flush"] = (*Machine).FlushNow
+	for name, look := range find {
+		m := open(t, o)
+		if _, err := m.Get(ctx, []byte("a"), 0); err != nil || m.Failure() != nil {
+			t.Fatalf("before %s: %v, %v", name, err, m.Failure())
+		}
+		var corrupt *CorruptError
+		if err := look(m); !errors.As(err, &corrupt) {
+			t.Fatalf("%s: %v", name, err)
+		}
+		select {
+		case <-m.Failed():
+		default:
+			t.Fatalf("%s has found the damage, and nobody is told", name)
+		}
+		for then, use := range refuse {
+			if err := use(m); !errors.Is(err, m.Failure()) {
+				t.Errorf("%s after %s: %v", then, name, err)
+			}
+		}
+		if got := m.Applied().Index; got != 2 {
+			t.Fatalf("applied %d", got)
+		}
+		if err := m.Close(); !errors.Is(err, m.Failure()) {
+			t.Errorf("closed after %s: %v", name, err)
+		}
 	}
 }
 

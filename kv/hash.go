@@ -22,6 +22,9 @@ type HashResult struct {
 // Hash reads everything. It is meant for comparing members now and then, not for every request.
 func (m *Machine) Hash(ctx context.Context) (HashResult, error) {
 	for {
+		if err := m.Failure(); err != nil {
+			return HashResult{}, err
+		}
 		s := m.published.Load()
 		sum, err := m.hashState(ctx, s)
 		now := m.published.Load()
@@ -30,7 +33,7 @@ func (m *Machine) Hash(ctx context.Context) (HashResult, error) {
 		}
 		// History that is given up while it is read may or may not have been seen: begin again.
 		if now.store == s.store && now.compacted == s.compacted {
-			return HashResult{Hash: sum, Revision: s.revision, Applied: s.meta.Index}, err
+			return HashResult{Hash: sum, Revision: s.revision, Applied: s.meta.Index}, m.noteDamage(err)
 		}
 	}
 }
@@ -112,6 +115,9 @@ func hashKept(ctx context.Context, v *view, last uint64) (uint64, error) {
 // context's.
 func (m *Machine) HashKV(ctx context.Context, revision uint64) (HashKVResult, error) {
 	for {
+		if err := m.Failure(); err != nil {
+			return HashKVResult{}, err
+		}
 		s := m.published.Load()
 		if err := checkRevision(revision, s.revision, s.compacted); err != nil {
 			return HashKVResult{}, err
@@ -132,7 +138,7 @@ func (m *Machine) HashKV(ctx context.Context, revision uint64) (HashKVResult, er
 			return HashKVResult{}, ErrClosed
 		}
 		if now.store == s.store && now.compacted == s.compacted {
-			return HashKVResult{Hash: uint32(sum ^ sum>>32), Revision: last, CompactRevision: s.compacted, Latest: s.revision}, err
+			return HashKVResult{Hash: uint32(sum ^ sum>>32), Revision: last, CompactRevision: s.compacted, Latest: s.revision}, m.noteDamage(err)
 		}
 	}
 }

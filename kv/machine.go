@@ -78,9 +78,12 @@ type Machine struct {
 	leases       *leaseTable
 	points       hashPoints
 	cluster      raft.ClusterID
-	failure      error
+	failure      error // set once, before failed is closed
 	closed       bool
 	stage        *Stage // the one that is being written, if any
+
+	// failed is closed when the machine must not go on.
+	failed chan struct{}
 
 	flushWanted atomic.Bool
 
@@ -108,7 +111,7 @@ func Open(o Options) (*Machine, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	m := &Machine{
-		options: o, disk: o.Disk, log: o.Logger, cluster: o.ClusterID,
+		options: o, disk: o.Disk, log: o.Logger, cluster: o.ClusterID, failed: make(chan struct{}),
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	m.overlayMoved = sync.NewCond(&m.mu)
@@ -290,30 +293,6 @@ func (m *Machine) Stats() Stats {
 	}
 	out.Stats = s.store.Stats()
 	return out
-}
-
-// unusable returns the error that every further call gets. The caller holds mu.
-func (m *Machine) unusable() error {
-	if m.closed {
-		return ErrClosed
-	}
-	return m.failure
-}
-
-// fail keeps the first error: what is on disk or in the overlay is unknown from then on, so nothing more may be written.
-func (m *Machine) fail(err error) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.failLocked(err)
-}
-
-func (m *Machine) failLocked(err error) error {
-	if m.failure == nil {
-		m.failure = fmt.Errorf("the state machine has failed: %w", err)
-		m.log.Error("the state machine has failed", "error", err)
-	}
-	m.overlayMoved.Broadcast()
-	return m.failure
 }
 
 // Close makes what was applied durable and closes the store. It waits for reads that are being answered.

@@ -108,10 +108,13 @@ func (t *Txn) Writes() bool {
 }
 
 // read calls f with a view at the revision. It begins again when the store is replaced or compacted under it; f must
-// then forget what it did.
+// then forget what it did. Damage that f comes across fails the machine.
 func (m *Machine) read(ctx context.Context, revision uint64, f func(v *view) error) error {
 	for {
 		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := m.Failure(); err != nil {
 			return err
 		}
 		s := m.published.Load()
@@ -136,7 +139,10 @@ func (m *Machine) read(ctx context.Context, revision uint64, f func(v *view) err
 			return ErrCompacted
 		case stored && now.compacted > v.revision:
 			continue
+		case err != nil:
+			return m.noteDamage(err)
 		}
-		return err
+		// Damage may have been found elsewhere meanwhile.
+		return m.Failure()
 	}
 }

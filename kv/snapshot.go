@@ -75,8 +75,9 @@ func (l *logical) snapshotFormat() uint32 {
 // Snapshot is a durable state to be streamed. Until it is closed, the store cannot reuse the space that later writes free,
 // and Machine.Close waits.
 type Snapshot struct {
-	view   store.View
-	header header
+	machine *Machine
+	view    store.View
+	header  header
 }
 
 // Snapshot flushes what was applied and opens a view of the store.
@@ -93,7 +94,7 @@ func (m *Machine) Snapshot(ctx context.Context) (*Snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Snapshot{view: view, header: m.header}, nil
+	return &Snapshot{machine: m, view: view, header: m.header}, nil
 }
 
 // Meta describes the state that the snapshot holds.
@@ -109,7 +110,7 @@ func (s *Snapshot) Close() error {
 	return v.Close()
 }
 
-// WriteTo streams the snapshot. A record that does not match its checksum ends it with a *CorruptError.
+// WriteTo streams the snapshot. A record that does not match its checksum ends it with a *CorruptError, and fails the machine.
 func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
 	if s.view == nil {
 		return 0, ErrClosed
@@ -130,7 +131,7 @@ func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
 		it := s.view.Iterate(bucket)
 		for k, v := it.First(); k != nil && c.err == nil; k, v = it.Next() {
 			if err := verify(bucket, k, v); err != nil {
-				return c.written, err
+				return c.written, s.machine.noteDamage(err)
 			}
 			chunk = append(chunk, byte(bucket))
 			chunk = appendBytes(chunk, k)

@@ -26,7 +26,8 @@ type memory struct {
 	mu       sync.Mutex
 	app      StateMachine
 	sessions *session.Table
-	failure  error
+	failure  error         // set once, before failed is closed
+	failed   chan struct{} // closed when the machine must not go on
 
 	applied atomic.Pointer[raft.SnapshotMeta]
 	durable atomic.Uint64
@@ -48,7 +49,7 @@ func openMemory(app StateMachine, p Place) (Machine, error) {
 func openImages(app StateMachine, p Place, fs vfs.FS) (*memory, error) {
 	m := &memory{
 		images: images{fs: fs, dir: filepath.Join(p.Dir, stateDir)}, cluster: p.Cluster, ancestor: p.Ancestor, app: app, sessions: session.NewTable(),
-		wake: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{}),
+		failed: make(chan struct{}), wake: make(chan struct{}, 1), stop: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	m.applied.Store(&raft.SnapshotMeta{})
 	var err error
@@ -150,7 +151,7 @@ func (m *memory) Apply(entries []raft.Entry) ([]any, error) {
 	}
 	results, err := m.apply(entries)
 	if err != nil {
-		m.failure = err // what was applied by half must never be saved
+		m.fail(err) // what was applied by half must never be saved
 	}
 	return results, err
 }
@@ -279,6 +280,27 @@ func (m *memory) Applied() raft.SnapshotMeta { return *m.applied.Load() }
 // Durable is that of node.StateMachine.
 func (m *memory) Durable() raft.Index { return raft.Index(m.durable.Load()) }
 
+// fail keeps the first error. The caller holds mu.
+func (m *memory) fail(err error) {
+	if m.failure == nil {
+		m.failure = err
+		close(m.failed)
+	}
+}
+
+// Failed is that of Failing.
+func (m *memory) Failed() <-chan struct{} { return m.failed }
+
+// Failure is that of Failing.
+func (m *memory) Failure() error {
+	select {
+	case <-m.failed:
+		return m.failure
+	default:
+		return nil
+	}
+}
+
 // look runs read while nothing is applied.
 func (m *memory) look(read func()) {
 	m.mu.Lock()
@@ -304,7 +326,7 @@ func (m *memory) saver() {
 		}
 		if err := m.save(); err != nil {
 			m.mu.Lock()
-			m.failure = err
+			m.fail(err)
 			m.mu.Unlock()
 			return
 		}

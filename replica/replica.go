@@ -328,6 +328,8 @@ func (r *Replica) beMember() error {
 	}
 	err := m.stop(ctx)
 	switch {
+	case failure != nil && errors.Is(err, failure):
+		return err // a machine that has failed says so again when it is closed
 	case failure != nil:
 		return errors.Join(failure, err)
 	case err != nil:

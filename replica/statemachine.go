@@ -39,6 +39,13 @@ type Machine interface {
 	Close() error
 }
 
+// Failing is a Machine that can find by itself, while nothing is applied, that it must not go on. The replica then ends at once.
+type Failing interface {
+	// Failed is closed when that is so. Failure then tells why, and is nil before.
+	Failed() <-chan struct{}
+	Failure() error
+}
+
 // Place says where a Machine lives.
 type Place struct {
 	// Dir is the member's directory. The names "wal" in it, and those that begin with it, are taken.

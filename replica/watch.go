@@ -20,6 +20,11 @@ const (
 func (m *member) watch(ctx context.Context) {
 	pause := time.NewTicker(watchPause)
 	defer pause.Stop()
+	var failed <-chan struct{}
+	failing, ok := m.machine.(Failing)
+	if ok {
+		failed = failing.Failed()
+	}
 	for {
 		changed := m.node.Changed()
 		if v := m.clusterVersion(); v > m.level {
@@ -35,6 +40,9 @@ func (m *member) watch(ctx context.Context) {
 			return
 		case err := <-m.node.Fatal():
 			m.fatal <- err
+			return
+		case <-failed:
+			m.fatal <- failing.Failure()
 			return
 		case <-changed:
 		case <-m.door.news:

@@ -56,6 +56,7 @@ type Machine struct {
 	sessions
 	machine *kv.Machine
 	store   *local.Store
+	dir     string // the member's
 }
 
 // minLeaseElections is the least time that a lease is granted, in election timeouts: it must outlive a change of leaders.
@@ -76,7 +77,11 @@ func OpenMachine(o Options, p replica.Place) (*Machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Machine{StateMachine: statemachine.Of(m), machine: m, store: store}, nil
+	if err := settleDamage(p.Dir, m, p.Logger); err != nil {
+		_ = m.Close() // it says the same again
+		return nil, err
+	}
+	return &Machine{StateMachine: statemachine.Of(m), machine: m, store: store, dir: p.Dir}, nil
 }
 
 func limits(c config.Config) kv.Limits {
@@ -85,9 +90,6 @@ func limits(c config.Config) kv.Limits {
 
 // Store is the store itself, for reads.
 func (m *Machine) Store() *kv.Machine { return m.machine }
-
-// Close closes the store.
-func (m *Machine) Close() error { return m.machine.Close() }
 
 // Start looks after the store of a replica that runs.
 func Start(o Options, r *replica.Replica, machine *Machine) *Member {

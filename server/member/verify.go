@@ -9,8 +9,8 @@ import (
 )
 
 // A member reads its whole store now and then: what rots where nobody reads would else be found when it is needed, and perhaps on a quorum
-// of the members by then. Damage fails the state machine at once, and with the next entry that is to
-// be applied the member stops, as with damage that a write comes across; the message says what to do.
+// of the members by then. Damage, whoever finds it, fails the state machine: it refuses reads from then on, and the member stops at once. The
+// message says what to do.
 
 const (
 	// DefaultVerifyPause is between two passes. The first comes after a firstVerify-th of it, so that members that are started often are

@@ -5,28 +5,84 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/raftkv/raftkv/kv"
-	"github.com/raftkv/raftkv/server/backend"
+	"github.com/raftkv/raftkv/replica"
+	"github.com/raftkv/raftkv/server/config"
 )
 
-// TestDamageThatNobodyReadsStopsTheMember flips a bit of a value under a running member, which only writes other keys.
+// TestDamageThatNobodyReadsStopsTheMember flips bits of a value under a running member to which nobody writes: it must not need an entry
+// to stop, and from then on no read is answered, also not by the next run.
 func TestDamageThatNobodyReadsStopsTheMember(t *testing.T) {
 	p := assemble(t, "a")[0]
+	const needle = "a value that nobody reads"
+	p.put("k", needle)
+	p.put("sound", "v")
+	m := p.member.Load()
+	if err := m.machine.FlushNow(); err != nil {
+		t.Fatal(err)
+	}
 	p.stop()
 	p.verify = 50 * time.Millisecond
 	p.start()
-	const needle = "a value that nobody reads"
-	p.put("k", needle)
-	if err := p.member.Load().machine.FlushNow(); err != nil {
-		t.Fatal(err)
+	p.until("the member runs", func() error {
+		if m = p.member.Load(); m == nil {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	flip(t, p.dir, needle)
+	read := func() error {
+		_, err := m.machine.Get(context.Background(), []byte("sound"), 0)
+		return err
 	}
+	select {
+	case <-p.replica.Done():
+	case <-time.After(patience):
+		t.Fatalf("the member goes on; a read: %v", read())
+	}
+	var corrupt *kv.CorruptError
+	if err := read(); !errors.As(err, &corrupt) {
+		t.Errorf("a read of a damaged store: %v", err)
+	}
+	if err := p.replica.Stop(context.Background()); !errors.As(err, &corrupt) || corrupt.What != "record" || corrupt.Revision != kv.FirstRevision+1 {
+		t.Errorf("it ended for another reason: %v", err)
+	}
+	id := p.replica.Status().Identity
+	<-p.waiting
+	p.member.Swap(nil).Stop()
+	p.replica = nil
+
+	place := replica.Place{Dir: filepath.Join(p.dir, "member"), Cluster: id.ClusterID, Logger: slog.New(slog.DiscardHandler)}
+	options := Options{Config: config.Config{QuotaBackendBytes: 1 << 30}}
+	if _, err := OpenMachine(options, place); !errors.As(err, &corrupt) {
+		t.Fatalf("the next run opens it: %v", err)
+	}
+	flip(t, p.dir, string(needle[0]^1)+needle[1:]) // as if the disk had never had it
+	for range 2 {
+		machine, err := OpenMachine(options, place)
+		if err != nil {
+			t.Fatalf("a sound store: %v", err)
+		}
+		if err := machine.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(filepath.Join(place.Dir, damagedName)); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("the note is left: %v", err)
+		}
+	}
+}
+
+// flip flips a bit of every place of a text in a member's store.
+func flip(t *testing.T, dir, needle string) {
+	t.Helper()
 	damaged := 0
-	err := filepath.WalkDir(p.dir, func(path string, _ fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || filepath.Base(path) != "kv.db" {
 			return err
 		}
@@ -45,7 +101,7 @@ func TestDamageThatNobodyReadsStopsTheMember(t *testing.T) {
 			}
 			at += next
 			if _, err := f.WriteAt([]byte{needle[0] ^ 1}, int64(at)); err != nil {
-				return err
+				return errors.Join(err, f.Close())
 			}
 			damaged++
 		}
@@ -53,22 +109,4 @@ func TestDamageThatNobodyReadsStopsTheMember(t *testing.T) {
 	if err != nil || damaged == 0 {
 		t.Fatalf("%d places, %v", damaged, err)
 	}
-	p.until("the member has ended", func() error {
-		select {
-		case <-p.replica.Done():
-			return nil
-		default:
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		_, err := p.member.Load().Store().Put(ctx, backend.PutRequest{Key: []byte("other"), Value: []byte("v")})
-		return errors.Join(errors.New("it goes on"), err)
-	})
-	var corrupt *kv.CorruptError
-	if err := p.replica.Stop(context.Background()); !errors.As(err, &corrupt) || corrupt.What != "record" || corrupt.Revision != kv.FirstRevision+1 {
-		t.Errorf("it ended for another reason: %v", err)
-	}
-	<-p.waiting
-	p.member.Swap(nil).Stop()
-	p.replica = nil
 }
