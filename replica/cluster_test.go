@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"sync"
 	"syscall"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/replica/identity"
+	"github.com/raftkv/raftkv/test/loopback"
 )
 
 // patience is how long a test waits for what must happen.
@@ -71,13 +71,8 @@ type station struct {
 
 func newStation(t *testing.T, name string) *station {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
 	s := &station{t: t, cfg: Config{
-		Dir: t.TempDir(), Name: name, Listen: l.Addr().String(), SnapshotEntries: 50,
+		Dir: t.TempDir(), Name: name, Listen: loopback.MustAddress(t), SnapshotEntries: 50,
 		HeartbeatInterval: 20 * time.Millisecond, ElectionTimeout: 200 * time.Millisecond,
 	}}
 	t.Cleanup(s.kill)

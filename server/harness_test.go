@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,6 +18,7 @@ import (
 	"github.com/raftkv/raftkv/rpc"
 	"github.com/raftkv/raftkv/server/admin"
 	"github.com/raftkv/raftkv/server/config"
+	"github.com/raftkv/raftkv/test/loopback"
 )
 
 // patience is how long a test waits for what must happen; a machine that is busy needs more than the cluster does.
@@ -60,21 +60,11 @@ func (b *logBuffer) String() string {
 	return b.text.String()
 }
 
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
-}
-
 func newInstance(t *testing.T, name string) *instance {
 	t.Helper()
 	i := &instance{
 		t: t, name: name, dataDir: filepath.Join(t.TempDir(), "data"), tokenFile: filepath.Join(t.TempDir(), "token"),
-		peer: freeAddress(t), client: freeAddress(t), metrics: freeAddress(t), log: &logBuffer{},
+		peer: loopback.MustAddress(t), client: loopback.MustAddress(t), metrics: loopback.MustAddress(t), log: &logBuffer{},
 	}
 	if err := os.WriteFile(i.tokenFile, []byte(token), 0o600); err != nil {
 		t.Fatal(err)

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/raftkv/raftkv/replica"
 	"github.com/raftkv/raftkv/rpc"
+	"github.com/raftkv/raftkv/test/loopback"
 )
 
 const patience = 60 * time.Second
@@ -23,13 +23,9 @@ func TestClientsShareAListWhileTheLeaderIsKilled(t *testing.T) {
 	names := []string{"a", "b", "c"}
 	var cluster, addresses []string
 	for _, name := range names {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		addresses = append(addresses, l.Addr().String())
-		cluster = append(cluster, name+"="+l.Addr().String())
-		_ = l.Close()
+		address := loopback.MustAddress(t)
+		addresses = append(addresses, address)
+		cluster = append(cluster, name+"="+address)
 	}
 	dir := t.TempDir()
 	replicas := make([]*replica.Replica, len(names))

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,6 +20,7 @@ import (
 	"github.com/raftkv/raftkv/server/backend"
 	"github.com/raftkv/raftkv/server/config"
 	"github.com/raftkv/raftkv/server/status"
+	"github.com/raftkv/raftkv/test/loopback"
 )
 
 // The states of real members over real sockets are compared. One of them applies something else than what the log says, as a broken machine or
@@ -164,12 +164,7 @@ func assemble(t *testing.T, names ...string) []*post {
 	var all []*post
 	var cluster []replica.Member
 	for _, name := range names {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		p := &post{t: t, name: name, dir: t.TempDir(), address: l.Addr().String()}
-		_ = l.Close()
+		p := &post{t: t, name: name, dir: t.TempDir(), address: loopback.MustAddress(t)}
 		all, cluster = append(all, p), append(cluster, replica.Member{Name: name, PeerAddress: p.address})
 		t.Cleanup(p.stop)
 	}

@@ -7,19 +7,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/rpc"
 	"github.com/raftkv/raftkv/server/admin"
+	"github.com/raftkv/raftkv/test/loopback"
 )
 
 const adminToken = "chaos-admin-token"
@@ -47,7 +46,7 @@ func newCluster(t *testing.T, size int, root string, flags ...string) *cluster {
 		name := string(rune('a' + i))
 		n := &node{
 			t: t, index: i, name: name, dataDir: filepath.Join(root, name), logPath: filepath.Join(logs, name+".log"),
-			peer: freeAddress(t), advertised: freeAddress(t), client: freeAddress(t), metrics: freeAddress(t),
+			peer: loopback.MustAddress(t), advertised: loopback.MustAddress(t), client: loopback.MustAddress(t), metrics: loopback.MustAddress(t),
 		}
 		c.nodes = append(c.nodes, n)
 		c.network.add(i, n.advertised, n.peer)
@@ -59,19 +58,6 @@ func newCluster(t *testing.T, size int, root string, flags ...string) *cluster {
 	}
 	t.Cleanup(c.close)
 	return c
-}
-
-// lastPort counts the ports that were given away.
-var lastPort atomic.Uint32
-
-// freeAddress returns an address that nobody else uses: all of 127.0.0.0/8 is this machine, so each run of the tests takes an IP
-// address of its own, and there each address only once. A node finds its own free when it comes back.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	const firstPort = 20_000
-	pid := uint32(os.Getpid())
-	ip := net.IPv4(127, byte(64|pid>>16&63), byte(pid>>8), byte(pid))
-	return net.JoinHostPort(ip.String(), fmt.Sprint(firstPort+lastPort.Add(1)))
 }
 
 func (c *cluster) close() {

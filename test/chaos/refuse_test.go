@@ -15,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/raftkv/raftkv/test/loopback"
 )
 
 // writeSome puts keys through a node and returns them with their values.
@@ -217,7 +219,7 @@ func nodeLike(t *testing.T, n *node) *node {
 	t.Helper()
 	return &node{
 		t: t, name: n.name, logPath: filepath.Join(t.TempDir(), "log"), flags: slices.Clone(n.flags),
-		peer: freeAddress(t), client: freeAddress(t), metrics: freeAddress(t),
+		peer: loopback.MustAddress(t), client: loopback.MustAddress(t), metrics: loopback.MustAddress(t),
 	}
 }
 

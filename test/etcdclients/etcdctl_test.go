@@ -53,7 +53,7 @@ func TestEtcdctl(t *testing.T) {
 		{"lease keep-alive --once LEASE", "", "keepalived with TTL\\(60\\)"},
 		{"lease revoke LEASE", "", "revoked"},
 		{"get KEYleased", "", "^$"},
-		{"member list", "", "started, m0, http://127.0.0.1:\\d+, http://127.0.0.1:\\d+, false"},
+		{"member list", "", "started, m0, http://127[.\\d]+:\\d+, http://127[.\\d]+:\\d+, false"},
 		{"endpoint status -w json", "", `"version":"3`},
 		{"endpoint health", "", "(?s)(is healthy.*){3}"},
 		{"endpoint hashkv", "", ":\\d+, \\d+, \\d+\n"},

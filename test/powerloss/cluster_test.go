@@ -7,18 +7,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/test/loopback"
 	"github.com/raftkv/raftkv/test/powerloss/disk"
 	"github.com/raftkv/raftkv/test/powerloss/mount"
 )
@@ -53,16 +52,6 @@ type cluster struct {
 	http     *http.Client
 }
 
-var lastPort atomic.Uint32
-
-// freeAddress returns an address that nobody else uses: each run of the tests takes an IP address of its own.
-func freeAddress() string {
-	const firstPort = 20_000
-	pid := uint32(os.Getpid())
-	ip := net.IPv4(127, byte(128|pid>>16&63), byte(pid>>8), byte(pid))
-	return net.JoinHostPort(ip.String(), fmt.Sprint(firstPort+lastPort.Add(1)))
-}
-
 // newCluster prepares members a, b, c... with directories of these names below root; nothing runs yet.
 func newCluster(t *testing.T, program, root string, size int) *cluster {
 	t.Helper()
@@ -70,7 +59,7 @@ func newCluster(t *testing.T, program, root string, size int) *cluster {
 	logs := t.ArtifactDir()
 	var members []string
 	for i := range size {
-		m := &machine{name: string(rune('a' + i)), client: freeAddress(), peer: freeAddress(), metrics: freeAddress()}
+		m := &machine{name: string(rune('a' + i)), client: loopback.MustAddress(t), peer: loopback.MustAddress(t), metrics: loopback.MustAddress(t)}
 		m.dataDir, m.logPath = filepath.Join(root, m.name), filepath.Join(logs, m.name+".log")
 		c.machines = append(c.machines, m)
 		members = append(members, m.name+"=http://"+m.peer)

@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
-	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +17,7 @@ import (
 	"github.com/raftkv/raftkv/raft/transport"
 	"github.com/raftkv/raftkv/replica"
 	"github.com/raftkv/raftkv/rpc/rpctest"
+	"github.com/raftkv/raftkv/test/loopback"
 )
 
 // patience bounds what must happen in the end.
@@ -49,18 +47,6 @@ type cluster struct {
 	configured raft.Index
 }
 
-// lastPort counts the ports that were given away.
-var lastPort atomic.Uint32
-
-// freeAddress returns an address that nobody else uses, so that a machine finds its own free when it comes back: an IP address of this
-// process, of which all of 127.0.0.0/8 are this machine's.
-func freeAddress() string {
-	const firstPort = 20_000
-	pid := uint32(os.Getpid())
-	ip := net.IPv4(127, byte(128|pid>>16&63), byte(pid>>8), byte(pid))
-	return net.JoinHostPort(ip.String(), fmt.Sprint(firstPort+lastPort.Add(1)))
-}
-
 // open starts the first members.
 func open(t *testing.T, s sim.Setup) (*cluster, error) {
 	size := s.Voters + s.Spares
@@ -73,7 +59,7 @@ func open(t *testing.T, s sim.Setup) (*cluster, error) {
 	c.nemesis.random = rand.New(rand.NewPCG(s.Seed, 2))
 	dir := t.TempDir()
 	for n := 1; n <= size; n++ {
-		m := &machine{cluster: c, number: n, dir: filepath.Join(dir, fmt.Sprint(n)), address: freeAddress(), voter: n <= s.Voters, log: &logTail{}}
+		m := &machine{cluster: c, number: n, dir: filepath.Join(dir, fmt.Sprint(n)), address: loopback.MustAddress(t), voter: n <= s.Voters, log: &logTail{}}
 		c.machines = append(c.machines, m)
 		c.network.numbers[m.address] = n
 		if m.voter {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -18,6 +17,7 @@ import (
 	"github.com/raftkv/raftkv/server"
 	"github.com/raftkv/raftkv/server/admin"
 	"github.com/raftkv/raftkv/server/config"
+	"github.com/raftkv/raftkv/test/loopback"
 )
 
 // patience bounds what a test waits for.
@@ -64,14 +64,6 @@ func nodes(t *testing.T) []node {
 	return group.nodes
 }
 
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
-
 func startGroup() (err error) {
 	if group.dir, err = os.MkdirTemp("", "raftctl-test-"); err != nil {
 		return err
@@ -80,12 +72,12 @@ func startGroup() (err error) {
 	// The names are those of a RaftCluster's pods, so that the tests of port-forwards can use these nodes.
 	for i := range 3 {
 		n := node{name: fmt.Sprintf("demo-%d", i)}
-		peer, err := freeAddress()
+		peer, err := loopback.Address()
 		if err == nil {
-			n.client, err = freeAddress()
+			n.client, err = loopback.Address()
 		}
 		if err == nil {
-			n.metrics, err = freeAddress()
+			n.metrics, err = loopback.Address()
 		}
 		if err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/client"
+	"github.com/raftkv/raftkv/test/loopback"
 )
 
 func TestStatusHealthAndMembers(t *testing.T) {
@@ -33,10 +34,7 @@ func TestStatusHealthAndMembers(t *testing.T) {
 			Problem string
 		}
 	}
-	gone, err := freeAddress()
-	if err != nil {
-		t.Fatal(err)
-	}
+	gone := loopback.MustAddress(t)
 	env := map[string]string{EnvEndpoints: nodes(t)[0].client + "," + gone}
 	for _, command := range []string{"health", "status"} {
 		s := with{env: env}.run(t.Context(), "--timeout=60s", command, "-o", "json")
@@ -214,10 +212,7 @@ func TestBench(t *testing.T) {
 }
 
 func TestNobodyThere(t *testing.T) {
-	gone, err := freeAddress()
-	if err != nil {
-		t.Fatal(err)
-	}
+	gone := loopback.MustAddress(t)
 	s := with{}.run(t.Context(), "--endpoints", gone, "--timeout", "200ms", "get", "a")
 	if s.code != ExitFailed || !strings.Contains(s.err, "nothing was done") || !strings.Contains(s.err, "--endpoints") {
 		t.Errorf("a read: %+v", s)

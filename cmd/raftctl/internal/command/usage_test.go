@@ -14,6 +14,7 @@ import (
 
 	"github.com/raftkv/raftkv/client"
 	"github.com/raftkv/raftkv/cmd/raftctl/internal/cluster"
+	"github.com/raftkv/raftkv/test/loopback"
 )
 
 func TestMistakesAreToldBeforeAnythingIsDone(t *testing.T) {
@@ -202,10 +203,7 @@ func TestTheReferenceIsThatOfTheCommands(t *testing.T) {
 func TestAnInterruptedCommandEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	gone, err := freeAddress()
-	if err != nil {
-		t.Fatal(err)
-	}
+	gone := loopback.MustAddress(t)
 	if s := (with{}).run(ctx, "--endpoints", gone, "get", "a"); s.code != ExitFailed {
 		t.Errorf("%+v", s)
 	}
