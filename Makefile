@@ -91,6 +91,10 @@ test-sim: ## The simulation: 1,000 seeds under faults, and the bugs that it must
 test-e2e: ## One end-to-end pass on a Kubernetes of its own (root on Linux)
 	@VERSION=$(VERSION) hack/e2e.sh
 
+.PHONY: test-operations
+test-operations: ## The long end-to-end scenarios: most of an hour on five nodes, figures in build/e2e-report.md (RUN=TestOperations/ten_rolls)
+	@VERSION=$(VERSION) RUN='$(RUN)' hack/e2e.sh operations
+
 .PHONY: race
 race: ## The unit tests under the race detector
 	@hack/test.sh race

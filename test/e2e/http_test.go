@@ -56,6 +56,8 @@ type status struct {
 	Role     string `json:"role"`
 	Applied  string `json:"applied"`
 	Ready    bool   `json:"ready"`
+	// ClusterVersion is the feature level that was committed.
+	ClusterVersion uint32 `json:"clusterVersion"`
 }
 
 func nodeStatus(ctx context.Context, pod corev1.Pod) (status, error) {

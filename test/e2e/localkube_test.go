@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -49,6 +50,18 @@ func findLocalkube(program string) (*localkube, error) {
 		return nil, fmt.Errorf("these tests need a control plane and three nodes; localkube status says:\n%s", text)
 	}
 	return m, nil
+}
+
+// nodes are the names of the Kubernetes nodes.
+func (m *localkube) nodes() []string {
+	var names []string
+	for name := range m.inits {
+		if name != control {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func (m *localkube) run(t *testing.T, args ...string) {
@@ -112,14 +125,24 @@ func enterNetwork(path string) error {
 // kill ends the program of the pod with SIGKILL: nothing in it gets to run another line.
 func (m *localkube) kill(t *testing.T, pod corev1.Pod, program string) {
 	t.Helper()
-	pid, err := processOf(pod, program)
-	if err != nil {
+	if err := killProgram(pod, program); err != nil {
 		t.Fatal(err)
 	}
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		t.Fatalf("kill %s in pod %s (process %d): %v", program, pod.Name, pid, err)
-	}
 }
+
+func killProgram(pod corev1.Pod, program string) error {
+	pid, err := processOf(pod, program)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		return fmt.Errorf("kill %s in pod %s (process %d): %w", program, pod.Name, pid, err)
+	}
+	return nil
+}
+
+// errNoProcess says that the program is not running at this moment.
+var errNoProcess = errors.New("no such process is on this machine")
 
 // processOf finds the pod's process by its control group, which carries the pod's UID.
 func processOf(pod corev1.Pod, program string) (int, error) {
@@ -140,5 +163,5 @@ func processOf(pod corev1.Pod, program string) (int, error) {
 			return strconv.Atoi(filepath.Base(folder))
 		}
 	}
-	return 0, fmt.Errorf("no process %s of pod %s (%s) is on this machine", program, pod.Name, pod.UID)
+	return 0, fmt.Errorf("%w: %s of pod %s (%s)", errNoProcess, program, pod.Name, pod.UID)
 }

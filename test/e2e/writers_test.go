@@ -5,11 +5,15 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +24,9 @@ import (
 
 const (
 	writerCount = 4
+	// registerWriters and registerReaders share keys with each other; their history must be linearizable.
+	registerWriters, registerReaders = 2, 2
+	registerPause                    = 80 * time.Millisecond
 	// writePause is between two writes of one writer: a stream, not a load test, so that a scenario's keys can be
 	// compared on every member.
 	writePause = 40 * time.Millisecond
@@ -27,26 +34,39 @@ const (
 	firstAckTimeout = 2 * time.Minute
 )
 
-// stream writes keys through the cluster's Service until it is stopped, each key once, and remembers every outcome.
+// stream is the clients of a cluster, through its Service, until it is stopped. Writers write each key once and remember every outcome;
+// others write and read keys that they share.
 type stream struct {
 	cluster string
 	prefix  string
-	stop    context.CancelFunc
-	done    sync.WaitGroup
+	base    string // URL of the keys
+	// retryOnce makes a writer send a write that failed once more before it calls it failed.
+	retryOnce bool
+	shared    *history
+	stop      context.CancelFunc
+	done      sync.WaitGroup
 
 	mu       sync.Mutex
 	client   *http.Client
 	acked    map[string]string // key to value, of writes that were acknowledged
-	refused  map[string]string // key to the answer, of writes that were answered with "surely not applied"
+	refused  map[string]string // key to the answer, of writes that were surely not applied
 	unknown  int               // writes of which nobody knows
+	retried  int               // writes that were acknowledged at the second try
+	slowest  time.Duration     // longest time that an acknowledged write took since the last mark
 	lastAck  time.Time
 	longest  time.Duration // longest pause between two acknowledgements since the last mark
+	worst    time.Duration // longest pause since the stream began
 	lastSeen string        // what the last write that failed was told
 	changed  chan struct{} // closed and replaced at each acknowledgement
 }
 
-// startStream begins to write from the given node's network, and returns after the first acknowledgement.
+// startStream begins to write and read from the given node's network, and returns after the first acknowledgement.
 func startStream(t *testing.T, cluster, node string) *stream {
+	t.Helper()
+	return start(t, cluster, node, false)
+}
+
+func start(t *testing.T, cluster, node string, retryOnce bool) *stream {
 	t.Helper()
 	var service corev1.Service
 	if err := kube.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: cluster}, &service); err != nil {
@@ -54,13 +74,17 @@ func startStream(t *testing.T, cluster, node string) *stream {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &stream{
-		cluster: cluster, prefix: fmt.Sprintf("e2e/%s/%d/", cluster, time.Now().UnixNano()), stop: cancel,
+		cluster: cluster, prefix: fmt.Sprintf("e2e/%s/%d/", cluster, time.Now().UnixNano()), stop: cancel, retryOnce: retryOnce,
+		base:   "http://" + hostPort(service.Spec.ClusterIP, 2379) + "/v1/kv/",
 		client: newHTTPClient(node),
 		acked:  make(map[string]string), refused: make(map[string]string), changed: make(chan struct{}),
 	}
-	base := "http://" + hostPort(service.Spec.ClusterIP, 2379) + "/v1/kv/"
+	s.shared = newHistory(s.prefix + "shared/")
 	for w := range writerCount {
-		s.done.Go(func() { s.write(ctx, base, w) })
+		s.done.Go(func() { s.write(ctx, w) })
+	}
+	for c := range registerWriters + registerReaders {
+		s.done.Go(func() { s.share(ctx, c, c >= registerWriters) })
 	}
 	t.Cleanup(s.end)
 	s.waitWrites(t, 1)
@@ -68,7 +92,7 @@ func startStream(t *testing.T, cluster, node string) *stream {
 	return s
 }
 
-func (s *stream) write(ctx context.Context, base string, writer int) {
+func (s *stream) write(ctx context.Context, writer int) {
 	ticker := time.NewTicker(writePause)
 	defer ticker.Stop()
 	for n := 0; ; n++ {
@@ -79,52 +103,142 @@ func (s *stream) write(ctx context.Context, base string, writer int) {
 		}
 		key := fmt.Sprintf("%s%d-%06d", s.prefix, writer, n)
 		value := fmt.Sprintf("value %d of writer %d", n, writer)
-		s.record(key, value, s.put(ctx, base+key, value))
+		s.record(key, value, s.put(ctx, key, value))
 	}
 }
 
 // outcome of one write.
 type outcome struct {
-	status int    // of HTTP; 0 when there was no answer
-	text   string // what was answered, or why there was no answer
+	status  int    // of HTTP; 0 when there was no answer
+	unsent  bool   // there was no connection that could carry the request
+	text    string // what was answered, or why there was no answer
+	took    time.Duration
+	retried bool
 }
 
-func (s *stream) put(ctx context.Context, url, value string) outcome {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPut, url, bytes.NewReader([]byte(value)))
-	if err != nil {
-		return outcome{0, err.Error()}
+func (o outcome) acknowledged() bool { return o.status/100 == 2 }
+func (o outcome) refused() bool      { return o.unsent || o.status == http.StatusServiceUnavailable }
+
+// unsent tells whether a request failed before there was a connection that could carry it.
+func unsent(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// put writes a key that nobody else writes, so that to write it twice is to write it once.
+func (s *stream) put(ctx context.Context, key, value string) outcome {
+	started := time.Now()
+	o := s.putOnce(ctx, key, value)
+	if first := o; s.retryOnce && !first.acknowledged() && ctx.Err() == nil {
+		// Whoever lost a connection dials anew: those that lie idle may lead to the same pod.
+		s.through().CloseIdleConnections()
+		o = s.putOnce(ctx, key, value)
+		o.retried, o.text = true, first.text+", and then "+o.text
+		if o.refused() && !first.refused() {
+			o.status, o.unsent = first.status, false // nobody knows what became of the first
+		}
 	}
-	s.mu.Lock()
-	client := s.client
-	s.mu.Unlock()
-	response, err := client.Do(request)
+	o.took = time.Since(started)
+	return o
+}
+
+func (s *stream) putOnce(ctx context.Context, key, value string) outcome {
+	a, err := s.send(ctx, http.MethodPut, key, value)
 	if err != nil {
-		return outcome{0, err.Error()}
+		return outcome{text: err.Error(), unsent: unsent(err)}
+	}
+	return outcome{status: a.status, text: a.body}
+}
+
+// answer to one request.
+type answer struct {
+	status   int
+	revision uint64 // of the key's last change; 0 when it is not told
+	body     string
+}
+
+func (s *stream) send(ctx context.Context, method, key, value string) (answer, error) {
+	request, err := http.NewRequestWithContext(ctx, method, s.base+key, strings.NewReader(value))
+	if err != nil {
+		return answer{}, err
+	}
+	response, err := s.through().Do(request)
+	if err != nil {
+		return answer{}, err
 	}
 	defer response.Body.Close()
-	body, _ := io.ReadAll(response.Body)
-	return outcome{response.StatusCode, string(bytes.TrimSpace(body))}
+	a := answer{status: response.StatusCode}
+	a.revision, _ = strconv.ParseUint(response.Header.Get("X-Raftkv-Mod-Revision"), 10, 64)
+	body, err := io.ReadAll(response.Body)
+	a.body = string(bytes.TrimSpace(body))
+	return a, err
+}
+
+// through is the client of the node that the clients are on.
+func (s *stream) through() *http.Client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.client
+}
+
+// share writes or reads the keys that several clients share.
+func (s *stream) share(ctx context.Context, client int, reads bool) {
+	ticker := time.NewTicker(registerPause)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		o := s.shared.begin(client, reads)
+		method := http.MethodPut
+		if reads {
+			method = http.MethodGet
+		}
+		a, err := s.send(ctx, method, o.key, o.value)
+		effect := true
+		switch {
+		case err != nil:
+			effect = !unsent(err)
+		case a.status == http.StatusOK:
+			o.known, o.revision = true, a.revision
+			if reads {
+				o.value = a.body
+			}
+		case a.status == http.StatusNotFound && reads:
+			o.known = true
+		case a.status == http.StatusServiceUnavailable:
+			effect = false
+		}
+		s.shared.finish(o, effect)
+	}
 }
 
 func (s *stream) record(key, value string, o outcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch o.status {
-	case http.StatusOK, http.StatusCreated, http.StatusNoContent:
+	if o.acknowledged() {
 		now := time.Now()
 		if !s.lastAck.IsZero() {
 			s.longest = max(s.longest, now.Sub(s.lastAck))
+			s.worst = max(s.worst, s.longest)
 		}
 		s.lastAck = now
+		s.slowest = max(s.slowest, o.took)
+		if o.retried {
+			s.retried++
+		}
 		s.acked[key] = value
 		close(s.changed)
 		s.changed = make(chan struct{})
-	case http.StatusServiceUnavailable:
+		return
+	}
+	s.lastSeen = fmt.Sprintf("%d %s", o.status, o.text)
+	if o.refused() {
 		s.refused[key] = o.text
-		s.lastSeen = o.text
-	default:
+	} else {
 		s.unknown++
-		s.lastSeen = fmt.Sprintf("%d %s", o.status, o.text)
 	}
 }
 
@@ -140,7 +254,7 @@ func (s *stream) via(node string) {
 func (s *stream) mark() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.longest = 0
+	s.longest, s.slowest = 0, 0
 }
 
 // waitWrites waits until that many more writes are acknowledged.
@@ -190,29 +304,39 @@ func (s *stream) outcomes() (acked, refused map[string]string) {
 }
 
 // audit waits until each of the cluster's pods holds every write that was acknowledged until now, with its value, and fails
-// at once if one holds a write that was answered with "surely not applied".
+// at once if one holds a write that was answered with "surely not applied", or if the history of the shared keys that are not in use
+// any more is not linearizable.
 func (s *stream) audit(t *testing.T) {
 	t.Helper()
 	acked, refused := s.outcomes()
+	settled := s.shared.settled()
 	eventually(t, fmt.Sprintf("all %d acknowledged writes are on every pod of %s", len(acked), s.cluster), func(ctx context.Context) error {
 		all, err := pods(ctx, s.cluster)
 		if err != nil {
 			return err
 		}
-		for _, name := range slices.Sorted(maps.Keys(all)) {
+		everywhere := map[string]string{}
+		for i, name := range slices.Sorted(maps.Keys(all)) {
 			held, err := keysOn(ctx, all[name], s.prefix)
 			if err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
 			for key, answer := range refused {
 				if _, ok := held[key]; ok {
-					t.Fatalf("%s holds %s, whose write was answered with 503, surely not applied: %s", name, key, answer)
+					t.Fatalf("%s holds %s, whose write was surely not applied: %s", name, key, answer)
 				}
 			}
 			if err := compare(acked, held); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
 			}
+			for _, key := range settled {
+				if i > 0 && held[key] != everywhere[key] {
+					return fmt.Errorf("%s holds %q for %s, another member %q", name, held[key], key, everywhere[key])
+				}
+				everywhere[key] = held[key]
+			}
 		}
+		s.shared.check(t, settled, everywhere)
 		return nil
 	})
 }
