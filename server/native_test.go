@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/client"
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/server/admin"
 )
 
 // openClient opens a client of some nodes.
@@ -125,17 +127,17 @@ func TestTheNativeClientKeepsLeases(t *testing.T) {
 	nodes := staticCluster(t, "a", "b", "c")
 	c := openClient(t, nodes)
 	ctx := testContext(t)
-	lease, err := c.Grant(ctx, 1500*time.Millisecond)
-	if err != nil || lease.ID <= 0 || lease.TTL < 2*time.Second {
+	lease, err := c.Grant(ctx, 5500*time.Millisecond)
+	if err != nil || lease.ID <= 0 || lease.TTL < 6*time.Second {
 		t.Fatalf("grant: %+v, %v", lease, err)
 	}
+	alive := c.KeepAlive(lease.ID) // from the beginning: a busy machine may need long for what follows
 	if _, err := c.GrantID(ctx, lease.ID, time.Minute); !errors.Is(err, client.ErrLeaseExists) {
 		t.Errorf("grant again: %v", err)
 	}
 	if _, err := c.Put(ctx, "k", nil, client.WithLease(lease.ID)); err != nil {
 		t.Fatal(err)
 	}
-	alive := c.KeepAlive(lease.ID)
 	status, err := c.TimeToLive(ctx, lease.ID, true)
 	if err != nil || len(status.Keys) != 1 || status.TTL != lease.TTL {
 		t.Errorf("time to live: %+v, %v", status, err)
@@ -182,6 +184,8 @@ func TestTheNativeClientLooksAfterTheCluster(t *testing.T) {
 	if err := c.MoveLeader(ctx, target.ID); err != nil {
 		t.Fatalf("moving the leader: %v", err)
 	}
+	// Who leads is told by the members that know it; the third hears of it a moment later.
+	nodes[0].await("following the new leader", func(s admin.Status) bool { return s.Leader == raft.NodeID(target.ID) })
 	if now, err := c.Status(ctx, nodes[0].client); err != nil || now.Leader != target.ID {
 		t.Errorf("the leader is %v, want %v; %v", now.Leader, target.ID, err)
 	}

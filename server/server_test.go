@@ -135,7 +135,8 @@ func operate(t *testing.T, names ...string) []*instance {
 	return nodes
 }
 
-// change repeats a membership change until it is done, on whoever leads.
+// change repeats a membership change until it is done, on whoever leads. One that would endanger the quorum may be made later: a voter that
+// a busy machine kept from answering counts again once it has answered.
 func change(t *testing.T, nodes []*instance, c raft.Change) raft.NodeID {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -151,7 +152,7 @@ func change(t *testing.T, nodes []*instance, c raft.Change) raft.NodeID {
 			return resp.IDs[0]
 		}
 		switch rpc.ReasonOf(err) {
-		case admin.ReasonRefused, admin.ReasonIncarnation, admin.ReasonUnsafe:
+		case admin.ReasonRefused, admin.ReasonIncarnation:
 			t.Fatalf("%s: %v", c.Kind, err)
 		}
 		if ctx.Err() != nil {
