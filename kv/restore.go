@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 
+	"github.com/raftkv/raftkv/kv/store"
 	"github.com/raftkv/raftkv/raft"
 )
 
@@ -24,6 +25,10 @@ const restoreName = "restore"
 
 // MaxRevision is the highest revision: etcd's clients count in 63 bits.
 const MaxRevision = math.MaxInt64
+
+// DefaultBumpRevision is what etcd's documentation advises for BumpRevision: more than is ever written between a snapshot and its restoration,
+// or than a member's log lacks of what the others acknowledged.
+const DefaultBumpRevision = 1_000_000_000
 
 // RestoreOptions say what becomes of the revisions in a snapshot that a new cluster begins with. What is written after the snapshot was taken
 // is lost with the old cluster, and clients may have seen it: they may hold revisions that the new cluster has yet to give to other
@@ -142,6 +147,43 @@ func (m *Machine) adoptRestored() error {
 	m.retire(old)
 	m.log.Info("a snapshot was restored", "index", m.current.meta.Index, "revision", m.current.revision, "compacted", m.current.compacted)
 	return nil
+}
+
+// Succeed makes the state, after all that was applied, that with which a new cluster begins, as Restore does of a snapshot's: its revisions are raised, the
+// history is marked as compacted, and the old members' alarms are left out. It is durable when Succeed returns. Errors are fatal for the
+// machine.
+func (m *Machine) Succeed(o RestoreOptions) (Restored, error) {
+	if err := m.FlushNow(); err != nil {
+		return Restored{}, err
+	}
+	m.maintenance.Lock()
+	defer m.maintenance.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := m.unusable(); err != nil {
+		return Restored{}, err
+	}
+	if m.current.meta.Index != m.header.logical.meta.Index {
+		return Restored{}, errors.New("entries were applied while the state was made that of a new cluster")
+	}
+	r := restoring{options: o}
+	h, s := m.header, m.current.store
+	if err := r.rewrite(&h, m.cluster); err != nil {
+		return Restored{}, err
+	}
+	var b store.Batch
+	err := h.put(&b)
+	if err == nil {
+		err = s.Commit(&b)
+	}
+	if err == nil {
+		err = m.load(s)
+	}
+	if err != nil {
+		return Restored{}, m.failLocked(fmt.Errorf("raise the revisions: %w", err))
+	}
+	m.log.Info("the revisions were raised", "before", r.result.Before, "revision", r.result.Revision, "compacted", r.result.Compacted)
+	return r.result, nil
 }
 
 // trailingSum sums all but the last bytes of what is written, as many as a checksum has.

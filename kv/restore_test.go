@@ -177,3 +177,76 @@ func TestRestoreRefusesWhatIsNoWholeSnapshot(t *testing.T) {
 		t.Error("restored over a state")
 	}
 }
+
+// TestASurvivorsStateRaisesItsRevisions: what only lost members had told may be any revision up to the raised one. It holds after a restart, and for
+// whoever gets the state by a snapshot.
+func TestASurvivorsStateRaisesItsRevisions(t *testing.T) {
+	ctx := context.Background()
+	onBoth(t, func(t *testing.T, o Options) {
+		h := newHarness(t, o)
+		h.entry(raft.EntryClusterVersion, []byte{0, 0, 0, CompareVersion})
+		h.do(Put([]byte("a"), []byte("1")))
+		h.do(GrantLease(5, 60))
+		h.do(RaiseAlarm(Alarm{Member: 1, Type: AlarmCorrupt}))
+		last := h.do(Put([]byte("a"), []byte("2"))).Revision // not flushed
+		at := h.machine.Applied()
+		got, err := h.machine.Succeed(RestoreOptions{BumpRevision: DefaultBumpRevision, MarkCompacted: true})
+		if err != nil || got.Before != last || got.Revision != last+DefaultBumpRevision || got.Compacted != got.Revision {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		if now := h.machine.Applied(); now.Index != at.Index || now.Term != at.Term || h.machine.Durable() != at.Index {
+			t.Fatalf("applied %+v after %+v, durable %d", now, at, h.machine.Durable())
+		}
+		h.do(Put([]byte("b"), []byte("3")))
+		same := newHarness(t, Options{Disk: store.NewMemory(), Synchronous: true})
+		transfer(t, h.machine, same.machine)
+		if err := h.machine.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if o.Disk == nil {
+			o.MustExist = true
+		}
+		again := open(t, o)
+		for name, m := range map[string]*Machine{"after a restart": again, "by a snapshot": same.machine} {
+			if revision, compacted := m.Revision(); revision != got.Revision+1 || compacted != got.Compacted {
+				t.Errorf("%s: revision %d, compacted %d", name, revision, compacted)
+			}
+			if a, err := m.Get(ctx, []byte("a"), 0); err != nil || string(a.Value) != "2" || a.ModRevision != last || a.Version != 2 {
+				t.Errorf("%s: %+v, %v", name, a, err)
+			}
+			if b, err := m.Get(ctx, []byte("b"), 0); err != nil || b.ModRevision != got.Revision+1 {
+				t.Errorf("%s: %+v, %v", name, b, err)
+			}
+			for _, old := range []uint64{FirstRevision + 1, last, last + 1, got.Revision - 1} {
+				if _, err := m.Get(ctx, []byte("a"), old); !errors.Is(err, ErrCompacted) {
+					t.Errorf("%s: a read at revision %d: %v", name, old, err)
+				}
+				if _, _, err := m.Events(ctx, EventsRequest{From: old, Match: func([]byte) bool { return true }, MostEvents: 9, MostBytes: 99}); !errors.Is(err, ErrCompacted) {
+					t.Errorf("%s: events from revision %d: %v", name, old, err)
+				}
+			}
+			if len(m.Alarms()) != 0 || len(m.Leases()) != 1 {
+				t.Errorf("%s: alarms %v, leases %v", name, m.Alarms(), m.Leases())
+			}
+		}
+		mine, err := again.HashKV(ctx, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if theirs, err := same.machine.HashKV(ctx, 0); err != nil || theirs != mine {
+			t.Errorf("%+v and %+v, %v", mine, theirs, err)
+		}
+	})
+}
+
+func TestRevisionsAreNotRaisedPastTheHighest(t *testing.T) {
+	o, _ := memory()
+	h := newHarness(t, o)
+	h.do(Put([]byte("a"), []byte("1")))
+	if _, err := h.machine.Succeed(RestoreOptions{BumpRevision: MaxRevision, MarkCompacted: true}); err == nil || !strings.Contains(err.Error(), "cannot be raised") {
+		t.Fatalf("%v", err)
+	}
+	if revision, compacted := h.machine.Revision(); revision != 2 || compacted != 0 || h.machine.Failure() != nil {
+		t.Errorf("revision %d, compacted %d, %v", revision, compacted, h.machine.Failure())
+	}
+}

@@ -62,7 +62,7 @@ func Found(f Foundation) (id identity.Identity, err error) {
 			if v := m.Applied().ClusterVersion; v > f.FeatureLevel {
 				return fmt.Errorf("the state is of cluster version %d, this build reads up to version %d: use the newer build", v, f.FeatureLevel)
 			}
-			return moveOn(m, raft.Initial{}, first)
+			return moveOn(m, 0, first)
 		})
 	})
 	if err == nil {

@@ -139,7 +139,13 @@ func (r *Replica) inherit(dir string, next identity.Identity, first raft.Member)
 	err = errors.Join(err, source.closeFiles())
 	source.log, source.machine = nil, nil
 	if err == nil {
-		err = moveOn(heir, initial, first)
+		err = applyRest(heir, initial)
+	}
+	if x, ok := heir.(Succeeding); ok && err == nil {
+		err = x.Succeed()
+	}
+	if err == nil {
+		err = moveOn(heir, initial.HardState.Term, first)
 	}
 	meta := heir.Applied()
 	if err = errors.Join(err, heir.Close()); err != nil {
@@ -177,9 +183,8 @@ func copyState(from, to Machine) (err error) {
 	return to.Install(meta)
 }
 
-// moveOn applies what the log holds behind the state, and then the membership of one in a term of its own.
-func moveOn(heir Machine, initial raft.Initial, first raft.Member) error {
-	term := initial.HardState.Term
+// applyRest applies what the log holds behind the state.
+func applyRest(heir Machine, initial raft.Initial) error {
 	for rest := behind(initial.Entries, heir.Applied().Index); len(rest) > 0; {
 		n := min(len(rest), inheritEntries)
 		if _, err := heir.Apply(rest[:n]); err != nil {
@@ -187,6 +192,11 @@ func moveOn(heir Machine, initial raft.Initial, first raft.Member) error {
 		}
 		rest = rest[n:]
 	}
+	return nil
+}
+
+// moveOn applies a membership of one, in a term of its own: behind that of the state, and the one that the member has seen.
+func moveOn(heir Machine, term raft.Term, first raft.Member) error {
 	meta := heir.Applied()
 	if meta.Index == 0 {
 		return errors.New("the member has received nothing from its cluster yet: there is no state to go on with")

@@ -46,6 +46,13 @@ type Failing interface {
 	Failure() error
 }
 
+// Succeeding is a Machine whose clients hold on to what they saw of it, such as revisions.
+type Succeeding interface {
+	// Succeed is called by Refound once all that the old cluster's member held is applied, and before the new cluster's membership is. What only the
+	// lost members knew, clients may have seen: it changes the state so that they are told. It is durable when it returns.
+	Succeed() error
+}
+
 // Place says where a Machine lives.
 type Place struct {
 	// Dir is the member's directory. The names "wal" in it, and those that begin with it, are taken.

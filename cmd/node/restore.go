@@ -13,9 +13,6 @@ import (
 	"github.com/raftkv/raftkv/server/member"
 )
 
-// defaultBumpRevision is what etcd's documentation advises: more than is ever written between a snapshot and its restoration.
-const defaultBumpRevision = 1_000_000_000
-
 // restoreCommand makes a data directory from a snapshot file. It takes the flags that the node is then started with.
 func restoreCommand() *cobra.Command {
 	flags := config.Flags()
@@ -58,7 +55,7 @@ func restoreCommand() *cobra.Command {
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return config.FlagError(err) })
 	own := pflag.NewFlagSet("restore", pflag.ContinueOnError)
 	own.SortFlags = false
-	own.Uint64Var(&how.BumpRevision, "bump-revision", defaultBumpRevision, "`number` that the store's revision is raised by; more than was written since the snapshot")
+	own.Uint64Var(&how.BumpRevision, "bump-revision", kv.DefaultBumpRevision, "`number` that the store's revision is raised by; more than was written since the snapshot")
 	own.BoolVar(&how.MarkCompacted, "mark-compacted", true, "mark all revisions up to the raised one as compacted")
 	c.Flags().AddFlagSet(own)
 	c.Flags().AddFlagSet(flags)

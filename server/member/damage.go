@@ -51,7 +51,8 @@ func settleDamage(dir string, m *kv.Machine, logger *slog.Logger) error {
 	logger.Warn("an earlier run has found the store damaged: reading all of it before it is used", "found", string(found))
 	read, err := m.Verify(context.Background(), func(context.Context) error { return nil })
 	if err != nil {
-		return fmt.Errorf("the store was found damaged by an earlier run, and is: %w", err)
+		return fmt.Errorf("the store was found damaged by an earlier run, and is (only if no other member has the data, remove %s and start again, to save what can be read): %w",
+			file, err)
 	}
 	logger.Warn("the whole store was read and is sound: what was found was not on the disk", "records", read.Records)
 	return errors.Join(os.Remove(file), sealedfile.SyncDir(dir))

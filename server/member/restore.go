@@ -57,6 +57,13 @@ func Restore(o Options, file io.Reader, how kv.RestoreOptions) (Restored, error)
 	return Restored{Identity: id, State: state}, nil
 }
 
+// Succeed is that of replica.Succeeding: the lost members may have acknowledged, and clients may have seen, revisions that the survivor's log does not
+// hold. None of them is given to another write, and whoever goes on from one is told that it was compacted.
+func (m *Machine) Succeed() error {
+	_, err := m.machine.Succeed(kv.RestoreOptions{BumpRevision: kv.DefaultBumpRevision, MarkCompacted: true})
+	return err
+}
+
 // drawCluster returns a random number that is not zero.
 func drawCluster() raft.ClusterID {
 	for {
