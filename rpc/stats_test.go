@@ -78,7 +78,7 @@ func TestBothSidesCountCallsAndBytes(t *testing.T) {
 		_, err := svc.Do(t.Context(), &one)
 		waiting <- err
 	}()
-	for deadline := time.Now().Add(10 * time.Second); statsOf(s.Stats(), "counted.Do").Running != 1; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); statsOf(s.Stats(), "counted.Do").Running != 1; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the call does not run")
 		}
