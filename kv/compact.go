@@ -1,21 +1,18 @@
 package kv
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"time"
 
 	"github.com/raftkv/raftkv/kv/store"
 )
 
-// Removing history and flushing share the disk, so they share their commits: each costs two syncs, and most of the pages that
-// one of them changes are changed by the other too. The steps are large, since the versions that one step removes are
-// spread over the records: the more of them go at once, the more whole pages go, and the fewer are written anew.
+// Removing history and flushing share the disk, so they share their commits: each costs two syncs, and most of the pages of the index that
+// one of them changes are changed by the other too. What is removed when, removal.go says.
 const (
-	// compactFlushFactor is how many records a flush looks at for each that it writes, so that removal catches up.
+	// compactFlushFactor is how many records a flush looks at, and removes at most, for each that it writes, so that removal catches up.
 	compactFlushFactor = 2
-	// compactLeastRecords and compactMostRecords bound the records that one step looks at.
+	// compactLeastRecords and compactMostRecords bound the records that one step looks at, and those that it removes.
 	compactLeastRecords, compactMostRecords = 8 << 10, 128 << 10
 	// compactPatience is how long removal waits for a flush to go with, and compactRest the part of the time, as one in
 	// so many, that it takes when none comes.
@@ -30,7 +27,7 @@ func (m *Machine) compactPending() bool {
 	return !m.copying && m.header.scrub.done < m.header.logical.compacted
 }
 
-// compactStep removes some of the versions that compaction gave up, in a commit of its own. The caller holds maintenance.
+// compactStep removes some of the versions that compaction gave up, in a commit of its own, or looks for more of them. The caller holds maintenance.
 func (m *Machine) compactStep(records int) (more bool, err error) {
 	m.mu.Lock()
 	s, err := m.current.store, m.unusable()
@@ -39,8 +36,8 @@ func (m *Machine) compactStep(records int) (more bool, err error) {
 		return false, err
 	}
 	var b store.Batch
-	next, err := m.compactInto(s, &b, records)
-	if err == nil {
+	next, err := m.removeInto(s, &b, records, atOnce)
+	if err == nil && (b.Len() > 0 || next != m.header.scrub) {
 		b.Put(bucketMeta, metaScrub, next.encode())
 		err = s.Commit(&b)
 	}
@@ -49,31 +46,6 @@ func (m *Machine) compactStep(records int) (more bool, err error) {
 	}
 	m.compacted(next)
 	return m.compactPending(), nil
-}
-
-// compactInto adds the next step of the removal to a batch: below the compacted revision, every key keeps
-// only its newest version, and not even that if it is a tombstone that is older: one of the compacted revision itself is an event
-// that can still be watched. It looks at the records in the order of their
-// revisions and at each removes the version of the same key before it; the ones before that were removed when it was
-// looked at. So the work follows the number of writes, not the number of keys. It goes by what is in the store, which the
-// overlay is no part of. The caller holds maintenance.
-func (m *Machine) compactInto(s store.Store, b *store.Batch, records int) (scrub, error) {
-	if !m.compactPending() {
-		return m.header.scrub, nil
-	}
-	view, err := s.View()
-	if err != nil {
-		return scrub{}, err
-	}
-	c := compaction{
-		target: m.header.logical.compacted, next: m.header.scrub, batch: b,
-		index: view.Iterate(bucketIndex), records: view.Iterate(bucketRecords),
-	}
-	records = min(max(records, compactLeastRecords), m.options.compactMost)
-	if err := errors.Join(c.step(records), view.Close()); err != nil {
-		return scrub{}, err
-	}
-	return c.next, nil
 }
 
 // compacted notes how far a step that was committed came.
@@ -118,69 +90,4 @@ func (m *Machine) scrubStep(revision uint64) (done, waiting bool, err error) {
 		_, err = m.compactStep(compactLeastRecords)
 	}
 	return false, m.copying, err
-}
-
-type compaction struct {
-	target         uint64
-	next           scrub
-	index, records store.Iterator
-	batch          *store.Batch
-	keys           arena
-	scratch        []byte
-}
-
-func (c *compaction) step(records int) error {
-	k, data := c.records.Seek(appendRecordKey(nil, c.next.mod, c.next.sub))
-	for range records {
-		if k == nil {
-			break
-		}
-		key, v, err := decodeRecord(k, data)
-		if err != nil {
-			return err
-		}
-		if v.mod > c.target {
-			break
-		}
-		if err := c.record(key, &v); err != nil {
-			return err
-		}
-		c.next.mod, c.next.sub = v.mod, v.sub+1
-		k, data = c.records.Next()
-	}
-	if k == nil || bytes.Compare(k, appendRecordKey(nil, c.target+1, 0)) >= 0 {
-		// The next time begins with the tombstones that were left.
-		c.next = scrub{done: c.target, mod: c.target}
-	}
-	return nil
-}
-
-// record removes the version before this one of the same key, and this one if it is a tombstone.
-func (c *compaction) record(key []byte, v *version) error {
-	own := appendIndexKey(c.scratch[:0], key, v.mod)
-	c.scratch = own
-	k, _ := c.index.Seek(own)
-	if !bytes.Equal(k, own) {
-		return &CorruptError{What: "index record", Key: bytes.Clone(key), Revision: v.mod, Reason: "it is missing"}
-	}
-	if v.deleted && v.mod < c.target {
-		c.remove(k, v)
-	}
-	prefix := own[:len(own)-revisionBytes]
-	k, data := c.index.Next()
-	if k == nil || len(k) != len(own) || !bytes.HasPrefix(k, prefix) {
-		return nil
-	}
-	_, older, err := decodeIndex(k, data)
-	if err != nil {
-		return err
-	}
-	c.remove(k, &older)
-	return nil
-}
-
-func (c *compaction) remove(indexKey []byte, v *version) {
-	// The batch outlives the view that the key belongs to.
-	c.batch.Delete(bucketIndex, c.keys.done(append(c.keys.room(len(indexKey)), indexKey...)))
-	c.batch.Delete(bucketRecords, c.keys.done(appendRecordKey(c.keys.room(recordKeyBytes), v.mod, v.sub)))
 }

@@ -102,7 +102,7 @@ func (m *Machine) flush() (flushed bool, err error) {
 	}
 	putLeases(&b, leases)
 	// What goes is given up by the state that is in the store, so it is in the store.
-	next, err := m.compactInto(s, &b, compactFlushFactor*len(frozen.order))
+	next, err := m.removeInto(s, &b, compactFlushFactor*len(frozen.order), whenWorth)
 	if err == nil {
 		h.scrub = next
 		err = h.put(&b)

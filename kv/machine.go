@@ -64,6 +64,7 @@ type Machine struct {
 	// before mu.
 	maintenance sync.Mutex
 	header      header        // as it is in the store; guarded by maintenance
+	removal     removal       // of history; guarded by maintenance
 	replaced    []store.Store // to be closed by Close; guarded by maintenance
 	copying     bool          // the store is being copied, so nothing may be removed; guarded by maintenance
 	retired     sync.WaitGroup
@@ -179,7 +180,7 @@ func (m *Machine) load(s store.Store) error {
 		}
 	}
 	m.cluster = h.cluster
-	m.header = h
+	m.header, m.removal = h, removal{next: h.scrub}
 	m.sessions, m.leases, m.points = table, leases, hashPoints{}
 	m.current = state{logical: h.logical, sessions: table.Digest(), leases: leases.digest, active: newOverlay(), store: s}
 	m.publish()

@@ -57,7 +57,7 @@ func main() {
 	flag.IntVar(&o.restarts, "restarts", 3, "how often one member, and then all, are stopped and started with these keys")
 	flag.DurationVar(&o.soak, "soak", 0, "only put random ones of the keys of --fill for so long, to see whether the rate or the files' size drifts")
 	flag.StringVar(&o.profile, "profile", "",
-		"only measure raftkv, and only the first line that --only finds, and write the leader's processor profile to this `file`; --node must be the program of test/bench/profiled")
+		"only measure raftkv, and only --soak or the first line that --only finds, and write the leader's processor profile to this `file`; --node must be the program of test/bench/profiled")
 	flag.Parse()
 	if err := run(o); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
@@ -91,11 +91,11 @@ func run(o options) error {
 		return err
 	}
 	defer shutDown(ours)
-	if o.profile != "" {
-		return profileOne(o, ours)
-	}
 	if o.soak > 0 {
 		return soak(o, ours)
+	}
+	if o.profile != "" {
+		return profileOne(o, ours)
 	}
 	theirs, err := newEtcd(o.etcd, root)
 	if err != nil {

@@ -4,9 +4,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -30,8 +32,9 @@ const (
 // slice is a part of the soak.
 type slice struct {
 	perSecond float64
-	p50, p99  time.Duration
-	storeCPU  float64
+	// most is the longest wait.
+	p50, p99, most time.Duration
+	storeCPU       float64
 	// stored is the size of the leader's directory at the end, resident the members' mean memory.
 	stored, resident int64
 }
@@ -85,14 +88,18 @@ func soak(o options, ours *raftkv) error {
 		})
 	}()
 	fmt.Printf("%d callers put %d bytes at random ones of %d keys, %s, load average %s\n\n", soakCallers, valueBytes, o.fill, time.Now().UTC().Format(time.DateOnly), loadAverage())
-	fmt.Println("| until | puts | p50 | p99 | CPU of the store per 100k | leader's files | memory resident, each member |")
-	fmt.Println("|---:|---:|---:|---:|---:|---:|---:|")
+	fmt.Println("| until | puts | p50 | p99 | longest | CPU of the store per 100k | leader's files | memory resident, each member |")
+	fmt.Println("|---:|---:|---:|---:|---:|---:|---:|---:|")
 	select {
 	case <-warm:
 	case err := <-finished:
 		return err
 	}
 	counts.Store(true)
+	profiled, err := profileSoak(o, ours, leader)
+	if err != nil {
+		return err
+	}
 	var told []slice
 	began := time.Now()
 	for range soakSlices {
@@ -115,11 +122,14 @@ func soak(o options, ours *raftkv) error {
 			return err
 		}
 		told = append(told, s)
-		fmt.Printf("| %s | %s | %s | %s | %s | %s | %s |\n", time.Since(began).Round(time.Second), perSecond(s.perSecond),
-			milliseconds(float64(s.p50)), milliseconds(float64(s.p99)), seconds(s.storeCPU), mebibytes(float64(s.stored)), mebibytes(float64(s.resident)))
+		fmt.Printf("| %s | %s | %s | %s | %s | %s | %s | %s |\n", time.Since(began).Round(time.Second), perSecond(s.perSecond),
+			milliseconds(float64(s.p50)), milliseconds(float64(s.p99)), milliseconds(float64(s.most)), seconds(s.storeCPU), mebibytes(float64(s.stored)), mebibytes(float64(s.resident)))
 	}
 	over.Store(true)
 	if err := <-finished; err != nil {
+		return err
+	}
+	if err := <-profiled; err != nil {
 		return err
 	}
 	const third = soakSlices / 3
@@ -130,6 +140,21 @@ func soak(o options, ours *raftkv) error {
 	fmt.Printf("\nThe last third beside the first, medians: %.2f of the rate, %.2f of the processor time for a put, %.2f of the size of the files.\n",
 		middle(last, rate)/middle(first, rate), middle(last, cpu)/middle(first, cpu), middle(last, size)/middle(first, size))
 	return nil
+}
+
+// profileSoak begins to write the leader's processor profile over the whole time, if that is wanted.
+func profileSoak(o options, ours *raftkv, leader int) (<-chan error, error) {
+	done := make(chan error, 1)
+	if o.profile == "" {
+		done <- nil
+		return done, nil
+	}
+	file, err := os.Create(filepath.Clean(o.profile))
+	if err != nil {
+		return nil, err
+	}
+	go func() { done <- errors.Join(ours.Profile(leader, int(o.soak.Seconds()), file), file.Close()) }()
+	return done, nil
 }
 
 func sliceOf(ours *raftkv, leader int, used loopback.Usage, sample []time.Duration, took time.Duration) (slice, error) {
@@ -147,7 +172,7 @@ func sliceOf(ours *raftkv, leader int, used loopback.Usage, sample []time.Durati
 	slices.Sort(sample)
 	n := float64(len(sample))
 	return slice{
-		perSecond: n / took.Seconds(), p50: percentile(sample, 50), p99: percentile(sample, 99),
+		perSecond: n / took.Seconds(), p50: percentile(sample, 50), p99: percentile(sample, 99), most: sample[len(sample)-1],
 		storeCPU: (now.CPU - used.CPU).Seconds() / n * perOperations, stored: stored, resident: now.ResidentBytes / members,
 	}, nil
 }
