@@ -45,6 +45,18 @@ func TestNodeFlags(t *testing.T) {
 	}
 }
 
+// Services forget a pod a moment after it was told to end. Who closes the doors at once refuses clients that were sent to them.
+func TestAPodServesOnUntilServicesHaveForgottenIt(t *testing.T) {
+	pod := StatefulSet(demo(), StatefulSetOptions{Image: "i", Replicas: 3, ClaimSize: resource.MustParse("1Gi")}).Spec.Template.Spec
+	lifecycle := pod.Containers[0].Lifecycle
+	if lifecycle == nil || lifecycle.PreStop == nil || lifecycle.PreStop.Sleep == nil {
+		t.Fatalf("the container has the life cycle %+v", lifecycle)
+	}
+	if seconds := lifecycle.PreStop.Sleep.Seconds; seconds < 1 || 2*seconds > *pod.TerminationGracePeriodSeconds {
+		t.Errorf("it serves on for %d s of %d s", seconds, *pod.TerminationGracePeriodSeconds)
+	}
+}
+
 func TestUserCannotOverrideTheLabelsThatFindPods(t *testing.T) {
 	c := demo()
 	c.Spec.PodTemplate.Labels = map[string]string{LabelInstance: "other", "team": "storage"}

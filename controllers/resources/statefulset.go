@@ -28,6 +28,9 @@ const (
 	nonRootID = 65532
 	// terminationGraceSeconds is time for the leader to hand over and for the store to close cleanly.
 	terminationGraceSeconds = 60
+	// preStopSeconds are longer than the nodes of Kubernetes need to learn that a pod is no longer behind its Services; they are part of
+	// the termination grace.
+	preStopSeconds = 2
 )
 
 // StatefulSetOptions is what the StatefulSet depends on besides the spec.
@@ -149,6 +152,8 @@ func nodeContainer(c *v1.RaftCluster, image string) corev1.Container {
 			{Name: DataVolume, MountPath: dataDir},
 			{Name: adminTokenMount, MountPath: adminTokenDir, ReadOnly: true},
 		},
+		// Until every node knows that the pod is to end, connections still come in: it goes on to serve them.
+		Lifecycle: &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: preStopSeconds}}},
 		// Opening a large store may take long; until it is done only this probe counts.
 		StartupProbe: probe("/livez", 1, 2, 900),
 		// Liveness asks of the process itself and is slow to anger: a restart cures few things and costs an election.
