@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -83,12 +84,15 @@ func TestALostAnswerIsAskedForAgainUnderItsNumber(t *testing.T) {
 }
 
 func TestWhatIsKnownOfAWriteIsSaid(t *testing.T) {
-	statuses := func(list ...wire.Status) func(*wire.WriteBatch) (*wire.Answer, error) {
+	// statuses says one after the other, and the last from then on; enough is called when that is said again.
+	statuses := func(list []wire.Status, enough func()) func(*wire.WriteBatch) (*wire.Answer, error) {
+		var said atomic.Int64
 		return func(w *wire.WriteBatch) (*wire.Answer, error) {
-			s := list[0]
-			if len(list) > 1 {
-				list = list[1:]
+			n := int(said.Add(1))
+			if n > len(list) {
+				enough()
 			}
+			s := list[min(n, len(list))-1]
 			return &wire.Answer{Results: []wire.Result{{Status: s, Message: "said so"}}}, nil
 		}
 	}
@@ -97,7 +101,6 @@ func TestWhatIsKnownOfAWriteIsSaid(t *testing.T) {
 		said []wire.Status
 		want error
 	}{
-		{"surely not applied, to the end", []wire.Status{wire.StatusUnavailable}, ErrUnavailable},
 		{"unknown once, then surely not applied", []wire.Status{wire.StatusUnknown, wire.StatusUnavailable}, ErrUnknown},
 		{"expired after unknown", []wire.Status{wire.StatusUnknown, wire.StatusExpired}, ErrUnknown},
 		{"expired at once: another session", []wire.Status{wire.StatusExpired, wire.StatusOK}, nil},
@@ -109,19 +112,32 @@ func TestWhatIsKnownOfAWriteIsSaid(t *testing.T) {
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			n := newFakeNode(t, 1)
-			n.set(func(n *fakeNode) { n.write = statuses(x.said...) })
-			c := openTo(t, n)
-			ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+			ctx, cancel := context.WithCancel(soon(t))
 			defer cancel()
-			if x.want == nil {
-				ctx = soon(t)
-			}
-			_, err := c.Put(ctx, "k", nil)
+			n.set(func(n *fakeNode) { n.write = statuses(x.said, cancel) })
+			_, err := openTo(t, n).Put(ctx, "k", nil)
 			if x.want == nil && err != nil || x.want != nil && !errors.Is(err, x.want) {
 				t.Errorf("%v, want %v", err, x.want)
 			}
 		})
 	}
+	t.Run("surely not applied, to the end", func(t *testing.T) {
+		n := newFakeNode(t, 1)
+		n.set(func(n *fakeNode) { n.write = statuses([]wire.Status{wire.StatusUnavailable}, func() {}) })
+		c := openTo(t, n)
+		// Of an attempt that is under way when the time is over nothing is known; hardly ever is one.
+		for all := soon(t); ; {
+			ctx, cancel := context.WithTimeout(all, 300*time.Millisecond)
+			_, err := c.Put(ctx, "k", nil)
+			cancel()
+			if errors.Is(err, ErrUnavailable) {
+				return
+			}
+			if all.Err() != nil || !errors.Is(err, ErrUnknown) {
+				t.Fatalf("%v, want %v", err, ErrUnavailable)
+			}
+		}
+	})
 }
 
 func TestAWriteThatIsGivenUpOnItsWayIsUnknown(t *testing.T) {
