@@ -14,6 +14,8 @@ const (
 	// leastPause and longestPause bound the pauses between the attempts of a call, which double.
 	leastPause   = time.Millisecond
 	longestPause = 100 * time.Millisecond
+	// mostLater is how often a read is put off before pauses are made. A batch of many is answered in parts, each of one at least.
+	mostLater = wire.MaxBatch
 	// pooledBodyBytes is the largest encoded operation whose memory is used again.
 	pooledBodyBytes = 64 << 10
 )
@@ -82,6 +84,7 @@ func putCall(x *call) {
 func (c *Client) read(ctx context.Context, p purpose, x *call) (wire.Result, error) {
 	left := allowance{client: c, ctx: ctx}
 	x.session, x.sequence = nil, 0
+	failures, later := 0, 0
 	for {
 		if err := left.over(); err != nil {
 			return wire.Result{}, unavailable(err, nil)
@@ -109,7 +112,17 @@ func (c *Client) read(ctx context.Context, p purpose, x *call) (wire.Result, err
 			case wire.StatusUnavailable, wire.StatusBusy, wire.StatusUnknown:
 				last = refusal(result.Status, result.Message)
 			case wire.StatusLater:
-				continue
+				if later++; later <= mostLater {
+					continue
+				}
+				last = refusal(result.Status, "the node puts the read off again and again")
+			case wire.StatusFailed:
+				// The others may be well.
+				last = refusal(result.Status, result.Message)
+				if failures++; failures >= len(*c.nodes.Load()) {
+					return wire.Result{}, last
+				}
+				c.failed(cn.node)
 			default:
 				putCall(x)
 				return wire.Result{}, refusal(result.Status, result.Message)
@@ -130,10 +143,9 @@ func (c *Client) write(ctx context.Context, x *call) (wire.Result, error) {
 			x.session.giveBack(x.sequence)
 		}
 	}()
-	// uncertain says that an attempt was made of which it is not known whether it is applied.
-	uncertain := false
+	var d doubt
 	fail := func(err, last error) (wire.Result, error) {
-		if uncertain {
+		if d.uncertain {
 			return wire.Result{}, unknown(err, last)
 		}
 		return wire.Result{}, unavailable(err, last)
@@ -147,47 +159,39 @@ func (c *Client) write(ctx context.Context, x *call) (wire.Result, error) {
 				return fail(err, nil)
 			}
 		}
-		if known := c.route(writes).pick().writes.do(ctx, x); known != answered {
-			uncertain = uncertain || known == lost
+		cn := c.routeAround(writes, d.avoid).pick()
+		if known := cn.writes.do(ctx, x); known != answered {
+			d.uncertain = d.uncertain || known == lost
 			session, sequence := x.session, x.sequence
 			x = nil // the lane may still have it
 			session.giveBack(sequence)
 			return fail(ctx.Err(), nil)
 		}
+		var v verdict
 		var last error
-		if x.failure != nil {
-			uncertain = uncertain || !x.failure.surelyNot
-			if err := final(x.failure.err); err != nil && !uncertain {
-				return wire.Result{}, err
+		switch result := x.result; {
+		case x.failure != nil && x.failure.surelyNot && final(x.failure.err) == nil:
+			v, last = notDone, x.failure.err
+		case x.failure != nil:
+			v, last = judgeFailure(x.failure.err)
+		case result.Status == wire.StatusOK:
+			x.session.giveBack(x.sequence)
+			putCall(x)
+			x = nil
+			return result, nil
+		case result.Status == wire.StatusExpired:
+			c.sessions.expired(x.session)
+			if d.uncertain {
+				return wire.Result{}, unknown(errors.New("the session has expired, so that asking again tells nothing"), nil)
 			}
-			last = x.failure.err
-		} else {
-			result := x.result
-			switch result.Status {
-			case wire.StatusOK:
-				x.session.giveBack(x.sequence)
-				putCall(x)
-				x = nil
-				return result, nil
-			case wire.StatusUnavailable, wire.StatusBusy:
-			case wire.StatusUnknown, wire.StatusFailed:
-				uncertain = true
-			case wire.StatusNoSpace, wire.StatusUnsupported:
-				// A node says this of what it does not propose: nothing is known of an earlier attempt by it.
-				if !uncertain {
-					return wire.Result{}, refusal(result.Status, result.Message)
-				}
-			case wire.StatusExpired:
-				c.sessions.expired(x.session)
-				if uncertain {
-					return wire.Result{}, unknown(errors.New("the session has expired, so that asking again tells nothing"), nil)
-				}
-				x.session.giveBack(x.sequence)
-				x.session = nil // after a pause, and within the time of the call: sessions may go as fast as they come
-			default:
-				return wire.Result{}, refusal(result.Status, result.Message)
-			}
-			last = refusal(result.Status, result.Message)
+			x.session.giveBack(x.sequence)
+			x.session = nil // after a pause, and within the time of the call: sessions may go as fast as they come
+			v, last = notDone, refusal(result.Status, result.Message)
+		default:
+			v, last = judge(result.Status), refusal(result.Status, result.Message)
+		}
+		if err := d.note(c, cn.node, v, last); err != nil {
+			return wire.Result{}, err
 		}
 		if err := left.wait(); err != nil {
 			return fail(err, last)
@@ -247,6 +251,9 @@ func outcome(kind, why, last error) error {
 	if last != nil {
 		text = fmt.Sprintf("%s; the last attempt: %v", text, last)
 	}
+	if errors.Is(kind, ErrUnavailable) && errors.Is(last, ErrBusy) {
+		why = errors.Join(why, ErrBusy) // which is what kept it from being carried out
+	}
 	return &callError{kind: kind, text: text, cause: why}
 }
 
@@ -258,42 +265,46 @@ type method[Q any, A replier] func(*wire.Service) func(context.Context, *Q) (A, 
 
 // invoke makes a call that may be made twice, on as many nodes as need be.
 func invoke[Q any, A replier](ctx context.Context, c *Client, p purpose, m method[Q, A], request *Q) (A, error) {
-	answer, _, err := attempts(ctx, c, p, m, request)
+	answer, _, err := attempts(ctx, c, p, c.config.AttemptTimeout, m, request)
 	return answer, err
 }
 
-// attempts is invoke, and tells whether an attempt was made of which it is not known whether it was carried out.
-func attempts[Q any, A replier](ctx context.Context, c *Client, p purpose, m method[Q, A], request *Q) (answer A, uncertain bool, err error) {
+// attempts is invoke, with a bound for each attempt, and tells whether one was made of which it is not known whether it was carried out.
+func attempts[Q any, A replier](ctx context.Context, c *Client, p purpose, each time.Duration, m method[Q, A], request *Q) (answer A, uncertain bool, err error) {
 	var none A
+	var d doubt
 	left := allowance{client: c, ctx: ctx}
 	fail := func(err, last error) (A, bool, error) {
-		if uncertain && p == writes {
+		if d.uncertain {
 			return none, true, unknown(err, last)
 		}
-		return none, uncertain, unavailable(err, last)
+		return none, false, unavailable(err, last)
 	}
 	for {
 		if err := left.over(); err != nil {
 			return fail(err, nil)
 		}
-		n := c.route(p)
-		answer, err := once(ctx, c, n, m, request)
-		if err == nil || !retriable(err) {
-			return answer, uncertain, err
+		n := c.routeAround(p, d.avoid)
+		answer, err := once(ctx, n, each, m, request)
+		switch {
+		case err == nil:
+			return answer, d.uncertain, nil
+		case p != writes && !retriable(err):
+			return none, false, err
+		case p == writes && errors.Is(err, errFailed):
+			return none, true, unknown(err, nil) // it would fail again
+		case p == writes:
+			if over := d.note(c, n, judgeError(err), err); over != nil {
+				return none, d.uncertain, over
+			}
 		}
-		uncertain = uncertain || !surelyNot(err)
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && retriable(err) {
 			c.failed(n)
 		}
 		if over := left.wait(); over != nil {
 			return fail(over, err)
 		}
 	}
-}
-
-// surelyNot tells whether an attempt that failed was surely not carried out.
-func surelyNot(err error) bool {
-	return rpc.NotSent(err) || errors.Is(err, ErrUnavailable) || errors.Is(err, ErrBusy)
 }
 
 // retriable tells whether another attempt may do better.
@@ -306,8 +317,8 @@ func retriable(err error) bool {
 }
 
 // once makes a call on one node.
-func once[Q any, A replier](ctx context.Context, c *Client, n *node, m method[Q, A], request *Q) (A, error) {
-	limited, cancel := c.attempt(ctx)
+func once[Q any, A replier](ctx context.Context, n *node, limit time.Duration, m method[Q, A], request *Q) (A, error) {
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return direct(limited, n.pick().service, m, request)
 }

@@ -70,6 +70,8 @@ type callError struct {
 	text string
 	// cause is the error of the context, or of the connection.
 	cause error
+	// status is what the node said, StatusOK if it is not from there.
+	status wire.Status
 }
 
 func (e *callError) Error() string {
@@ -106,5 +108,5 @@ func refusal(s wire.Status, message string) error {
 	if kind == nil {
 		kind = errFailed
 	}
-	return &callError{kind: kind, text: message}
+	return &callError{kind: kind, text: message, status: s}
 }

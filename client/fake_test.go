@@ -27,6 +27,8 @@ type fakeNode struct {
 	write   func(*wire.WriteBatch) (*wire.Answer, error)
 	read    func(*wire.ReadBatch) (*wire.Answer, error)
 	open    func(*wire.SessionRequest) (*wire.SessionReply, error)
+	// lease answers what is asked of leases, by the method.
+	lease func(ctx context.Context, method string, r *wire.LeaseRequest) (*wire.LeaseReply, error)
 	// updates is what WatchNext gives; creates what WatchCreate was asked.
 	updates chan *wire.WatchUpdates
 	creates chan *wire.WatchRequest
@@ -54,7 +56,19 @@ func newFakeNode(t *testing.T, member uint64) *fakeNode {
 		return a, nil
 	}
 	n.open = func(*wire.SessionRequest) (*wire.SessionReply, error) { return &wire.SessionReply{Session: 1}, nil }
+	n.lease = func(_ context.Context, _ string, r *wire.LeaseRequest) (*wire.LeaseReply, error) {
+		return &wire.LeaseReply{ID: r.ID, TTL: r.TTL}, nil
+	}
+	leases := func(method string) func(context.Context, *wire.LeaseRequest) (*wire.LeaseReply, error) {
+		return func(ctx context.Context, r *wire.LeaseRequest) (*wire.LeaseReply, error) {
+			n.mu.Lock()
+			answer := n.lease
+			n.mu.Unlock()
+			return answer(ctx, method, r)
+		}
+	}
 	service := wire.Service{
+		LeaseGrant: leases("grant"), LeaseRevoke: leases("revoke"), LeaseKeepAlive: leases("keepAlive"), LeaseTimeToLive: leases("timeToLive"),
 		OpenSession: func(_ context.Context, r *wire.SessionRequest) (*wire.SessionReply, error) {
 			n.mu.Lock()
 			defer n.mu.Unlock()

@@ -14,6 +14,8 @@ const (
 	// renewals is how many times a lease is renewed in its time to live; an attempt that fails is made again after renewRetry.
 	renewals   = 3
 	renewRetry = 200 * time.Millisecond
+	// firstRenewal bounds an attempt before the lease's time to live is known.
+	firstRenewal = time.Second
 )
 
 // seconds rounds up.
@@ -50,7 +52,7 @@ func (c *Client) GrantID(ctx context.Context, id LeaseID, ttl time.Duration) (Le
 }
 
 func (c *Client) grant(ctx context.Context, id LeaseID, ttl time.Duration) (lease Lease, uncertain bool, err error) {
-	r, uncertain, err := attempts(ctx, c, writes, grantMethod, &wire.LeaseRequest{ID: id, TTL: seconds(ttl)})
+	r, uncertain, err := attempts(ctx, c, writes, c.config.AttemptTimeout, grantMethod, &wire.LeaseRequest{ID: id, TTL: seconds(ttl)})
 	if err != nil {
 		return Lease{}, uncertain, err
 	}
@@ -60,7 +62,7 @@ func (c *Client) grant(ctx context.Context, id LeaseID, ttl time.Duration) (leas
 // Revoke ends a lease and deletes its keys, and returns the store's revision, zero if an attempt whose answer was lost has done it. Errors:
 // ErrLeaseNotFound, ErrUnavailable, ErrUnknown.
 func (c *Client) Revoke(ctx context.Context, id LeaseID) (uint64, error) {
-	r, uncertain, err := attempts(ctx, c, writes, revokeMethod, &wire.LeaseRequest{ID: id})
+	r, uncertain, err := attempts(ctx, c, writes, c.config.AttemptTimeout, revokeMethod, &wire.LeaseRequest{ID: id})
 	switch {
 	case uncertain && errors.Is(err, ErrLeaseNotFound):
 		return 0, nil
@@ -72,7 +74,12 @@ func (c *Client) Revoke(ctx context.Context, id LeaseID) (uint64, error) {
 
 // KeepAliveOnce begins a lease's time anew. Errors: ErrLeaseNotFound, ErrUnavailable, ErrUnknown.
 func (c *Client) KeepAliveOnce(ctx context.Context, id LeaseID) (Lease, error) {
-	r, err := invoke(ctx, c, writes, keepAliveMethod, &wire.LeaseRequest{ID: id})
+	return c.renew(ctx, id, c.config.AttemptTimeout)
+}
+
+// renew renews a lease with a bound for each attempt.
+func (c *Client) renew(ctx context.Context, id LeaseID, each time.Duration) (Lease, error) {
+	r, _, err := attempts(ctx, c, writes, each, keepAliveMethod, &wire.LeaseRequest{ID: id})
 	if err != nil {
 		return Lease{}, err
 	}
@@ -124,20 +131,23 @@ func (c *Client) KeepAlive(id LeaseID) *KeepAlive {
 func (c *Client) keepAlive(ctx context.Context, id LeaseID) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	each := min(c.config.AttemptTimeout, firstRenewal)
 	for {
 		select {
 		case <-ctx.Done():
 			return ErrClosed
 		case <-timer.C:
 		}
-		lease, err := c.KeepAliveOnce(ctx, id)
+		lease, err := c.renew(ctx, id, each)
 		switch {
 		case errors.Is(err, ErrLeaseNotFound):
 			return err
 		case err != nil:
 			timer.Reset(renewRetry)
 		default:
-			timer.Reset(lease.TTL / renewals)
+			// A node that does not answer must leave time to ask two others before the lease is over.
+			each = min(c.config.AttemptTimeout, max(lease.TTL/(2*renewals), renewRetry))
+			timer.Reset(max(lease.TTL/renewals, renewRetry))
 		}
 	}
 }

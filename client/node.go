@@ -104,12 +104,15 @@ const (
 )
 
 // route gives a node to ask: the leader, unless any will do or it is unknown or shunned, and otherwise one that is connected, in turn.
-func (c *Client) route(p purpose) *node {
+func (c *Client) route(p purpose) *node { return c.routeAround(p, nil) }
+
+// routeAround is route, and gives the node to be avoided only if there is no other.
+func (c *Client) routeAround(p purpose, avoid *node) *node {
 	nodes := *c.nodes.Load()
 	now := int64(time.Since(c.began))
 	if leader := c.leader.Load(); leader != 0 && p != staleReads {
 		for _, n := range nodes {
-			if n.member.Load() == leader && n.shunned.Load() <= now {
+			if n != avoid && n.member.Load() == leader && n.shunned.Load() <= now {
 				return n
 			}
 		}
@@ -118,6 +121,9 @@ func (c *Client) route(p purpose) *node {
 	var fallback *node
 	for i := range nodes {
 		n := nodes[(start+i)%len(nodes)]
+		if n == avoid && len(nodes) > 1 {
+			continue
+		}
 		good := n.shunned.Load() <= now
 		switch {
 		case good && n.connected():
