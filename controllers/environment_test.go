@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -62,6 +63,9 @@ func apiServer(t *testing.T) client.Client {
 	return environment.client
 }
 
+// startPatience is how long the API server may take to start, and to end.
+const startPatience = 3 * time.Minute
+
 func startAPIServer() (client.Client, error) {
 	assets, err := findAssets()
 	if err != nil {
@@ -81,6 +85,9 @@ func startAPIServer() (client.Client, error) {
 		ControlPlane:          envtest.ControlPlane{Etcd: &envtest.Etcd{Path: store}},
 		CRDDirectoryPaths:     []string{filepath.Join("..", "config", "crd", "raftkv.io_raftclusters.yaml")},
 		ErrorIfCRDPathMissing: true,
+		// Its own patience, of 20 and 10 seconds, is too short for a busy machine.
+		ControlPlaneStartTimeout: startPatience, ControlPlaneStopTimeout: startPatience,
+		CRDInstallOptions: envtest.CRDInstallOptions{MaxTime: startPatience},
 	}
 	config, err := environment.env.Start()
 	if err != nil {

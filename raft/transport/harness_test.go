@@ -205,9 +205,12 @@ func (n *node) appendBytes(to raft.NodeID, k uint64, size int) {
 		Entries: []raft.Entry{{Term: 1, Index: raft.Index(k) + 1, Type: raft.EntryNormal, Data: bytes.Repeat([]byte{byte(k)}, size)}}}})
 }
 
+// patience is how long a test waits for what must happen.
+const patience = time.Minute
+
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(patience); !cond(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never happened: %s", what)
 		}

@@ -23,6 +23,9 @@ import (
 // patience bounds a wait for the API server; it is a hang that it finds.
 const patience = 60 * time.Second
 
+// startPatience is how long the API server may take to start, and to end.
+const startPatience = 3 * time.Minute
+
 // assets is the folder of the API server's program: where `make test` says, or where localkube keeps what it built.
 func assets(t *testing.T) string {
 	t.Helper()
@@ -48,7 +51,11 @@ func apiServer(t *testing.T) (client.Client, string) {
 	if text, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build the API server's store: %v\n%s", err, text)
 	}
-	env := &envtest.Environment{BinaryAssetsDirectory: assets(t), ControlPlane: envtest.ControlPlane{Etcd: &envtest.Etcd{Path: store}}}
+	env := &envtest.Environment{
+		BinaryAssetsDirectory: assets(t), ControlPlane: envtest.ControlPlane{Etcd: &envtest.Etcd{Path: store}},
+		// Its own patience, of 20 seconds, is too short for a busy machine.
+		ControlPlaneStartTimeout: startPatience, ControlPlaneStopTimeout: startPatience,
+	}
 	config, err := env.Start()
 	if err != nil {
 		t.Fatalf("start the API server of %s, which `make test-unit` builds: %v", env.BinaryAssetsDirectory, err)

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,6 +34,9 @@ import (
 
 // namespaceName is the namespace in the addresses that the nodes know each other by.
 const namespaceName = "shop"
+
+// startPatience is how long the API server may take to start, and to end.
+const startPatience = 3 * time.Minute
 
 // environment is a real API server with the CRD, started once for all tests of the package. A raftkv node is its store.
 var environment struct {
@@ -97,6 +101,9 @@ func startAPIServer() (err error) {
 		ControlPlane:          envtest.ControlPlane{Etcd: &envtest.Etcd{Path: store}},
 		CRDDirectoryPaths:     []string{filepath.Join(root, "config", "crd", "raftkv.io_raftclusters.yaml")},
 		ErrorIfCRDPathMissing: true,
+		// Its own patience, of 20 and 10 seconds, is too short for a busy machine.
+		ControlPlaneStartTimeout: startPatience, ControlPlaneStopTimeout: startPatience,
+		CRDInstallOptions: envtest.CRDInstallOptions{MaxTime: startPatience},
 	}
 	if environment.config, err = environment.env.Start(); err != nil {
 		return fmt.Errorf("start the API server of %s: %w", assets, err)
