@@ -42,10 +42,12 @@ func rolls(t *testing.T, name string, members int32) {
 		}
 		o.mu.Lock()
 		gap, slowest, failed := o.longest, o.slowest, len(o.refused)+o.unknown
+		after := o.longestAt.Sub(o.began)
 		last := o.lastSeen
 		o.mu.Unlock()
 		gaps = append(gaps, gap)
-		t.Logf("roll %d over %v: the longest pause was %d ms, the slowest write took %d ms", n+1, order, gap.Milliseconds(), slowest.Milliseconds())
+		t.Logf("roll %d over %v: the longest pause was %d ms, %.1f s after it began; the slowest write took %d ms", n+1, order,
+			gap.Milliseconds(), after.Seconds(), slowest.Milliseconds())
 		if failed > 0 {
 			t.Errorf("%d writes have failed, the last with: %s", failed, last)
 		}
@@ -81,6 +83,7 @@ func rollTo(t *testing.T, o *operated, image string) (order []string, lead strin
 		for name, pod := range now {
 			if pod.UID != before[name].UID && !slices.Contains(order, name) {
 				order = append(order, name)
+				t.Logf("%s is another pod after %.1f s", name, time.Since(o.began).Seconds())
 			}
 			if podReady(pod) != nil {
 				away++

@@ -99,6 +99,9 @@ func (o *operated) line(t *testing.T, did string, took time.Duration) {
 	o.waitWrites(t, enoughWrites)
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if s := o.lastFailure(); s != "" {
+		t.Logf("%d writes were refused, of %d nobody knows%s", len(o.refused), o.unknown, s)
+	}
 	reportLine(t, "| %s | %d | %d | %d | %d | %.2f s | %.0f s |", did, len(o.acked), o.retried, len(o.refused), o.unknown,
 		o.longest.Seconds(), took.Seconds())
 }

@@ -46,18 +46,19 @@ type stream struct {
 	stop      context.CancelFunc
 	done      sync.WaitGroup
 
-	mu       sync.Mutex
-	client   *http.Client
-	acked    map[string]string // key to value, of writes that were acknowledged
-	refused  map[string]string // key to the answer, of writes that were surely not applied
-	unknown  int               // writes of which nobody knows
-	retried  int               // writes that were acknowledged at the second try
-	slowest  time.Duration     // longest time that an acknowledged write took since the last mark
-	lastAck  time.Time
-	longest  time.Duration // longest pause between two acknowledgements since the last mark
-	worst    time.Duration // longest pause since the stream began
-	lastSeen string        // what the last write that failed was told
-	changed  chan struct{} // closed and replaced at each acknowledgement
+	mu        sync.Mutex
+	client    *http.Client
+	acked     map[string]string // key to value, of writes that were acknowledged
+	refused   map[string]string // key to the answer, of writes that were surely not applied
+	unknown   int               // writes of which nobody knows
+	retried   int               // writes that were acknowledged at the second try
+	slowest   time.Duration     // longest time that an acknowledged write took since the last mark
+	lastAck   time.Time
+	longest   time.Duration // longest pause between two acknowledgements since the last mark
+	longestAt time.Time     // when that pause began
+	worst     time.Duration // longest pause since the stream began
+	lastSeen  string        // what the last write that failed was told
+	changed   chan struct{} // closed and replaced at each acknowledgement
 }
 
 // startStream begins to write and read from the given node's network, and returns after the first acknowledgement.
@@ -221,7 +222,9 @@ func (s *stream) record(key, value string, o outcome) {
 	if o.acknowledged() {
 		now := time.Now()
 		if !s.lastAck.IsZero() {
-			s.longest = max(s.longest, now.Sub(s.lastAck))
+			if pause := now.Sub(s.lastAck); pause > s.longest {
+				s.longest, s.longestAt = pause, s.lastAck
+			}
 			s.worst = max(s.worst, s.longest)
 		}
 		s.lastAck = now
@@ -286,8 +289,16 @@ func (s *stream) report(t *testing.T, what string) {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t.Logf("%s: writes paused for at most %.2f s (so far %d acknowledged, %d surely not applied, %d unknown)",
-		what, s.longest.Seconds(), len(s.acked), len(s.refused), s.unknown)
+	t.Logf("%s: writes paused for at most %.2f s (so far %d acknowledged, %d surely not applied, %d unknown%s)",
+		what, s.longest.Seconds(), len(s.acked), len(s.refused), s.unknown, s.lastFailure())
+}
+
+// lastFailure is what the last write that failed was told, in words to append; s.mu is held.
+func (s *stream) lastFailure() string {
+	if s.lastSeen == "" {
+		return ""
+	}
+	return ", the last with: " + s.lastSeen
 }
 
 func (s *stream) end() {
