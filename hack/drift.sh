@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-generated=(api config/crd config/rbac charts/raftkv/files docs/reference/raftctl.md)
+generated=(api config/crd config/rbac charts/raftkv/files docs/reference/raftctl.md server/etcd/v3lockpb server/etcd/v3electionpb)
 before=$(mktemp -d)
 trap 'rm -rf "$before"' EXIT
 

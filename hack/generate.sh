@@ -1,6 +1,6 @@
 #!/bin/sh
-# Writes every generated file: deepcopy functions, the CRD and the RBAC role of the operator, and the reference of raftctl. CI runs it
-# and fails when that changes anything.
+# Writes every generated file: deepcopy functions, the CRD and the RBAC role of the operator, the reference of raftctl, and the code of
+# etcd's services for locks and elections. CI runs it and fails when that changes anything.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -16,3 +16,4 @@ gen object:headerFile=hack/generated.go.txt paths=./api/... \
 gen rbac:roleName=raftkv-operator,headerFile=hack/generated.yaml.txt paths=./controllers/... \
 	output:rbac:artifacts:config=config/rbac
 go run ./cmd/raftctl/internal/reference >docs/reference/raftctl.md
+go -C server/etcd/generate run .
