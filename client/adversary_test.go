@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"testing"
 	"time"
@@ -329,5 +330,48 @@ func TestAReadThatIsPutOffForeverEnds(t *testing.T) {
 	t.Cleanup(func() { _ = c.Close() })
 	if _, err := c.Get(context.Background(), "k"); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestANodeThatHangsIsNotWaitedFor: connections are made to it, as through a port-forward to a machine that is gone, and nothing comes back.
+func TestANodeThatHangsIsNotWaitedFor(t *testing.T) {
+	for _, wellFirst := range []bool{true, false} {
+		hanging, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = hanging.Close() })
+		n := newFakeNode(t, 1)
+		endpoints := []string{hanging.Addr().String(), n.address, "127.0.0.1:1"}
+		if wellFirst {
+			endpoints[0], endpoints[1] = endpoints[1], endpoints[0]
+		}
+		for name, use := range map[string]func(*Client) error{
+			"write": func(c *Client) error { _, err := c.Put(soon(t), "k", nil); return err },
+			"read":  func(c *Client) error { _, err := c.Get(soon(t), "k"); return err },
+			"lease": func(c *Client) error { _, err := c.Grant(soon(t), time.Minute); return err },
+			"state": func(c *Client) error { _, err := c.Status(soon(t), ""); return err },
+			"hash":  func(c *Client) error { _, err := c.Hash(soon(t), "", 0); return err },
+			"watch": func(c *Client) error {
+				n.updates <- &wire.WatchUpdates{Updates: []wire.WatchUpdate{{ID: 1, Created: true}}}
+				w, err := c.Watch(soon(t), All())
+				if err == nil {
+					w.Close()
+				}
+				return err
+			},
+		} {
+			// Whoever waits for the other one waits longer than the test.
+			c, err := Open(Config{Endpoints: endpoints, DialTimeout: 2 * patience, AttemptTimeout: 2 * patience, CallTimeout: 2 * patience, StaticEndpoints: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := use(c); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }

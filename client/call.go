@@ -89,7 +89,7 @@ func (c *Client) read(ctx context.Context, p purpose, x *call) (wire.Result, err
 		if err := left.over(); err != nil {
 			return wire.Result{}, unavailable(err, nil)
 		}
-		cn := c.route(p).pick()
+		cn := c.choose(ctx, p, nil).pick()
 		lane := &cn.reads
 		if p == staleReads {
 			lane = &cn.stale
@@ -159,7 +159,7 @@ func (c *Client) write(ctx context.Context, x *call) (wire.Result, error) {
 				return fail(err, nil)
 			}
 		}
-		cn := c.routeAround(writes, d.avoid).pick()
+		cn := c.choose(ctx, writes, d.avoid).pick()
 		if known := cn.writes.do(ctx, x); known != answered {
 			d.uncertain = d.uncertain || known == lost
 			session, sequence := x.session, x.sequence
@@ -284,7 +284,7 @@ func attempts[Q any, A replier](ctx context.Context, c *Client, p purpose, each 
 		if err := left.over(); err != nil {
 			return fail(err, nil)
 		}
-		n := c.routeAround(p, d.avoid)
+		n := c.choose(ctx, p, d.avoid)
 		answer, err := once(ctx, n, each, m, request)
 		switch {
 		case err == nil:

@@ -29,6 +29,7 @@ type Client struct {
 
 	// nodes are replaced as a whole, by the goroutine that looks for members.
 	nodes  atomic.Pointer[[]*node]
+	links  links
 	leader atomic.Uint64
 	turn   atomic.Uint64
 	// looking has a place for one word: the members are to be asked for.
@@ -121,7 +122,7 @@ func (c *Client) lookOut() {
 
 // lookOnce asks some node for the membership, and tells whether it answered.
 func (c *Client) lookOnce() bool {
-	n := c.route(staleReads)
+	n := c.choose(c.ctx, staleReads, nil)
 	ctx, cancel := c.attempt(c.ctx)
 	defer cancel()
 	reply, err := n.pick().service.Members(ctx, &wire.MembersRequest{})

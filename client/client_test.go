@@ -260,6 +260,11 @@ func TestTheLeaderIsFollowedAndReadsAreSpread(t *testing.T) {
 			}
 		}
 	}
+	for _, n := range *c.nodes.Load() {
+		if _, err := n.conns[0].peer.Connected(soon(t)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	put(1) // tells who leads
 	clear(written)
 	put(20)
@@ -272,11 +277,6 @@ func TestTheLeaderIsFollowedAndReadsAreSpread(t *testing.T) {
 	put(20)
 	if written[3] != 20 {
 		t.Errorf("writes went to %v after the change", written)
-	}
-	for _, n := range *c.nodes.Load() {
-		if _, err := n.conns[0].peer.Connected(soon(t)); err != nil {
-			t.Fatal(err)
-		}
 	}
 	for range 30 {
 		if _, err := c.Get(soon(t), "k", WithSerializable()); err != nil {

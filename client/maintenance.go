@@ -34,7 +34,7 @@ func (c *Client) MoveLeader(ctx context.Context, to MemberID) error {
 // at calls one node, by its address, once, and for as long as it takes; the empty address is any node.
 func at[Q any, A replier](ctx context.Context, c *Client, endpoint string, m method[Q, A], request *Q) (A, error) {
 	var none A
-	n, done, err := c.nodeAt(endpoint)
+	n, done, err := c.nodeAt(ctx, endpoint)
 	if err != nil {
 		return none, err
 	}
@@ -58,12 +58,12 @@ func (c *Client) limit(ctx context.Context) (context.Context, context.CancelFunc
 }
 
 // nodeAt gives the node of an address, which is connected to for this once if it is not among those that the client knows.
-func (c *Client) nodeAt(endpoint string) (n *node, done func(), err error) {
+func (c *Client) nodeAt(ctx context.Context, endpoint string) (n *node, done func(), err error) {
 	if c.ctx.Err() != nil {
 		return nil, nil, ErrClosed
 	}
 	if endpoint == "" {
-		return c.route(staleReads), func() {}, nil
+		return c.choose(ctx, staleReads, nil), func() {}, nil
 	}
 	address, err := parseEndpoint(endpoint)
 	if err != nil {
@@ -148,7 +148,7 @@ func (c *Client) LowerAlarm(ctx context.Context, a Alarm) error {
 func (c *Client) Snapshot(ctx context.Context, endpoint string, w io.Writer) (SnapshotInfo, error) {
 	address := endpoint
 	if address == "" {
-		address = c.route(staleReads).address
+		address = c.choose(ctx, staleReads, nil).address
 	}
 	address, err := parseEndpoint(address)
 	if err != nil {

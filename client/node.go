@@ -15,6 +15,8 @@ const (
 	metadataKind = wire.MetadataKind
 	// shunTime is how long a node that did not answer is asked only if no other is left.
 	shunTime = 500 * time.Millisecond
+	// leaderGrace is how long the leader's connection is waited for while another node could be asked, which forwards to the leader.
+	leaderGrace = 200 * time.Millisecond
 )
 
 // node is one node that the client may ask, by its address.
@@ -33,6 +35,8 @@ type conn struct {
 	node    *node
 	peer    *rpc.Peer
 	service *wire.Service
+	// up is set while the peer is connected.
+	up atomic.Bool
 
 	writes, reads, stale lane
 }
@@ -41,7 +45,13 @@ func (c *Client) newNode(address string) (*node, error) {
 	n := &node{address: address}
 	for range c.config.ConnectionsPerMember {
 		cn := &conn{node: n, service: new(wire.Service)}
-		cn.peer = rpc.NewPeer(rpc.PeerOptions{Address: address, Client: c.config.rpcOptions(), ConnectWait: c.config.DialTimeout})
+		cn.peer = rpc.NewPeer(rpc.PeerOptions{
+			Address: address, Client: c.config.rpcOptions(), ConnectWait: c.config.DialTimeout,
+			OnEvent: func(e rpc.PeerEvent) {
+				cn.up.Store(e.State == rpc.PeerConnected)
+				c.links.announce()
+			},
+		})
 		n.conns = append(n.conns, cn)
 		if err := rpc.Bind(cn.peer, wire.ServiceName, cn.service); err != nil {
 			return nil, errors.Join(err, n.close())
@@ -73,7 +83,7 @@ func (n *node) pick() *conn {
 // connected tells whether a call would go out at once.
 func (n *node) connected() bool {
 	for _, cn := range n.conns {
-		if cn.peer.Client() != nil {
+		if cn.up.Load() {
 			return true
 		}
 	}
@@ -103,11 +113,9 @@ const (
 	staleReads
 )
 
-// route gives a node to ask: the leader, unless any will do or it is unknown or shunned, and otherwise one that is connected, in turn.
-func (c *Client) route(p purpose) *node { return c.routeAround(p, nil) }
-
-// routeAround is route, and gives the node to be avoided only if there is no other.
-func (c *Client) routeAround(p purpose, avoid *node) *node {
+// route gives a node to ask: the leader, unless any will do or it is unknown or shunned, and otherwise one that is connected, in turn. The node that is to be
+// avoided is given only if there is no other.
+func (c *Client) route(p purpose, avoid *node) *node {
 	nodes := *c.nodes.Load()
 	now := int64(time.Since(c.began))
 	if leader := c.leader.Load(); leader != 0 && p != staleReads {
@@ -135,7 +143,85 @@ func (c *Client) routeAround(p purpose, avoid *node) *node {
 	return fallback
 }
 
-// errNode is what is known when a call to a node has failed.
+// links tells of connections that are made and lost.
+type links struct {
+	mu sync.Mutex
+	// moved is closed at the next change; nil while nobody waits for one.
+	moved chan struct{}
+}
+
+func (l *links) announce() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.moved != nil {
+		close(l.moved)
+		l.moved = nil
+	}
+}
+
+func (l *links) next() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.moved == nil {
+		l.moved = make(chan struct{})
+	}
+	return l.moved
+}
+
+// choose is route, and does not give a node whose connection hangs while another's does not: all of them are being connected to at the same time,
+// and the first one is taken. Only the leader is waited for a little longer.
+func (c *Client) choose(ctx context.Context, p purpose, avoid *node) *node {
+	n := c.route(p, avoid)
+	if n.connected() || len(*c.nodes.Load()) == 1 {
+		return n
+	}
+	limit, grace := time.NewTimer(c.config.DialTimeout), time.NewTimer(leaderGrace)
+	defer limit.Stop()
+	defer grace.Stop()
+	patient := true
+	for {
+		moved := c.links.next() // before it is looked, or a change in between would be missed
+		n = c.route(p, avoid)
+		if n.connected() || n.refuses() {
+			return n
+		}
+		if leads := n.member.Load() != 0 && n.member.Load() == c.leader.Load(); !leads || !patient {
+			if other := c.firstConnected(avoid, !patient); other != nil {
+				return other
+			}
+		}
+		select {
+		case <-moved:
+		case <-grace.C:
+			patient = false
+		case <-limit.C:
+			return n
+		case <-ctx.Done():
+			return n
+		case <-c.ctx.Done():
+			return n
+		}
+	}
+}
+
+// firstConnected gives a connected node, nil if there is none.
+func (c *Client) firstConnected(avoid *node, shunnedToo bool) *node {
+	now := int64(time.Since(c.began))
+	for _, n := range *c.nodes.Load() {
+		if n != avoid && n.connected() && (shunnedToo || n.shunned.Load() <= now) {
+			return n
+		}
+	}
+	return nil
+}
+
+// refuses tells that the node has answered, and does not want the connection: there is nothing to wait for.
+func (n *node) refuses() bool {
+	state, _ := n.conns[0].peer.State()
+	return state == rpc.PeerRefused
+}
+
+// attemptError is what is known when a call to a node has failed.
 type attemptError struct {
 	// surelyNot says that it was surely not carried out.
 	surelyNot bool

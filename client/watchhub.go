@@ -97,7 +97,7 @@ func (h *watchHub) run() {
 		if !h.anyone() {
 			continue
 		}
-		n := h.client.route(staleReads)
+		n := h.client.choose(h.client.ctx, staleReads, nil)
 		served, err := h.serve(n)
 		if h.client.ctx.Err() != nil {
 			return
