@@ -101,9 +101,11 @@ func (c *Core) committedInTerm() bool {
 	return ok && t == c.term
 }
 
+// caughtUp tells whether a follower lacks little of what it is to have at present. Of a learner that is what is committed, however much
+// is on its way to the voters.
 func (c *Core) caughtUp(id NodeID) bool {
 	p := c.progress[id]
-	return p != nil && c.active(id) && p.State == tracker.Replicate && Index(p.Match)+PromoteLagEntries >= c.log.last().Index
+	return p != nil && c.active(id) && p.State == tracker.Replicate && Index(p.Match)+PromoteLagEntries >= c.endFor(id)
 }
 
 // noteConfigurations takes note of the entries that say something to the core itself.

@@ -73,7 +73,7 @@ type Core struct {
 	requests []StoreRequest
 }
 
-// PromoteLagEntries is how many entries a learner may lack when it is promoted (thesis §4.2.1).
+// PromoteLagEntries is how many of the committed entries a learner may lack when it is promoted (thesis §4.2.1).
 const PromoteLagEntries = 1024
 
 // Position names one entry by index and term.

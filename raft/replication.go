@@ -58,19 +58,30 @@ func (c *Core) advanceCommit() {
 // since the last effects, so that what came in together goes out together.
 func (c *Core) sendAppends() {
 	for _, id := range c.peers {
-		p := c.progress[id]
-		for c.sendAppend(id, p) && Index(p.Next) <= c.log.last().Index {
+		p, end := c.progress[id], c.endFor(id)
+		for c.sendAppend(id, p, end) && Index(p.Next) <= end {
 		}
 	}
 }
 
-// sendAppend sends one append message if there is something to say, and tells whether it sent entries.
-func (c *Core) sendAppend(id NodeID, p *tracker.Progress) bool {
+// endFor returns the last entry that a follower is to have at present. A learner gets what is committed only. With more it could keep
+// the voters from electing a leader for ever: it may be asked for its vote, by one whose log says that it was promoted, and would refuse
+// that to all whose logs end before its own, and it may not stand itself. So that nobody who stands for nothing has a newer log than
+// all who stand: of the voters of the last committed membership any majority has a member with all that is committed, and that one may
+// stand (mayCampaign).
+func (c *Core) endFor(id NodeID) Index {
+	if c.electorate.has(id) {
+		return c.log.last().Index
+	}
+	return c.commit
+}
+
+// sendAppend sends one append message if there is something to say, with entries up to end at most, and tells whether it sent entries.
+func (c *Core) sendAppend(id NodeID, p *tracker.Progress, end Index) bool {
 	if p.State == tracker.Snapshot {
 		return false
 	}
-	last := c.log.last().Index
-	news := Index(p.Next) <= last && p.Ready()
+	news := Index(p.Next) <= end && p.Ready()
 	probe := p.State == tracker.Probe && !p.Paused
 	tellCommit := p.State == tracker.Replicate && Index(p.SentCommit) < c.commit
 	if !news && !probe && !tellCommit {
@@ -89,7 +100,7 @@ func (c *Core) sendAppend(id NodeID, p *tracker.Progress) bool {
 	p.SentCommit = uint64(c.commit)
 	if news {
 		var size int
-		m.Entries, size = c.log.limited(prev+1, last, c.cfg.MaxAppendBytes)
+		m.Entries, size = c.log.limited(prev+1, end, c.cfg.MaxAppendBytes)
 		p.Sent(uint64(m.Entries[len(m.Entries)-1].Index), size)
 	} else if probe {
 		p.Paused = true

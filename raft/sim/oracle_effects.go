@@ -21,6 +21,19 @@ func (o *oracle) leaves(p *process, m raft.Message) {
 		o.votesOnce(p, m, m.To)
 	case m.Type == raft.MsgAppendResponse && !m.Reject:
 		o.acknowledges(p, m)
+	case m.Type == raft.MsgAppend:
+		o.appends(p, m)
+	}
+}
+
+// appends checks that a leader sends a learner nothing but what is committed: it stands for nothing, so that a log of it that is newer than
+// those of all who stand could keep them from being elected for ever.
+func (o *oracle) appends(p *process, m raft.Message) {
+	if n := len(m.Entries); n == 0 || m.Entries[n-1].Index <= m.Commit {
+		return
+	}
+	if x, ok := p.m.shadow.membership().membership.Find(m.To); ok && !x.Votes() {
+		fail("a learner gets only what is committed", "leader %s sends %s", p.m.id, describe(m))
 	}
 }
 

@@ -109,6 +109,8 @@ var bugs = []bug{
 		{"voters: m.Voters()", "voters: m.which(func(Member) bool { return true })"},
 		{"all: m.Electors()", "all: m.which(func(Member) bool { return true })"},
 	}},
+	one("a learner is sent what is not committed", "raft/replication.go",
+		"if c.electorate.has(id) {\n\t\treturn c.log.last().Index", "if id != c.id {\n\t\treturn c.log.last().Index"),
 	one("overlapping membership changes", "raft/change.go",
 		"if c.configIndex() > c.commit || !c.committedInTerm() || c.isJoint() {", "if !c.committedInTerm() || c.isJoint() {"),
 	one("membership change before an entry of the term is committed", "raft/change.go",
