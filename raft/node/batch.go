@@ -11,7 +11,8 @@ import (
 // Proposed is one proposal of a batch. ProposeAll sets Result and Err, as Propose returns them.
 type Proposed struct {
 	// Session and Sequence are those of the session header that Data begins with, if its proposer has a session of its own: the node then neither
-	// numbers nor renumbers it, and Result tells of a repeat or an expiry. Zero means that Data is a command alone.
+	// numbers nor renumbers it, and Result tells of a repeat or an expiry. Sequences begin at 1. Both zero mean that Data is a command alone; one
+	// without the other is refused with ErrNotNumbered.
 	Session, Sequence uint64
 	Data              []byte
 
@@ -59,9 +60,14 @@ func (n *Node) ProposeAll(ctx context.Context, batch []Proposed) {
 	g := &group{done: doneChannels.Get().(chan struct{})}
 	for i := range batch {
 		x := &batch[i]
-		if len(x.Data) > raft.DefaultMaxEntryBytes-64 {
+		switch {
+		case len(x.Data) > raft.DefaultMaxEntryBytes-64:
 			x.Err = ErrTooLarge
 			n.cfg.Observer.Refused("too-large")
+			continue
+		case (x.Session == 0) != (x.Sequence == 0):
+			x.Err = ErrNotNumbered
+			n.cfg.Observer.Refused("not-numbered")
 			continue
 		}
 		p := &waiting[i]

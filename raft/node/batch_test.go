@@ -171,3 +171,25 @@ func TestAnExpiredSessionOfAClientIsItsOwnToJudge(t *testing.T) {
 		t.Errorf("the node's own session was touched: %v", batch[1].Err)
 	}
 }
+
+// Sequence 0 is below what a session remembers from the start on, so that it would be taken for a repeat.
+func TestAProposalOfASessionIsNumbered(t *testing.T) {
+	c := startCluster(t, 1, nil)
+	n := c.leader()
+	id := openFor(t, n, 5, 7)
+	batch := []Proposed{inSession(id, 0, 1, "a"), inSession(id, 1, 1, "b"), {Sequence: 2, Data: []byte("c")}, {Data: []byte("d")}}
+	n.ProposeAll(soon(t), batch)
+	for i, refused := range []bool{true, false, true, false} {
+		if p := batch[i]; errors.Is(p.Err, ErrNotNumbered) != refused || !refused && (p.Err != nil || p.Result.(outcome).err != nil) {
+			t.Errorf("proposal %d: %+v, %v", i, p.Result, p.Err)
+		}
+	}
+	if all := c.state[n.cfg.ID].all(); !slices.Equal(all, []string{"b", "d"}) {
+		t.Errorf("applied: %v", all)
+	}
+	only := []Proposed{inSession(id, 0, 1, "a")}
+	n.ProposeAll(soon(t), only)
+	if !errors.Is(only[0].Err, ErrNotNumbered) {
+		t.Errorf("alone: %v", only[0].Err)
+	}
+}

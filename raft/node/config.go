@@ -132,6 +132,8 @@ var (
 	ErrBusy = errors.New("too many requests are waiting: surely not applied")
 	// ErrTooLarge: larger than an entry of the log may be.
 	ErrTooLarge = errors.New("the command is larger than an entry of the log may be")
+	// ErrNotNumbered: a proposal has a session without a sequence, or the other way round. Surely not applied.
+	ErrNotNumbered = errors.New("a proposal of a session needs its sequence, which begins at 1, and one without a session has none: surely not applied")
 	// ErrStopped: the node is stopping or has stopped. Surely not applied.
 	ErrStopped = errors.New("the node is stopping: surely not applied")
 )
