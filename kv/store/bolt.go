@@ -17,9 +17,15 @@ type boltStore struct {
 	db      *bbolt.DB
 	appends []Bucket
 	commits atomic.Int64
+	// shared is for the views, and mappedBytes what the file may grow to while there are any.
+	shared      sharing
+	mappedBytes int64
 }
 
 func (s *boltStore) View() (View, error) {
+	if x := s.shared.take(); x != nil {
+		return &sharedView{standing: x, from: &s.shared}, nil
+	}
 	tx, err := s.db.Begin(false)
 	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return nil, ErrClosed
@@ -31,6 +37,17 @@ func (s *boltStore) View() (View, error) {
 }
 
 func (s *boltStore) Commit(b *Batch) error {
+	if err := s.clear(b); err != nil {
+		return err
+	}
+	if err := s.update(b); err != nil {
+		return err
+	}
+	s.commits.Add(1)
+	return s.stand()
+}
+
+func (s *boltStore) update(b *Batch) error {
 	err := s.db.Update(func(tx *bbolt.Tx) error {
 		var buckets [Buckets]*bbolt.Bucket
 		for i := range buckets {
@@ -70,7 +87,6 @@ func (s *boltStore) Commit(b *Batch) error {
 	if err != nil {
 		return fmt.Errorf("commit to %s: %w", s.db.Path(), err)
 	}
-	s.commits.Add(1)
 	return nil
 }
 
@@ -92,7 +108,40 @@ func (s *boltStore) Stats() Stats {
 	return out
 }
 
-func (s *boltStore) Close() error { return s.db.Close() }
+func (s *boltStore) Close() error {
+	return errors.Join(s.shared.close(), s.db.Close())
+}
+
+// sharedView reads in a transaction that others read in too.
+type sharedView struct {
+	*standing
+	from *sharing
+}
+
+func (v *sharedView) Get(bucket Bucket, key []byte) []byte {
+	if b := v.buckets[bucket]; b != nil {
+		return b.Get(key)
+	}
+	return nil
+}
+
+// Iterate returns a bbolt cursor, whose methods are those of Iterator.
+func (v *sharedView) Iterate(bucket Bucket) Iterator {
+	if b := v.buckets[bucket]; b != nil {
+		return b.Cursor()
+	}
+	return nothing{}
+}
+
+// Close may be called again.
+func (v *sharedView) Close() error {
+	x := v.standing
+	if x == nil {
+		return nil
+	}
+	v.standing = nil
+	return v.from.leave(x)
+}
 
 type boltView struct {
 	tx      *bbolt.Tx
@@ -146,6 +195,9 @@ type boltStaging struct {
 	name string
 	done bool
 }
+
+// Commit shares no transaction with views, since nobody reads what is staged, and its file may outgrow its map at any time.
+func (s *boltStaging) Commit(b *Batch) error { return s.update(b) }
 
 func (s *boltStaging) Sync() error {
 	if err := s.db.Sync(); err != nil {

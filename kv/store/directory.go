@@ -99,8 +99,20 @@ func (d *Directory) Open() (Store, error) {
 			return nil, errors.Join(err, db.Close())
 		}
 	}
-	return &boltStore{db: db, appends: d.options.AppendBuckets}, nil
+	return d.serve(db)
 }
+
+// serve makes the store of an open file.
+func (d *Directory) serve(db *bbolt.DB) (Store, error) {
+	s := &boltStore{db: db, appends: d.options.AppendBuckets, mappedBytes: d.mapBytes()}
+	if err := s.stand(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return s, nil
+}
+
+// mapBytes is what is mapped of each file.
+func (d *Directory) mapBytes() int64 { return d.options.QuotaBytes + d.options.QuotaBytes/mapFactor }
 
 // open opens a file and refuses, in words, one whose pages cannot be what bbolt wrote.
 func (d *Directory) open(path string, staging bool) (db *bbolt.DB, err error) {
@@ -111,7 +123,7 @@ func (d *Directory) open(path string, staging bool) (db *bbolt.DB, err error) {
 	o.NoFreelistSync = false
 	o.FreelistType = bbolt.FreelistMapType
 	o.NoSync, o.NoGrowSync = staging, staging
-	o.InitialMmapSize = int(d.options.QuotaBytes + d.options.QuotaBytes/mapFactor)
+	o.InitialMmapSize = int(d.mapBytes())
 	var file *os.File
 	o.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
 		var err error
@@ -225,7 +237,7 @@ func (d *Directory) Adopt(name string) (Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &boltStore{db: db, appends: d.options.AppendBuckets}, nil
+	return d.serve(db)
 }
 
 // Discard removes NAME.staged.
