@@ -5,7 +5,7 @@
 #   mutants  each of the bugs that the simulation must catch, within so many seeds (SEEDS, 4000; ONLY=part of a name)
 #   race   the unit tests under the race detector, with a few seeds of the simulation
 #   hunt   a campaign of new seeds for so much processor time (CPU, 20m), or of so many (SEEDS); with SEED=N one seed, step by step
-#   soak   hunt, ten minutes of chaos among real processes, and an end-to-end pass, ROUNDS (10) times
+#   soak   hunt, ten minutes of chaos among real processes, both end-to-end suites, ROUNDS (10) times
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -94,6 +94,7 @@ case "${1:-}" in
       hunt
       go test ./test/chaos -count=1 -v -timeout 1h -chaos.duration=10m -chaos.seed="$(date +%s)"
       hack/e2e.sh
+      hack/e2e.sh operations
     done
     ;;
   *)
