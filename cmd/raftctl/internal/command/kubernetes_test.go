@@ -270,6 +270,14 @@ func TestLogsAreMerged(t *testing.T) {
 	if got := f.line(); got != "demo-1  e" {
 		t.Errorf("what came later: %q", got)
 	}
+	// A pod that is new is followed from its first line.
+	s.mu.Lock()
+	s.logs["demo-3"] = "2026-01-01T00:00:10Z f\n"
+	s.mu.Unlock()
+	s.addPod(3)
+	if got := f.line(); got != "demo-3  f" {
+		t.Errorf("of a new pod: %q", got)
+	}
 	f.stop()
 	if code := <-f.code; code != ExitOK || ctx.Err() != nil {
 		t.Errorf("logs that are stopped end with %d: %s", code, f.err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,8 +16,12 @@ import (
 	"github.com/raftkv/raftkv/cmd/raftctl/internal/output"
 )
 
-// reopenPause is the time between two attempts to follow the log of a pod that has ended, or has none yet.
-const reopenPause = time.Second
+const (
+	// reopenPause is the time between two attempts to follow the log of a pod that has ended, or has none yet.
+	reopenPause = time.Second
+	// newPodsPause is the time between two looks for pods that are new.
+	newPodsPause = 2 * time.Second
+)
 
 func (a *app) logsCommand() *cobra.Command {
 	var follow, previous bool
@@ -26,7 +31,7 @@ func (a *app) logsCommand() *cobra.Command {
 		Use:   "logs CLUSTER",
 		Short: "Show the logs of all pods of a RaftCluster as one, by time",
 		Long: "Shows the logs of all pods, put together in the order of time; each line begins with the pod's name. With --follow it goes on, also with pods\n" +
-			"that are restarted, until it is stopped; a line may then come up to half a second late, to be put in order.",
+			"that are restarted and pods that are new, until it is stopped; a line may then come up to half a second late, to be put in order.",
 		Example:           a.examples("logs demo", "logs demo --follow --since 5m", "logs demo --tail 100", "logs demo --previous"),
 		Args:              exactly("CLUSTER"),
 		ValidArgsFunction: a.completeClusters,
@@ -71,7 +76,7 @@ func (a *app) logs(cmd *cobra.Command, name string, o cluster.LogOptions) error 
 	if err != nil {
 		return err
 	}
-	if len(pods) == 0 {
+	if len(pods) == 0 && !o.Follow {
 		return fmt.Errorf("%s has no pods: see why with: %s doctor %s", name, a.program(), name)
 	}
 	streaming, stop := context.WithCancel(cmd.Context())
@@ -91,15 +96,51 @@ func (a *app) logs(cmd *cobra.Command, name string, o cluster.LogOptions) error 
 		sources = append(sources, merge.Source{Name: pod, From: from})
 	}
 	patience := time.Duration(0)
+	var more chan merge.Source
 	if o.Follow {
-		patience = merge.Patience
+		patience, more = merge.Patience, make(chan merge.Source)
+		go a.newPods(streaming, k, name, pods, o, more)
 	}
 	width := 0
 	for _, pod := range pods {
 		width = max(width, len(pod))
 	}
-	err = merge.Lines(streaming, sources, patience, func(l merge.Line) error { return a.printLog(l, width) })
+	err = merge.Lines(streaming, sources, more, patience, func(l merge.Line) error { return a.printLog(l, width) })
 	return errors.Join(append(failed, err)...)
+}
+
+// newPods follows pods that come while others are followed: all that they write, since it is new. It ends with the context.
+func (a *app) newPods(ctx context.Context, k *cluster.Kubernetes, name string, known []string, o cluster.LogOptions, more chan<- merge.Source) {
+	o.TailLines, o.SinceSeconds = nil, nil
+	known = slices.Clone(known)
+	tick := time.NewTicker(newPodsPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		asking, cancel := context.WithTimeout(ctx, a.timeout)
+		pods, err := k.PodNames(asking, name)
+		cancel()
+		if err != nil {
+			continue // the API server may be away for a while: what is followed goes on
+		}
+		for _, pod := range pods {
+			if slices.Contains(known, pod) {
+				continue
+			}
+			known = append(known, pod)
+			from := a.following(ctx, k, pod, o)
+			select {
+			case more <- merge.Source{Name: pod, From: from}:
+			case <-ctx.Done():
+				_ = from.Close()
+				return
+			}
+		}
+	}
 }
 
 func (a *app) printLog(l merge.Line, width int) error {

@@ -35,22 +35,20 @@ type Line struct {
 
 // Lines merges the sources until all have ended or the context does, or emit fails. With patience zero it waits for each source however long that
 // takes, so that the order is right; otherwise a line is held back that long at most, which is for sources that are followed. Errors of
-// single sources are joined and returned at the end: the others go on. It closes the sources.
-func Lines(ctx context.Context, sources []Source, patience time.Duration, emit func(Line) error) error {
+// single sources are joined and returned at the end: the others go on. More sources may come from more, until it is closed; nil if there are none. It
+// closes the sources.
+func Lines(ctx context.Context, sources []Source, more <-chan Source, patience time.Duration, emit func(Line) error) error {
 	ctx, cancel := context.WithCancel(ctx)
-	var reading sync.WaitGroup
+	m := merger{ctx: ctx, arrived: make(chan struct{}, 1), more: more, patience: patience}
 	defer func() {
 		cancel()
-		for _, s := range sources {
+		for _, s := range m.sources {
 			_ = s.From.Close() // it was only read
 		}
-		reading.Wait()
+		m.reading.Wait()
 	}()
-	m := merger{ctx: ctx, arrived: make(chan struct{}, 1), patience: patience}
 	for _, s := range sources {
-		f := &feed{name: s.Name, lines: make(chan Line, ahead)}
-		m.feeds = append(m.feeds, f)
-		reading.Go(func() { f.read(ctx, s.From, m.arrived) })
+		m.add(s)
 	}
 	return m.run(emit)
 }
@@ -111,13 +109,23 @@ type merger struct {
 	ctx      context.Context
 	feeds    []*feed
 	arrived  chan struct{}
+	more     <-chan Source // nil once there are no more
 	patience time.Duration
+
+	sources []Source
+	reading sync.WaitGroup
+}
+
+func (m *merger) add(s Source) {
+	f := &feed{name: s.Name, lines: make(chan Line, ahead)}
+	m.sources, m.feeds = append(m.sources, s), append(m.feeds, f)
+	m.reading.Go(func() { f.read(m.ctx, s.From, m.arrived) })
 }
 
 func (m *merger) run(emit func(Line) error) error {
 	for {
 		first, waits := m.first()
-		if first == nil && !waits {
+		if first == nil && !waits && m.more == nil {
 			var errs []error
 			for _, f := range m.feeds {
 				errs = append(errs, f.err)
@@ -162,7 +170,7 @@ func (m *merger) first() (least *feed, waits bool) {
 
 func (m *merger) overdue(f *feed) bool { return m.patience > 0 && time.Since(f.since) >= m.patience }
 
-// wait returns when something came, or the line has waited long enough; false when the context ended.
+// wait returns when something came, a source or a line, or the line has waited long enough; false when the context ended.
 func (m *merger) wait(first *feed) bool {
 	var late <-chan time.Time
 	if first != nil && m.patience > 0 {
@@ -172,6 +180,12 @@ func (m *merger) wait(first *feed) bool {
 	}
 	select {
 	case <-m.arrived:
+	case s, ok := <-m.more:
+		if !ok {
+			m.more = nil
+			break
+		}
+		m.add(s)
 	case <-late:
 	case <-m.ctx.Done():
 		return false

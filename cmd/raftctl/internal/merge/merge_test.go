@@ -24,7 +24,7 @@ func at(second int, text string) string {
 func collect(t *testing.T, sources ...Source) []string {
 	t.Helper()
 	var out []string
-	if err := Lines(t.Context(), sources, 0, func(l Line) error {
+	if err := Lines(t.Context(), sources, nil, 0, func(l Line) error {
 		out = append(out, l.Source+" "+l.Text)
 		return nil
 	}); err != nil {
@@ -61,7 +61,7 @@ func TestManyStreamsAreMergedAsIfSorted(t *testing.T) {
 		}
 		var got []string
 		last := time.Time{}
-		if err := Lines(t.Context(), sources, 0, func(l Line) error {
+		if err := Lines(t.Context(), sources, nil, 0, func(l Line) error {
 			if l.At.Before(last) {
 				t.Fatalf("%v comes behind %v", l.At, last)
 			}
@@ -87,7 +87,7 @@ func TestASilentStreamDelaysOthersByThePatience(t *testing.T) {
 		done := make(chan error)
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
-			done <- Lines(ctx, []Source{{"silent", silent}, {"speaking", speaking}}, time.Second, func(l Line) error {
+			done <- Lines(ctx, []Source{{"silent", silent}, {"speaking", speaking}}, nil, time.Second, func(l Line) error {
 				lines <- l
 				return nil
 			})
@@ -120,7 +120,7 @@ func TestErrorsOfOneStreamDoNotEndTheOthers(t *testing.T) {
 		_ = end.CloseWithError(errors.New("cut off"))
 	}()
 	var got []string
-	err := Lines(t.Context(), []Source{{"a", broken}, source("b", at(2, "two"))}, 0, func(l Line) error {
+	err := Lines(t.Context(), []Source{{"a", broken}, source("b", at(2, "two"))}, nil, 0, func(l Line) error {
 		got = append(got, l.Text)
 		return nil
 	})
@@ -128,7 +128,7 @@ func TestErrorsOfOneStreamDoNotEndTheOthers(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	full := errors.New("the pipe is gone")
-	if err := Lines(t.Context(), []Source{source("a", at(1, "one"), at(2, "two"))}, 0, func(Line) error { return full }); !errors.Is(err, full) {
+	if err := Lines(t.Context(), []Source{source("a", at(1, "one"), at(2, "two"))}, nil, 0, func(Line) error { return full }); !errors.Is(err, full) {
 		t.Errorf("what could not be written gives %v", err)
 	}
 }
@@ -146,5 +146,36 @@ func TestAStreamThatIsOpenedAgainGoesOn(t *testing.T) {
 	}
 	if again, err := Continue(&b, strings.NewReader(""), last); err != nil || !again.Equal(last) {
 		t.Errorf("an empty stream moves the place to %v, %v", again, err)
+	}
+}
+
+// TestSourcesMayComeLater: nothing ends before it is known that there are no more.
+func TestSourcesMayComeLater(t *testing.T) {
+	more := make(chan Source)
+	told := make(chan Line, 9)
+	done := make(chan error, 1)
+	go func() {
+		done <- Lines(t.Context(), []Source{source("a", at(1, "one"))}, more, time.Second, func(l Line) error {
+			told <- l
+			return nil
+		})
+	}()
+	if l := <-told; l.Source != "a" || l.Text != "one" {
+		t.Errorf("%+v", l)
+	}
+	more <- source("b", at(2, "two"), at(3, "three"))
+	for _, want := range []string{"two", "three"} {
+		if l := <-told; l.Source != "b" || l.Text != want {
+			t.Errorf("%+v, want %s", l, want)
+		}
+	}
+	select {
+	case err := <-done:
+		t.Errorf("it has ended, and more may come: %v", err)
+	default:
+	}
+	close(more)
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
