@@ -27,6 +27,9 @@ type ClientOptions struct {
 	DialTimeout      time.Duration // 0 means DefaultDialTimeout
 	Dial             DialFunc      // nil means TCP
 	Calls            *Calls        // counts what goes over the connection; nil means nobody does
+	// ReadBufferBytes is what each connection holds to read into; 0 means DefaultReadBufferBytes. Who keeps thousands of connections, on
+	// which little is said, holds less. It bounds no frame.
+	ReadBufferBytes int
 }
 
 func (o ClientOptions) withDefaults() ClientOptions {
@@ -35,6 +38,9 @@ func (o ClientOptions) withDefaults() ClientOptions {
 	o.IdleTimeout = orDefault(o.IdleTimeout, DefaultIdleTimeout)
 	o.HandshakeTimeout = orDefault(o.HandshakeTimeout, DefaultHandshakeTimeout)
 	o.DialTimeout = orDefault(o.DialTimeout, DefaultDialTimeout)
+	if o.ReadBufferBytes <= 0 {
+		o.ReadBufferBytes = DefaultReadBufferBytes
+	}
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
 	}
@@ -120,7 +126,7 @@ func NewClient(ctx context.Context, conn net.Conn, opts ClientOptions) (*Client,
 		return nil, &Error{Code: CodeUnavailable, Message: fmt.Sprintf("connect to %v: %v", conn.RemoteAddr(), err), notSent: true, cause: err}
 	}
 	c := &Client{
-		link: newLink(conn, hs, opts.MaxFrameBytes, opts.Calls), remote: hs.remote, goAway: make(chan struct{}),
+		link: newLink(conn, hs, opts.MaxFrameBytes, opts.ReadBufferBytes, opts.Calls), remote: hs.remote, goAway: make(chan struct{}),
 		pending: map[uint64]*call{}, bound: map[*binding]*boundSet{},
 	}
 	c.onFail = c.failPending

@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	readBufferBytes = 64 << 10
+	// DefaultReadBufferBytes is what a connection reads into.
+	DefaultReadBufferBytes = 64 << 10
 	// writeBufferBytes is how much the writer gathers from small frames into one write; a frame of half of it or more is written
 	// without the copy.
 	writeBufferBytes = 64 << 10
@@ -46,7 +47,7 @@ type link struct {
 	running  sync.WaitGroup                          // reader, writer, keepalive
 }
 
-func newLink(conn net.Conn, hs *handshakeResult, maxFrameBytes int, calls *Calls) *link {
+func newLink(conn net.Conn, hs *handshakeResult, maxFrameBytes, readBufferBytes int, calls *Calls) *link {
 	l := &link{conn: conn, out: newSendQueue(), maxSendBytes: hs.maxSendBytes, started: time.Now(), calls: calls, done: make(chan struct{})}
 	l.in = frameReader{r: bufio.NewReaderSize((*linkReader)(l), readBufferBytes), maxBytes: maxFrameBytes}
 	return l
@@ -127,7 +128,7 @@ func readError(err error) error {
 }
 
 func (l *link) writeLoop() {
-	gathered := make([]byte, 0, writeBufferBytes)
+	var gathered []byte // grows with use: a connection that is mostly quiet holds none
 	var batch []*buffer
 	for {
 		var ok bool
@@ -135,7 +136,8 @@ func (l *link) writeLoop() {
 			l.linger()
 			return
 		}
-		err := l.writeBatch(batch, gathered)
+		var err error
+		gathered, err = l.writeBatch(batch, gathered)
 		for i, f := range batch {
 			f.release()
 			batch[i] = nil
@@ -159,32 +161,32 @@ func (l *link) linger() {
 	l.fail(&Error{Code: CodeUnavailable, Message: "connection closed"})
 }
 
-// writeBatch writes all frames in order, small ones gathered.
-func (l *link) writeBatch(batch []*buffer, gathered []byte) error {
+// writeBatch writes all frames in order, small ones gathered in the buffer given, which it returns empty for the next batch.
+func (l *link) writeBatch(batch []*buffer, gathered []byte) ([]byte, error) {
 	if len(batch) == 1 {
 		_, err := l.write(batch[0].b)
-		return err
+		return gathered, err
 	}
 	for _, f := range batch {
 		if len(gathered) > 0 && len(gathered)+len(f.b) > writeBufferBytes {
 			if _, err := l.write(gathered); err != nil {
-				return err
+				return gathered, err
 			}
 			gathered = gathered[:0]
 		}
 		if len(f.b) >= writeBufferBytes/2 && len(gathered) == 0 {
 			if _, err := l.write(f.b); err != nil {
-				return err
+				return gathered, err
 			}
 			continue
 		}
 		gathered = append(gathered, f.b...)
 	}
 	if len(gathered) == 0 {
-		return nil
+		return gathered, nil
 	}
 	_, err := l.write(gathered)
-	return err
+	return gathered[:0], err
 }
 
 func (l *link) write(b []byte) (int, error) {

@@ -68,7 +68,7 @@ type received struct {
 
 func newServerConn(s *Server, conn net.Conn, hs *handshakeResult) *serverConn {
 	sc := &serverConn{
-		link: newLink(conn, hs, s.opts.MaxFrameBytes, &s.calls), server: s,
+		link: newLink(conn, hs, s.opts.MaxFrameBytes, DefaultReadBufferBytes, &s.calls), server: s,
 		info:    Info{Metadata: hs.remote, Remote: conn.RemoteAddr()},
 		allowed: map[*service]bool{}, infos: map[*method]*Info{},
 		inFlight: map[uint64]*callContext{},

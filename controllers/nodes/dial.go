@@ -14,6 +14,8 @@ const (
 	pingInterval = 3 * time.Second
 	// connectWait bounds how long a call waits for a connection.
 	connectWait = time.Second
+	// readBufferBytes is room for a few statuses: a connection says little, and there is one for every pod.
+	readBufferBytes = 4 << 10
 )
 
 // Dial gives the admin service of the node at that address, and what closes the connection. It does not wait for the node.
@@ -24,9 +26,10 @@ func DialRPC(address, token string) (admin.Service, func(), error) {
 	peer := rpc.NewPeer(rpc.PeerOptions{
 		Address: address,
 		Client: rpc.ClientOptions{
-			Metadata:     rpc.Metadata{admin.MetadataToken: token},
-			PingInterval: pingInterval,
-			IdleTimeout:  idleTimeout,
+			Metadata:        rpc.Metadata{admin.MetadataToken: token},
+			PingInterval:    pingInterval,
+			IdleTimeout:     idleTimeout,
+			ReadBufferBytes: readBufferBytes,
 		},
 		ConnectWait: connectWait,
 	})
