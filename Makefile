@@ -102,7 +102,7 @@ race: ## The unit tests under the race detector
 .PHONY: vet
 vet: ## go vet, in every module
 	@for module in $(MODULES); do echo "vet $$module"; go vet -C $$module ./...; done
-	@echo "vet . with the end-to-end tests"; go vet -tags e2e ./test/...
+	@echo "vet . with the end-to-end tests and that of scale"; go vet -tags e2e,scale ./test/...
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## golangci-lint, in every module
@@ -142,6 +142,11 @@ bench-wal: ## The write-ahead log beside a bare file, raft-wal and raft-boltdb (
 	@mkdir -p build/bench
 	@go build -C test/bench -o $(CURDIR)/build/bench/wal ./wal
 	@build/bench/wal -dir build/bench $(WAL)
+
+.PHONY: scale
+scale: localkube ## The operator with many RaftClusters whose pods are played (CLUSTERS=1000): docs/SCALE.md
+	@KUBEBUILDER_ASSETS=$$(build/localkube build) go test ./test/scale -tags scale -count=1 -v -timeout 3h -args \
+	  -scale.clusters=$(or $(CLUSTERS),1000) -scale.rest=2m -scale.dir=$(CURDIR)/build/scale
 
 .PHONY: sim
 sim: ## A simulation campaign of new seeds (CPU=1h of all processors together, or SEEDS=20000); replay one with make sim SEED=...
