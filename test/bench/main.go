@@ -29,14 +29,14 @@ import (
 
 // options are the flags.
 type options struct {
-	node, etcd, tool, dir, profile string
-	duration, soak                 time.Duration
-	rounds, keys                   int
-	failovers, peerFailovers       int
-	fill, fillVersions, restarts   int
-	load                           bool
-	only                           string
-	matches                        func(name string) bool // of only
+	node, etcd, tool, dir, profile, wrk string
+	duration, soak                      time.Duration
+	rounds, keys                        int
+	failovers, peerFailovers            int
+	fill, fillVersions, restarts        int
+	load                                bool
+	only                                string
+	matches                             func(name string) bool // of only
 }
 
 func main() {
@@ -56,6 +56,7 @@ func main() {
 	flag.IntVar(&o.fillVersions, "fill-versions", 1, "how often each of them is written")
 	flag.IntVar(&o.restarts, "restarts", 3, "how often one member, and then all, are stopped and started with these keys")
 	flag.DurationVar(&o.soak, "soak", 0, "only put random ones of the keys of --fill for so long, to see whether the rate or the files' size drifts")
+	flag.StringVar(&o.wrk, "wrk", "", "also measure raftkv's REST with wrk, which is this `program`")
 	flag.StringVar(&o.profile, "profile", "",
 		"only measure raftkv, and only --soak or the first line that --only finds, and write the leader's processor profile to this `file`; --node must be the program of test/bench/profiled")
 	flag.Parse()
@@ -182,7 +183,12 @@ func compare(o options, systems ...system) error {
 	fmt.Printf("%s, %d processors, %s, load average %s\n\n", time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), runtime.Version(), loadAverage())
 	printTable(os.Stdout, systems[1].name(), rows)
 	if o.load && o.matches("protocols") {
-		return protocols(o, systems[0])
+		if err := protocols(o, systems[0]); err != nil {
+			return err
+		}
+	}
+	if o.wrk != "" {
+		return byWrk(o, systems[0])
 	}
 	return nil
 }
