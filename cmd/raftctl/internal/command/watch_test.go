@@ -84,9 +84,9 @@ func TestWatch(t *testing.T) {
 
 func TestKeepAliveEndsWithItsLease(t *testing.T) {
 	env := map[string]string{EnvEndpoints: nodes(t)[0].client}
-	raftctl(t, "lease", "grant", "3s", "--id", "abc")
+	raftctl(t, "lease", "grant", "9s", "--id", "abc")
 	k := follow(t, env, "--timeout=60s", "lease", "keep-alive", "abc")
-	if l := k.line(); l != "lease abc renewed for 3s" {
+	if l := k.line(); l != "lease abc renewed for 9s" {
 		t.Errorf("it says %q", l)
 	}
 	raftctl(t, "lease", "revoke", "abc")
