@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"sync"
 	"time"
@@ -21,7 +22,7 @@ const DefaultDialTimeout = 2 * time.Second
 type ClientOptions struct {
 	Metadata         Metadata      // sent to the server at the handshake
 	MaxFrameBytes    int           // largest frame to send or take; 0 means DefaultMaxFrameBytes
-	PingInterval     time.Duration // 0 means DefaultPingInterval
+	PingInterval     time.Duration // 0 means DefaultPingInterval; more than that is asked of the server, too
 	IdleTimeout      time.Duration // 0 means DefaultIdleTimeout
 	HandshakeTimeout time.Duration // 0 means DefaultHandshakeTimeout
 	DialTimeout      time.Duration // 0 means DefaultDialTimeout
@@ -45,6 +46,16 @@ func (o ClientOptions) withDefaults() ClientOptions {
 		o.Dial = new(net.Dialer).DialContext
 	}
 	return o
+}
+
+// greeting is the metadata that the server is sent.
+func (o ClientOptions) greeting() Metadata {
+	if o.PingInterval <= DefaultPingInterval {
+		return o.Metadata
+	}
+	md := Metadata{metaPingInterval: o.PingInterval.String()}
+	maps.Copy(md, o.Metadata)
+	return md
 }
 
 func orDefault(d, def time.Duration) time.Duration {
@@ -110,7 +121,7 @@ func NewClient(ctx context.Context, conn net.Conn, opts ClientOptions) (*Client,
 	hsCtx, cancel := context.WithTimeout(ctx, opts.HandshakeTimeout)
 	defer cancel()
 	stop := context.AfterFunc(hsCtx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	hs, err := clientHandshake(conn, opts.Metadata, opts.MaxFrameBytes)
+	hs, err := clientHandshake(conn, opts.greeting(), opts.MaxFrameBytes)
 	if !stop() && err == nil {
 		err = hsCtx.Err()
 	}

@@ -34,6 +34,10 @@ type Metadata map[string]string
 // MetaKind is the metadata key that picks the acceptor of Server.AcceptKind.
 const MetaKind = "kind"
 
+// metaPingInterval is the metadata key under which a client that pings less often than the default asks the same of the server, as a
+// duration's text. A server that does not know the key pings as it would anyway.
+const metaPingInterval = "ping-interval"
+
 // A greeting on the wire (both directions), integers big-endian:
 //
 //	 0  4 bytes  magic

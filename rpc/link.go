@@ -22,6 +22,10 @@ const (
 	// nothing for the timeout.
 	DefaultPingInterval = time.Second
 	DefaultIdleTimeout  = 5 * time.Second
+	// maxAskedPingInterval bounds what a client may ask of a server, and askedPingsPerTimeout is in how many of such intervals without a
+	// sign the server gives the connection up.
+	maxAskedPingInterval = time.Minute
+	askedPingsPerTimeout = 3
 	// DefaultHandshakeTimeout bounds the exchange of greetings.
 	DefaultHandshakeTimeout = 5 * time.Second
 	// lingerTimeout bounds the wait for the other side to close after the last frame was written.

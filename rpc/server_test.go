@@ -297,6 +297,43 @@ func TestIdleConnectionStays(t *testing.T) {
 	})
 }
 
+// counted counts the writes to a connection.
+type counted struct {
+	net.Conn
+	writes atomic.Int64
+}
+
+func (c *counted) Write(b []byte) (int, error) {
+	c.writes.Add(1)
+	return c.Conn.Write(b)
+}
+
+// A client that pings less often than usual has the server do so, too, and both still find out that the other is silent.
+func TestQuietConnectionPingsAsTheClientAsks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := rpc.NewServer(rpc.ServerOptions{})
+		ours, theirs := net.Pipe()
+		client, server := &counted{Conn: ours}, &counted{Conn: theirs}
+		served := make(chan error, 1)
+		go func() { served <- s.ServeConn(server) }()
+		const interval = 10 * time.Second
+		c, err := rpc.NewClient(t.Context(), client, rpc.ClientOptions{PingInterval: interval, IdleTimeout: 3 * interval})
+		if err != nil {
+			t.Fatal(err)
+		}
+		greeted := client.writes.Load() + server.writes.Load()
+		const hour = time.Hour + interval/2
+		time.Sleep(hour) // virtual
+		// Each side writes one ping and one pong in an interval.
+		if got, want := client.writes.Load()+server.writes.Load()-greeted, 4*int64(hour/interval); got > want || got < want/2 || c.Err() != nil {
+			t.Errorf("%d writes in an hour (%v), want %d", got, c.Err(), want)
+		}
+		_ = c.Close()
+		<-served
+		_ = s.Close()
+	})
+}
+
 // peeked gives bytes again that a mux has read.
 type peeked struct {
 	net.Conn

@@ -85,7 +85,8 @@ func newServerConn(s *Server, conn net.Conn, hs *handshakeResult) *serverConn {
 
 // serve runs until the connection has ended and its handlers have returned.
 func (sc *serverConn) serve() error {
-	sc.start(sc.server.opts.PingInterval, sc.server.opts.IdleTimeout, sc.handle)
+	pingInterval, idleTimeout := sc.patience()
+	sc.start(pingInterval, idleTimeout, sc.handle)
 	sc.running.Wait()
 	if sc.oneWay != nil {
 		close(sc.oneWay)
@@ -93,6 +94,18 @@ func (sc *serverConn) serve() error {
 	}
 	sc.workers.running.Wait()
 	return sc.failure
+}
+
+// patience is the server's own, or more if the client asked for it: who follows thousands of nodes that have nothing to say spends
+// its time on pings otherwise.
+func (sc *serverConn) patience() (pingInterval, idleTimeout time.Duration) {
+	pingInterval, idleTimeout = sc.server.opts.PingInterval, sc.server.opts.IdleTimeout
+	asked, err := time.ParseDuration(sc.info.Metadata[metaPingInterval])
+	if err != nil || asked <= pingInterval {
+		return pingInterval, idleTimeout
+	}
+	asked = min(asked, maxAskedPingInterval)
+	return asked, max(idleTimeout, askedPingsPerTimeout*asked)
 }
 
 func (sc *serverConn) handle(f frame) error {

@@ -8,10 +8,10 @@ import (
 )
 
 const (
-	// idleTimeout is after how long a silent node counts as not answering, pingInterval how often a quiet one is asked. Both
+	// idleTimeout is after how long a silent node counts as not answering, pingInterval how often a quiet one is asked, and asks. Both
 	// are generous: at rest the stream is to cost almost nothing, and a lost leader is noticed by its followers' answers.
-	idleTimeout  = 10 * time.Second
-	pingInterval = 3 * time.Second
+	idleTimeout  = 15 * time.Second
+	pingInterval = 4 * time.Second
 	// connectWait bounds how long a call waits for a connection.
 	connectWait = time.Second
 	// readBufferBytes is room for a few statuses: a connection says little, and there is one for every pod.
