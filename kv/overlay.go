@@ -57,10 +57,15 @@ func compareVersions(key []byte, mod uint64, n *overlayNode) int {
 func (o *overlay) add(key []byte, v version) {
 	var before [overlayTableHeight]*overlayNode
 	at := &o.head
+	var behind *overlayNode // a node that was found to come later: the next level may lead to it again
 	for level := overlayTableHeight - 1; level >= 0; level-- {
 		for {
 			next := at.next[level].Load()
-			if next == nil || compareVersions(key, v.mod, next) <= 0 {
+			if next == behind {
+				break
+			}
+			if compareVersions(key, v.mod, next) <= 0 {
+				behind = next
 				break
 			}
 			at = next
