@@ -3,11 +3,13 @@
 package powerloss
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"syscall"
 	"testing"
 	"time"
@@ -30,18 +32,18 @@ func seed(t *testing.T) uint64 {
 	return *seedFlag
 }
 
-// inside marks a process that runs in its own mount namespace already.
-const inside = "POWERLOSS_INSIDE"
+// imagesVariable is set in a process that runs in a mount namespace of its own already.
+const imagesVariable = "POWERLOSS_IMAGES"
 
-// scratch is where everything goes, images is the fastest place for what need not last.
-var scratch, images string
+// images is the fastest place for what need not last. Everything else goes where temporary files go.
+var images = os.Getenv(imagesVariable)
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	if os.Getenv(inside) == "" {
-		os.Exit(enter())
+	if images != "" {
+		os.Exit(m.Run())
 	}
-	code, err := runTests(m)
+	code, err := enter()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
@@ -49,35 +51,11 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// enter runs the tests again in a mount namespace of their own: the kernel ends the mounts with the last process in it.
-func enter() int {
-	self, err := os.Executable()
+// enter runs the tests again in a mount namespace of their own: the kernel ends the mounts with the last process in it. Their folders are made
+// and removed out here, so that nothing is left, in memory above all, of tests that panic or run out of time.
+func enter() (code int, err error) {
+	scratch, err := os.MkdirTemp("", "raftkv-powerloss-")
 	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	cmd := exec.Command(self, os.Args[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), inside+"=1")
-	attributes := &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
-	if uid, gid := os.Getuid(), os.Getgid(); uid != 0 {
-		// Whoever is root in a user namespace may mount there.
-		attributes.Cloneflags = syscall.CLONE_NEWUSER
-		attributes.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
-		attributes.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: gid, Size: 1}}
-	}
-	cmd.SysProcAttr = attributes
-	err = cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		fmt.Fprintf(os.Stderr, "the test of power losses mounts a file system in a namespace of its own: %v; run it as root, or let users make namespaces\n", err)
-		return 1
-	}
-	return cmd.ProcessState.ExitCode()
-}
-
-func runTests(m *testing.M) (code int, err error) {
-	if scratch, err = os.MkdirTemp("", "raftkv-powerloss-"); err != nil {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(scratch)) }()
@@ -89,5 +67,31 @@ func runTests(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(images)) }()
-	return m.Run(), nil
+
+	self, err := os.Executable()
+	if err != nil {
+		return 1, err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	cmd := exec.CommandContext(ctx, self, os.Args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	cmd.Env = append(os.Environ(), "TMPDIR="+scratch, imagesVariable+"="+images)
+	attributes := &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	if uid, gid := os.Getuid(), os.Getgid(); uid != 0 {
+		// Whoever is root in a user namespace may mount there.
+		attributes.Cloneflags = syscall.CLONE_NEWUSER
+		attributes.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
+		attributes.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: gid, Size: 1}}
+	}
+	cmd.SysProcAttr = attributes
+	err = cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit):
+		return max(exit.ExitCode(), 1), nil // -1 after a signal
+	case err != nil:
+		return 1, fmt.Errorf("the test of power losses mounts a file system in a namespace of its own: %w; run it as root, or let users make namespaces", err)
+	}
+	return 0, nil
 }
