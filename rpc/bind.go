@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"sync"
 	"time"
 )
 
@@ -111,7 +112,7 @@ func BindContext(ctx context.Context, caller Caller, service string, stub any, o
 	if v.Kind() != reflect.Pointer || v.IsNil() || v.Elem().Kind() != reflect.Struct {
 		return Errorf(CodeInvalid, "service %q: a stub must be a pointer to a struct of funcs, not %T", service, stub)
 	}
-	fields, err := funcFields(v.Elem().Type())
+	fields, err := stubFields(v.Elem().Type())
 	if err != nil {
 		return Errorf(CodeInvalid, "service %q: %v", service, err)
 	}
@@ -135,6 +136,22 @@ type funcField struct {
 	index int
 	name  string
 	shape *methodShape
+}
+
+// stubs are the fields of each type of stub that was ever bound: the types of a program are few and what they say of their messages is
+// large, so thousands of stubs of one type share it. Nothing changes it once it is here.
+var stubs sync.Map // reflect.Type to []funcField
+
+func stubFields(t reflect.Type) ([]funcField, error) {
+	if known, ok := stubs.Load(t); ok {
+		return known.([]funcField), nil
+	}
+	fields, err := funcFields(t)
+	if err != nil {
+		return nil, err
+	}
+	shared, _ := stubs.LoadOrStore(t, fields)
+	return shared.([]funcField), nil
 }
 
 // funcFields gives the methods that a struct of funcs declares.
