@@ -27,6 +27,9 @@ import (
 // have worked, or not, by the next reconcile.
 const callTimeout = 5 * time.Second
 
+// labelledWithin is how old a pod is at most that has no role label since it is new.
+const labelledWithin = time.Minute
+
 // outcome is what became of a step.
 type outcome int
 
@@ -258,6 +261,9 @@ func (r *Reconciler) labelRoles(ctx context.Context, s *snapshot, roles map[stri
 			return fmt.Errorf("label pod %s: %w", p.Name, err)
 		}
 		s.pods[i] = *updated
+		if l := s.cluster.Status.Leader; role == resources.RoleLeader && l != nil && l.Name == p.Name && r.now().Sub(p.CreationTimestamp.Time) > labelledWithin {
+			r.Recorder.Eventf(s.cluster, nil, corev1.EventTypeWarning, "ChildPutRight", "label", "somebody else had changed the role label of pod %s, which leads, and it is put right", p.Name)
+		}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -8,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -35,6 +37,8 @@ const (
 type child struct {
 	wanted client.Object
 	is     client.Object
+	// first says that nothing is amiss if it does not exist yet.
+	first bool
 }
 
 // observeChildren reads the children whose fields the operator owns, and says which belong to something else.
@@ -66,7 +70,10 @@ func (r *Reconciler) observeChildren(ctx context.Context, reader client.Reader, 
 	if err := errors.Join(r.observeBudget(ctx, reader, s), r.observePolicy(ctx, reader, s)); err != nil {
 		return err
 	}
-	return observeWorkload(s)
+	if err := observeWorkload(s); err != nil {
+		return err
+	}
+	return r.observeHeld(ctx, s)
 }
 
 func (r *Reconciler) observePolicy(ctx context.Context, reader client.Reader, s *snapshot) error {
@@ -267,7 +274,7 @@ func contains(have, want any) bool {
 			return len(w) == 0
 		}
 		for k, x := range w {
-			if !contains(h[k], x) {
+			if !contains(h[k], x) || exact(k, h[k], x) {
 				return false
 			}
 		}
@@ -287,23 +294,38 @@ func contains(have, want any) bool {
 	return reflect.DeepEqual(have, want)
 }
 
+// exact tells that a field selects by labels, to which nobody may add any, and that they are not just those that are wanted.
+func exact(field string, have, want any) bool {
+	switch field {
+	case "selector", "matchLabels", "nodeSelector":
+		return !reflect.DeepEqual(have, want)
+	}
+	return false
+}
+
 // applyChildren brings the children to what is wanted. Every apply can be repeated.
 func (r *Reconciler) applyChildren(ctx context.Context, s *snapshot, d *plan.Decision) error {
 	if len(s.observation.Foreign) > 0 {
 		return nil
 	}
-	if s.token == "" {
+	if s.noToken {
 		if err := r.createToken(ctx, s); err != nil {
 			return err
 		}
 	}
+	if err := r.relabel(ctx, s); err != nil {
+		return err
+	}
 	for _, c := range s.children {
-		if err := r.applyChild(ctx, c); err != nil {
+		if err := s.refusal(r.applyChild(ctx, s, c)); err != nil {
 			return err
 		}
 	}
+	if err := r.holdTemplate(ctx, s, d); err != nil {
+		return err
+	}
 	if s.statefulSet == nil || (!d.Hold && s.statefulSet.DeletionTimestamp == nil) {
-		if err := r.applyChild(ctx, s.workload); err != nil {
+		if err := s.refusal(r.applyChild(ctx, s, s.workload)); err != nil {
 			return err
 		}
 	}
@@ -323,14 +345,24 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *snapshot, d *plan.Dec
 	return r.applyBudget(ctx, s, d)
 }
 
-func (r *Reconciler) applyChild(ctx context.Context, c child) error {
+func (r *Reconciler) applyChild(ctx context.Context, s *snapshot, c child) error {
 	u, outdated, err := c.outdated()
 	if err != nil || !outdated {
 		return err
 	}
+	tell, err := r.childEvent(s.cluster, c, u)
+	if err != nil {
+		return err
+	}
+	if c.edited(u) {
+		if err := r.takeOver(ctx, c.is); err != nil {
+			return err
+		}
+	}
 	if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), fieldOwner, client.ForceOwnership); err != nil {
 		return fmt.Errorf("apply %s %s: %w", u.GetKind(), u.GetName(), err)
 	}
+	tell()
 	return nil
 }
 
@@ -342,9 +374,10 @@ func (r *Reconciler) applyBudget(ctx context.Context, s *snapshot, d *plan.Decis
 	wanted := resources.PodDisruptionBudget(s.cluster, d.View.Voters())
 	switch {
 	case wanted != nil && s.budget != nil:
-		return r.applyChild(ctx, child{wanted: wanted, is: s.budget})
+		return r.applyChild(ctx, s, child{wanted: wanted, is: s.budget})
 	case wanted != nil:
-		return r.applyChild(ctx, child{wanted: wanted})
+		voters := slices.DeleteFunc(slices.Clone(s.cluster.Status.Members), func(m v1.MemberStatus) bool { return m.Role == resources.RoleLearner })
+		return r.applyChild(ctx, s, child{wanted: wanted, first: len(voters) < 2})
 	case s.budget != nil:
 		err := r.Client.Delete(ctx, s.budget, client.Preconditions{UID: &s.budget.UID})
 		return client.IgnoreNotFound(err)
@@ -352,14 +385,20 @@ func (r *Reconciler) applyBudget(ctx context.Context, s *snapshot, d *plan.Decis
 	return nil
 }
 
-// createToken makes the Secret with the admin token. It is only ever created, so that no token in use is replaced.
+// createToken makes the Secret with the admin token. It is only ever created, so that no token in use is replaced; one that somebody
+// deleted comes back with the token that the nodes know, as long as this operator has seen it.
 func (r *Reconciler) createToken(ctx context.Context, s *snapshot) error {
-	secret := resources.AdminTokenSecret(s.cluster, r.NewToken())
+	secret := resources.AdminTokenSecret(s.cluster, cmp.Or(s.token, r.NewToken()))
+	tell, err := r.childEvent(s.cluster, child{wanted: secret}, nil)
+	if err != nil {
+		return err
+	}
 	if err := r.Client.Create(ctx, secret, fieldOwner); err != nil {
 		if apierrors.IsAlreadyExists(err) {
 			return fmt.Errorf("secret %s has no key %q: delete it, and the operator makes a new one", secret.Name, resources.AdminTokenKey)
 		}
 		return fmt.Errorf("create secret %s: %w", secret.Name, err)
 	}
+	tell()
 	return nil
 }

@@ -48,7 +48,7 @@ func condition(kind string, is bool, reason, message string) metav1.Condition {
 
 // stallOf is all that waits for a person: what the plan stalls on, and volumes that cannot grow.
 func stallOf(s *snapshot, d *plan.Decision) *plan.Reason {
-	switch storage := s.storageStalled; {
+	switch storage := s.besides; {
 	case storage == nil:
 		return d.Stalled
 	case d.Stalled == nil:
@@ -84,11 +84,12 @@ func ready(s *snapshot, d *plan.Decision, status *v1.RaftClusterStatus, degraded
 
 func reconciling(s *snapshot, d *plan.Decision) metav1.Condition {
 	switch {
-	case d.Stalled != nil:
+	case d.Stalled != nil, s.besides != nil && s.besides.Reason == plan.ReasonSpecRefused:
+		// Also while something is waited for: tools read whatever reconciles as being on its way to the spec, which this never reaches.
 		return condition(v1.ConditionReconciling, false, "Stalled", "a person has to decide: see the condition Stalled")
 	case d.Waiting != nil:
 		return condition(v1.ConditionReconciling, true, d.Waiting.Reason, d.Waiting.Message)
-	case s.storageStalled != nil:
+	case s.besides != nil:
 		return condition(v1.ConditionReconciling, false, "Stalled", "a person has to decide: see the condition Stalled")
 	case s.observation.Paused && held(s):
 		return condition(v1.ConditionReconciling, false, "Paused", "updateStrategy.paused holds back a change of the pods")

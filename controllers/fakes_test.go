@@ -230,6 +230,8 @@ type kubelet struct {
 	pods  int
 	// bad tells pods that never become ready.
 	bad func(*corev1.Pod) bool
+	// machine is the Kubernetes node that pods to come are on; with one they end only when it says so, which nobody plays.
+	machine string
 	// volumes counts the claims that each pod has had.
 	volumes map[string]int
 }
@@ -331,6 +333,7 @@ func (k *kubelet) playPod(set *appsv1.StatefulSet, name, revision string) {
 		p.OwnerReferences = []metav1.OwnerReference{owner}
 		p.Spec.ServiceAccountName, p.Spec.Volumes = "", nil
 		p.Spec.Containers[0].VolumeMounts = nil
+		p.Spec.NodeName = k.machine
 		k.must(k.c.Create(ctx, &p))
 	} else {
 		k.must(err)

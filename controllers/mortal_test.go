@@ -4,136 +4,169 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
+	"reflect"
 	"testing"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	v1 "github.com/raftkv/raftkv/api/v1"
+	"github.com/raftkv/raftkv/controllers/plan"
 	"github.com/raftkv/raftkv/server/admin"
 )
 
 var errDead = errors.New("the operator was killed")
 
 // mortal stands between an operator and the world, and kills it at an effect: a write to the API server or a call that
-// changes something at a node. What it would do after that does not happen.
+// changes something at a node. What it would do after that does not happen. It dies at each effect first before it, then right after it and without
+// the answer.
 type mortal struct {
-	// before says whether it dies before the effect, or right after it and without the answer.
-	before bool
-	dead   bool
-	// died counts the deaths by the effect at which they were.
-	died map[string]int
+	t    *testing.T
+	dead bool
+	// points are the effects of the operator's code, by where they are.
+	points *failpoints
 }
 
-func (m *mortal) effect(name string, f func() error) error {
+func (m *mortal) effect(f func() error) error {
 	if m.dead {
 		return errDead
 	}
-	if !m.before {
+	p := m.points.caller(m.t)
+	if p.before > 0 && p.after%3 != 2 || p.before > p.after {
 		if err := f(); err != nil {
 			return err
 		}
+		p.after++
+	} else {
+		p.before++
 	}
 	m.dead = true
-	m.died[name]++
 	return errDead
 }
 
-// kind is the name of what an effect is done to.
-func kind(scheme *runtime.Scheme, o runtime.Object) string {
-	if k := o.GetObjectKind().GroupVersionKind().Kind; k != "" {
-		return k
-	}
-	kinds, _, err := scheme.ObjectKinds(o)
-	if err != nil || len(kinds) == 0 {
-		return fmt.Sprintf("%T", o)
-	}
-	return kinds[0].Kind
+func (m *mortal) client(c client.WithWatch) client.Client {
+	return interceptor.NewClient(c, m.interceptor())
 }
 
-func (m *mortal) client(c client.WithWatch) client.Client {
-	of := func(verb string, o runtime.Object) string { return verb + " " + kind(c.Scheme(), o) }
-	return interceptor.NewClient(c, interceptor.Funcs{
+// interceptor has a function for everything that a client can do.
+func (m *mortal) interceptor() interceptor.Funcs {
+	read := func(f func() error) error {
+		if m.dead {
+			return errDead
+		}
+		return f()
+	}
+	return interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
-			if m.dead {
-				return errDead
-			}
-			return c.Get(ctx, key, o, opts...)
+			return read(func() error { return c.Get(ctx, key, o, opts...) })
+		},
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			return read(func() error { return c.List(ctx, list, opts...) })
+		},
+		Watch: func(context.Context, client.WithWatch, client.ObjectList, ...client.ListOption) (watch.Interface, error) {
+			return nil, errors.New("the reconcile loop watches nothing by itself")
 		},
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
-			return m.effect(of("create", o), func() error { return c.Create(ctx, o, opts...) })
+			return m.effect(func() error { return c.Create(ctx, o, opts...) })
 		},
 		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
-			return m.effect(of("delete", o), func() error { return c.Delete(ctx, o, opts...) })
+			return m.effect(func() error { return c.Delete(ctx, o, opts...) })
+		},
+		DeleteAllOf: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteAllOfOption) error {
+			return m.effect(func() error { return c.DeleteAllOf(ctx, o, opts...) })
+		},
+		Update: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.UpdateOption) error {
+			return m.effect(func() error { return c.Update(ctx, o, opts...) })
 		},
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
-			return m.effect(of("patch", o), func() error { return c.Patch(ctx, o, p, opts...) })
+			return m.effect(func() error { return c.Patch(ctx, o, p, opts...) })
 		},
 		Apply: func(ctx context.Context, c client.WithWatch, a runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
-			name := "apply"
-			if o, ok := a.(interface{ GetKind() string }); ok {
-				name += " " + o.GetKind()
-			}
-			return m.effect(name, func() error { return c.Apply(ctx, a, opts...) })
+			return m.effect(func() error { return c.Apply(ctx, a, opts...) })
+		},
+		SubResourceGet: func(ctx context.Context, c client.Client, sub string, o, s client.Object, opts ...client.SubResourceGetOption) error {
+			return read(func() error { return c.SubResource(sub).Get(ctx, o, s, opts...) })
 		},
 		SubResourceCreate: func(ctx context.Context, c client.Client, sub string, o, s client.Object, opts ...client.SubResourceCreateOption) error {
-			return m.effect("create "+sub, func() error { return c.SubResource(sub).Create(ctx, o, s, opts...) })
+			return m.effect(func() error { return c.SubResource(sub).Create(ctx, o, s, opts...) })
 		},
 		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, o client.Object, opts ...client.SubResourceUpdateOption) error {
-			return m.effect("update "+sub, func() error { return c.SubResource(sub).Update(ctx, o, opts...) })
+			return m.effect(func() error { return c.SubResource(sub).Update(ctx, o, opts...) })
 		},
-	})
+		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
+			return m.effect(func() error { return c.SubResource(sub).Patch(ctx, o, p, opts...) })
+		},
+		SubResourceApply: func(ctx context.Context, c client.Client, sub string, a runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
+			return m.effect(func() error { return c.SubResource(sub).Apply(ctx, a, opts...) })
+		},
+	}
 }
 
+// reading are the calls of a node that change nothing.
+var reading = map[string]bool{"Status": true, "WaitStatus": true}
+
+// dial has every call that changes something at a node go through effect, whichever calls there are.
 func (m *mortal) dial(g *group) func(address, token string) (admin.Service, func(), error) {
 	return func(address, token string) (admin.Service, func(), error) {
 		s, closeConn, err := g.dial(address, token)
-		mortalService := s
-		mortalService.Bootstrap = func(ctx context.Context, r *admin.BootstrapRequest) (out *admin.Status, err error) {
-			err = m.effect("node: bootstrap", func() error { out, err = s.Bootstrap(ctx, r); return err })
-			return out, err
+		of := reflect.ValueOf(&s).Elem()
+		for i := range of.NumField() {
+			if reading[of.Type().Field(i).Name] || of.Field(i).IsNil() {
+				continue
+			}
+			call := reflect.ValueOf(of.Field(i).Interface())
+			of.Field(i).Set(reflect.MakeFunc(call.Type(), func(args []reflect.Value) []reflect.Value {
+				out := []reflect.Value{reflect.Zero(call.Type().Out(0)), reflect.Zero(call.Type().Out(1))}
+				err := m.effect(func() error {
+					out = call.Call(args)
+					err, _ := out[1].Interface().(error)
+					return err
+				})
+				if err != nil {
+					out[1] = reflect.ValueOf(&err).Elem()
+				}
+				return out
+			}))
 		}
-		mortalService.ChangeMembership = func(ctx context.Context, r *admin.ChangeRequest) (out *admin.ChangeResponse, err error) {
-			err = m.effect("node: "+r.Changes[0].Kind.String(), func() error { out, err = s.ChangeMembership(ctx, r); return err })
-			return out, err
-		}
-		mortalService.Refound = func(ctx context.Context, r *admin.RefoundRequest) (out *admin.Status, err error) {
-			err = m.effect("node: refound", func() error { out, err = s.Refound(ctx, r); return err })
-			return out, err
-		}
-		mortalService.Abandon = func(ctx context.Context, r *admin.AbandonRequest) (out *admin.Status, err error) {
-			err = m.effect("node: abandon", func() error { out, err = s.Abandon(ctx, r); return err })
-			return out, err
-		}
-		mortalService.TransferLeadership = func(ctx context.Context, r *admin.TransferRequest) (out *admin.TransferResponse, err error) {
-			err = m.effect("node: transfer", func() error { out, err = s.TransferLeadership(ctx, r); return err })
-			return out, err
-		}
-		return mortalService, closeConn, err
+		return s, closeConn, err
 	}
 }
 
-// TestOperatorThatDiesAtEveryEffect takes a cluster through its life with operators none of which outlives its first effect:
-// they die right after it, so that whatever comes next in a reconcile never happens, or, every other one, before it.
+// TestOperatorThatDiesAtEveryEffect takes clusters through their lives with operators none of which outlives its first effect:
+// they die before it, or right after it, so that whatever comes next in a reconcile never happens. Whatever effect there is in the operator's code, one has
+// died before it and one after it when all is told.
 func TestOperatorThatDiesAtEveryEffect(t *testing.T) {
-	s := newStory(t, 21)
-	g := newGeneration(s)
-	until := g.until
+	apiServer(t)
+	points := newFailpoints(t)
+	for name, story := range map[string]func(*generation){
+		"from one to five and back": growAndShrink,
+		"what is rare":              rareSteps,
+		"a failed update":           failedUpdateAndWayBack,
+		"a lost machine":            lostMachine,
+		"begun empty":               beginEmpty,
+	} {
+		t.Run(name, func(t *testing.T) { story(newGeneration(newStory(t, 21), points)) })
+	}
+	points.allDied(t)
+}
+
+func growAndShrink(g *generation) {
+	s := g.s
 	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
-	until("ready", asSpecified)
+	g.until("ready", asSpecified)
 	s.change(`{"spec":{"podTemplate":{"annotations":{"a":"b"}}}}`)
-	until("updated", func(c *v1.RaftCluster) bool {
+	g.until("updated", func(c *v1.RaftCluster) bool {
 		return asSpecified(c) && len(s.g.membership.Voters()) == 3 && s.annotated("a")
 	})
 	s.change(`{"spec":{"replicas":5}}`)
-	until("grown", func(c *v1.RaftCluster) bool { return asSpecified(c) && len(s.g.membership.Voters()) == 5 })
+	g.until("grown", func(c *v1.RaftCluster) bool { return asSpecified(c) && len(s.g.membership.Voters()) == 5 })
 	unlock := s.g.lock()
 	for _, n := range s.g.nodes {
 		if n.name == "demo-2" {
@@ -141,27 +174,20 @@ func TestOperatorThatDiesAtEveryEffect(t *testing.T) {
 		}
 	}
 	unlock()
-	until("replaced", func(c *v1.RaftCluster) bool {
+	g.until("replaced", func(c *v1.RaftCluster) bool {
 		_, replaced := s.g.membership.FindIncarnation(0xabcdef)
 		return replaced && asSpecified(c)
 	})
 	s.change(`{"spec":{"replicas":1}}`)
-	until("shrunk", func(c *v1.RaftCluster) bool { return asSpecified(c) && c.Status.Replicas == 1 })
-	if s.g.bootstraps != 1 {
-		t.Errorf("bootstrapped %d times", s.g.bootstraps)
-	}
-	g.diedAfter("apply PodDisruptionBudget", "apply Service", "apply ServiceAccount", "apply StatefulSet", "create Secret", "create eviction",
-		"delete PodDisruptionBudget", "node: add-learner", "node: bootstrap", "node: promote", "node: remove", "node: transfer",
-		"patch Pod", "patch StatefulSet", "update status")
+	g.until("shrunk", func(c *v1.RaftCluster) bool { return asSpecified(c) && c.Status.Replicas == 1 })
+	g.founded(1, 0)
 }
 
-// TestOperatorThatDiesAtEveryEffectOfRareSteps does the same with what a cluster seldom needs: a NetworkPolicy, larger volumes, rest, a new
-// volume, and the loss of its quorum.
-func TestOperatorThatDiesAtEveryEffectOfRareSteps(t *testing.T) {
-	s := newStory(t, 22)
-	g := newGeneration(s)
+// rareSteps has what a cluster seldom needs: a NetworkPolicy, larger volumes, rest, a new volume, and the loss of its quorum.
+func rareSteps(g *generation) {
+	s := g.s
 	s.apply("spec: {replicas: 4, networkPolicy: {enabled: true}, replacement: {unreachableAfter: 1h}, storage: {size: 1Gi, storageClassName: " +
-		storageClass(t, s.c, "mortal", true) + ", retentionPolicy: {whenScaled: Delete}}}")
+		storageClass(s.t, s.c, "mortal", true) + ", retentionPolicy: {whenScaled: Delete, whenDeleted: Delete}}}")
 	g.until("ready", asSpecified)
 	s.change(`{"spec":{"networkPolicy":null,"storage":{"size":"2Gi"}}}`)
 	g.until("grown", func(c *v1.RaftCluster) bool {
@@ -183,40 +209,113 @@ func TestOperatorThatDiesAtEveryEffectOfRareSteps(t *testing.T) {
 	s.wipe("demo-0", "demo-2")
 	s.change(fmt.Sprintf(`{"spec":{"recovery":{"clusterID":%q,"acknowledgeDataLoss":true}}}`, old))
 	g.until("rebuilt", func(c *v1.RaftCluster) bool { return c.Status.ClusterID != old && asSpecified(c) })
-	if s.g.bootstraps != 1 || s.g.refounds != 1 || len(s.g.membership.Voters()) != 4 {
-		t.Errorf("bootstrapped %d times, rebuilt %d times, voters %v", s.g.bootstraps, s.g.refounds, s.g.membership.Voters())
+	g.founded(1, 1)
+	if n := len(s.g.membership.Voters()); n != 4 {
+		s.t.Errorf("%d voters", n)
 	}
-	g.diedAfter("apply NetworkPolicy", "delete NetworkPolicy", "patch PersistentVolumeClaim", "delete StatefulSet", "delete PersistentVolumeClaim",
-		"delete Pod", "node: refound", "node: abandon")
+}
+
+// failedUpdateAndWayBack has a template that makes no pod ready, which is put back, and kept out while the cluster shrinks and loses its StatefulSet.
+func failedUpdateAndWayBack(g *generation) {
+	s := g.s
+	s.k.bad = func(p *corev1.Pod) bool { return p.Spec.Containers[0].Image == "bad" }
+	s.apply("spec: {replicas: 4, image: good, storage: {size: 1Gi, retentionPolicy: {whenScaled: Delete}}, updateStrategy: {progressDeadline: 30s}}")
+	g.until("ready", asSpecified)
+	s.change(`{"spec":{"image":"bad"}}`)
+	g.until("begun", func(*v1.RaftCluster) bool { return s.images() == "good good good bad" })
+	g.later = time.Minute
+	g.until("stalled", func(c *v1.RaftCluster) bool {
+		return s.stalled(plan.ReasonUpdateFailed)(c) && c.Status.HeldTemplate != ""
+	})
+	g.later = 0
+	if err := s.c.Delete(context.Background(), s.workload(), client.PropagationPolicy(metav1.DeletePropagationOrphan)); err != nil {
+		s.t.Fatal(err)
+	}
+	// While it is held back, the claims' retention policy is all of the StatefulSet that changes.
+	s.change(`{"spec":{"replicas":3}}`)
+	g.until("shrunk", func(c *v1.RaftCluster) bool {
+		return s.stalled(plan.ReasonUpdateFailed)(c) && c.Status.Replicas == 3 && len(s.g.membership.Voters()) == 3 &&
+			s.workloadImage() == "good" && s.policy() == keepAll
+	})
+	s.change(`{"spec":{"image":"good"}}`)
+	g.until("back", func(c *v1.RaftCluster) bool {
+		return asSpecified(c) && s.images() == "good good good" && c.Status.HeldTemplate == ""
+	})
+	g.founded(1, 0)
+}
+
+// lostMachine has a pod that cannot end, and a claim and a pod that lost their labels.
+func lostMachine(g *generation) {
+	s := g.s
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
+	g.until("ready", asSpecified)
+	s.k.machine = "gone"
+	s.deletePod("demo-1", 0)
+	g.until("on the machine", func(c *v1.RaftCluster) bool {
+		var p corev1.Pod
+		return asSpecified(c) && s.c.Get(context.Background(), client.ObjectKey{Namespace: s.key.Namespace, Name: "demo-1"}, &p) == nil && p.Spec.NodeName == "gone"
+	})
+	s.k.machine = ""
+	var p corev1.Pod
+	s.get("demo-1", &p)
+	s.g.fail(p.Status.PodIP)
+	s.deletePod("demo-1", 1)
+	s.unlabel("data-demo-2", &corev1.PersistentVolumeClaim{})
+	for _, port := range []int32{1, 2} {
+		var service corev1.Service
+		s.get("demo", &service)
+		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Name: "mine", Port: port})
+		if err := s.c.Update(context.Background(), &service); err != nil {
+			s.t.Fatal(err)
+		}
+		g.until("put right", func(*v1.RaftCluster) bool {
+			s.get("demo", &service)
+			return len(service.Spec.Ports) == 1
+		})
+	}
+	g.later = time.Hour
+	uid := p.UID
+	g.until("elsewhere", func(c *v1.RaftCluster) bool {
+		var p corev1.Pod
+		return asSpecified(c) && s.c.Get(context.Background(), client.ObjectKey{Namespace: s.key.Namespace, Name: "demo-1"}, &p) == nil && p.UID != uid
+	})
+	g.founded(1, 0)
+}
+
+// beginEmpty has a cluster of which nothing is left.
+func beginEmpty(g *generation) {
+	s := g.s
+	s.apply("spec: {replicas: 1, storage: {size: 1Gi}}")
+	g.until("ready", asSpecified)
+	old := s.cluster().Status.ClusterID
+	s.wipe("demo-0")
+	s.change(fmt.Sprintf(`{"spec":{"recovery":{"clusterID":%q,"acknowledgeDataLoss":true,"startEmpty":true}}}`, old))
+	g.until("anew", func(c *v1.RaftCluster) bool { return c.Status.ClusterID != old && asSpecified(c) })
+	g.founded(2, 0)
 }
 
 // generation is a row of mortal operators.
 type generation struct {
-	s             *story
-	operator      client.WithWatch
-	after, before map[string]int
-	lives         int
+	s        *story
+	operator client.WithWatch
+	points   *failpoints
 	// later is by how much their clocks are ahead.
 	later time.Duration
 }
 
-func newGeneration(s *story) *generation {
+func newGeneration(s *story, points *failpoints) *generation {
 	s.t.Helper()
 	operator, err := client.NewWithWatch(environment.operator, client.Options{Scheme: s.c.Scheme()})
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	g := &generation{s: s, operator: operator, after: map[string]int{}, before: map[string]int{}}
+	g := &generation{s: s, operator: operator, points: points}
 	g.next()
 	return g
 }
 
 func (g *generation) next() {
-	g.lives++
-	g.s.mortal = &mortal{died: g.after}
-	if g.lives%3 == 0 {
-		g.s.mortal = &mortal{before: true, died: g.before}
-	}
+	g.s.mortal = &mortal{t: g.s.t, points: g.points}
 	g.s.r.Nodes.Follow(g.s.key, nil)
 	c := g.s.mortal.client(g.operator)
 	g.s.r = NewReconciler(c, c, g.s.events, g.s.mortal.dial(g.s.g), "raftkv/node:default")
@@ -231,15 +330,13 @@ func (g *generation) until(what string, f func(c *v1.RaftCluster) bool) {
 	})
 }
 
-// diedAfter checks that an operator died after each of these effects.
-func (g *generation) diedAfter(effects ...string) {
+// founded checks how often the cluster was founded, and rebuilt.
+func (g *generation) founded(bootstraps, refounds int) {
 	g.s.t.Helper()
-	for _, effect := range effects {
-		if g.after[effect] == 0 {
-			g.s.t.Errorf("no operator died after %q; those that did: %v", effect, slices.Sorted(maps.Keys(g.after)))
-		}
+	if g.s.g.bootstraps != bootstraps || g.s.g.refounds != refounds {
+		g.s.t.Errorf("founded %d times, rebuilt %d times", g.s.g.bootstraps, g.s.g.refounds)
 	}
-	g.s.t.Logf("%d lives; died after %v; before %v", g.lives, g.after, g.before)
+	g.points.addSteps(measured(g.s.t, g.s.key.Namespace))
 }
 
 // reconcileOnce lets one operator run until it ends or dies.

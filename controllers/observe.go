@@ -42,6 +42,7 @@ type snapshot struct {
 	cluster     *v1.RaftCluster
 	image       string
 	token       string
+	noToken     bool // the Secret that holds it is not there, or not whole
 	statefulSet *appsv1.StatefulSet
 	pods        []corev1.Pod
 	claims      []corev1.PersistentVolumeClaim
@@ -50,8 +51,10 @@ type snapshot struct {
 	budget      *policyv1.PodDisruptionBudget
 	policy      *networkingv1.NetworkPolicy
 	observation plan.Observation
-	// storageStalled says why volumes cannot grow. It keeps nothing else from going on.
-	storageStalled *plan.Reason
+	// strayed are pods and claims of the cluster that lack its labels.
+	strayed []client.Object
+	// besides is what waits for a person and keeps nothing else from going on: volumes that cannot grow, what Kubernetes does not take of the spec.
+	besides *plan.Reason
 }
 
 func (s *snapshot) pod(name string) *corev1.Pod {
@@ -96,17 +99,18 @@ func (r *Reconciler) observe(ctx context.Context, key types.NamespacedName, d de
 	o.Paused = s.cluster.Spec.UpdateStrategy.Paused
 	o.NewClusterID = raft.ClusterID(r.NewID())
 	o.Hibernate = s.cluster.Spec.Hibernate
+	o.Good, o.Leaderless = s.cluster.Status.GoodRevision, leaderless(s.cluster, r.now())
 	if err := errors.Join(recordedIdentity(s.cluster, o), recordedRecovery(s.cluster, o)); err != nil {
 		return nil, err
 	}
 	if err := r.observeChildren(ctx, reader, s); err != nil {
 		return nil, err
 	}
-	if err := r.observeForeignClaims(ctx, s); err != nil {
+	if err := errors.Join(r.observeStrayPods(ctx, s, d), r.observeStrayClaims(ctx, s)); err != nil {
 		return nil, err
 	}
 	for i := range s.pods {
-		p, err := r.observePod(ctx, s, &s.pods[i], answers)
+		p, err := r.observePod(ctx, s, &s.pods[i], answers, d)
 		if err != nil {
 			return nil, err
 		}
@@ -186,6 +190,9 @@ func (r *Reconciler) observeToken(ctx context.Context, s *snapshot) error {
 	key := client.ObjectKey{Namespace: s.cluster.Namespace, Name: resources.AdminTokenSecretName(s.cluster.Name)}
 	switch err := r.Live.Get(ctx, key, &secret); {
 	case apierrors.IsNotFound(err):
+		known, _ := r.tokens.Load(s.cluster.UID)
+		s.token, _ = known.(string)
+		s.noToken = true
 		return nil
 	case err != nil:
 		return fmt.Errorf("read the admin token: %w", err)
@@ -195,6 +202,9 @@ func (r *Reconciler) observeToken(ctx context.Context, s *snapshot) error {
 		return nil
 	}
 	s.token = string(secret.Data[resources.AdminTokenKey])
+	if s.noToken = s.token == ""; !s.noToken {
+		r.tokens.Store(s.cluster.UID, s.token)
+	}
 	return nil
 }
 
@@ -247,7 +257,7 @@ func (r *Reconciler) resolveImage(s *snapshot) string {
 	return r.DefaultImage
 }
 
-func (r *Reconciler) observePod(ctx context.Context, s *snapshot, p *corev1.Pod, answers map[types.UID]nodes.Answer) (plan.Pod, error) {
+func (r *Reconciler) observePod(ctx context.Context, s *snapshot, p *corev1.Pod, answers map[types.UID]nodes.Answer, d depth) (plan.Pod, error) {
 	out := plan.Pod{
 		Ordinal: podOrdinal(s, p), Name: p.Name, UID: string(p.UID),
 		Revision:    p.Labels[appsv1.StatefulSetRevisionLabel],
@@ -268,12 +278,13 @@ func (r *Reconciler) observePod(ctx context.Context, s *snapshot, p *corev1.Pod,
 	default:
 		out.Node = a.Status
 	}
-	if overdue(p, r.now()) {
-		gone, err := r.nodeGone(ctx, p.Spec.NodeName)
+	// Risky steps are planned on live reads, so that only these need what the machines say.
+	if stuck := overdue(p, r.now()); stuck || d == live && !out.Ready && p.Spec.NodeName != "" {
+		gone, reports, err := r.machine(ctx, p.Spec.NodeName)
 		if err != nil {
 			return out, err
 		}
-		out.Stuck = gone
+		out.Stuck, out.Unheard = stuck && gone, !reports
 	}
 	return out, nil
 }
@@ -301,48 +312,25 @@ func overdue(p *corev1.Pod, now time.Time) bool {
 	return p.DeletionTimestamp != nil && now.After(p.DeletionTimestamp.Time) && p.Spec.NodeName != ""
 }
 
-// nodeGone tells whether the Kubernetes node is no more, or was declared out of service by a person (KEP-2268): only then
-// can the pod not run any more although nobody confirms it.
-func (r *Reconciler) nodeGone(ctx context.Context, name string) (bool, error) {
+// machine tells whether the Kubernetes node is gone, which it is too when a person declared it out of service (KEP-2268): only then can the pod
+// not run any more although nobody confirms it; and whether its kubelet reports. An operator that is confined to namespaces cannot see nodes: it
+// never forces a pod out, and believes what is said of pods.
+func (r *Reconciler) machine(ctx context.Context, name string) (gone, reports bool, err error) {
 	var node corev1.Node
 	switch err := r.Live.Get(ctx, client.ObjectKey{Name: name}, &node); {
 	case apierrors.IsNotFound(err):
-		return true, nil
+		return true, false, nil
 	case apierrors.IsForbidden(err):
-		// An operator that is confined to namespaces cannot see nodes, and so never forces a pod out.
-		return false, nil
+		return false, true, nil
 	case err != nil:
-		return false, fmt.Errorf("read node %s: %w", name, err)
+		return false, false, fmt.Errorf("read node %s: %w", name, err)
 	}
-	return slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool {
+	gone = slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool {
 		return t.Key == corev1.TaintNodeOutOfService
+	})
+	return gone, slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
 	}), nil
-}
-
-// observeForeignClaims looks for claims of the names that pods to come would use, which are not this cluster's: the
-// StatefulSet would mount them without asking.
-func (r *Reconciler) observeForeignClaims(ctx context.Context, s *snapshot) error {
-	known := map[string]bool{}
-	for i := range s.claims {
-		known[s.claims[i].Name] = true
-	}
-	for i := range s.observation.Desired {
-		name := resources.ClaimName(s.cluster.Name, i)
-		if known[name] || s.pod(resources.PodName(s.cluster.Name, i)) != nil {
-			continue
-		}
-		var c corev1.PersistentVolumeClaim
-		switch err := r.Live.Get(ctx, client.ObjectKey{Namespace: s.cluster.Namespace, Name: name}, &c); {
-		case apierrors.IsNotFound(err):
-			continue
-		case err != nil:
-			return fmt.Errorf("read claim %s: %w", name, err)
-		}
-		if !labelled(&c, resources.SelectorLabels(s.cluster.Name)) {
-			s.observation.Foreign = append(s.observation.Foreign, fmt.Sprintf("claim %s exists and is not of this cluster (it lacks its labels)", name))
-		}
-	}
-	return nil
 }
 
 func labelled(o metav1.Object, want map[string]string) bool {

@@ -34,6 +34,47 @@ func (s *story) wipe(pods ...string) {
 	}
 }
 
+// images are those of the pods that exist, by ordinal, without what all share.
+func (s *story) images() string {
+	s.t.Helper()
+	var out []string
+	for i := range 8 {
+		var p corev1.Pod
+		if err := s.c.Get(context.Background(), client.ObjectKey{Namespace: s.key.Namespace, Name: resources.PodName("demo", i)}, &p); err == nil {
+			out = append(out, strings.TrimPrefix(p.Spec.Containers[0].Image, "raftkv/node:"))
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+// workloadImage is the image in the StatefulSet's template; empty while there is none.
+func (s *story) workloadImage() string {
+	s.t.Helper()
+	var set appsv1.StatefulSet
+	if err := s.c.Get(context.Background(), s.key, &set); err != nil {
+		return ""
+	}
+	return strings.TrimPrefix(set.Spec.Template.Spec.Containers[0].Image, "raftkv/node:")
+}
+
+func (s *story) deletePod(name string, graceSeconds int64) {
+	s.t.Helper()
+	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: s.key.Namespace, Name: name}}
+	if err := s.c.Delete(context.Background(), p, client.GracePeriodSeconds(graceSeconds)); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// unlabel takes all labels off.
+func (s *story) unlabel(name string, o client.Object) {
+	s.t.Helper()
+	s.get(name, o)
+	o.SetLabels(nil)
+	if err := s.c.Update(context.Background(), o); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
 func (s *story) stalled(reason string) func(*v1.RaftCluster) bool {
 	return func(c *v1.RaftCluster) bool {
 		x := meta.FindStatusCondition(c.Status.Conditions, v1.ConditionStalled)
@@ -182,24 +223,14 @@ func TestABadUpdateStopsAtItsFirstPodAndIsTakenBack(t *testing.T) {
 	s.k.bad = func(p *corev1.Pod) bool { return strings.Contains(p.Spec.Containers[0].Image, "bad") }
 	s.apply("spec: {replicas: 3, image: raftkv/node:good, storage: {size: 1Gi}, updateStrategy: {progressDeadline: 30s}}")
 	s.until("ready", asSpecified)
-	images := func() string {
-		var out []string
-		for i := range 3 {
-			var p corev1.Pod
-			if err := s.c.Get(context.Background(), client.ObjectKey{Namespace: s.key.Namespace, Name: resources.PodName("demo", i)}, &p); err == nil {
-				out = append(out, strings.TrimPrefix(p.Spec.Containers[0].Image, "raftkv/node:"))
-			}
-		}
-		return strings.Join(out, " ")
-	}
 	s.change(`{"spec":{"image":"raftkv/node:bad"}}`)
-	s.until("begun", func(*v1.RaftCluster) bool { return images() == "good good bad" })
+	s.until("begun", func(*v1.RaftCluster) bool { return s.images() == "good good bad" })
 	for range 5 {
 		s.k.play("demo")
 		s.reconcile()
 	}
-	if c := s.cluster(); is(c, v1.ConditionStalled) || images() != "good good bad" {
-		t.Fatalf("before the deadline: images %s, conditions %+v", images(), c.Status.Conditions)
+	if c := s.cluster(); is(c, v1.ConditionStalled) || s.images() != "good good bad" {
+		t.Fatalf("before the deadline: images %s, conditions %+v", s.images(), c.Status.Conditions)
 	}
 	s.later(time.Minute)
 	s.until("stalled", s.stalled(plan.ReasonUpdateFailed))
@@ -207,7 +238,7 @@ func TestABadUpdateStopsAtItsFirstPodAndIsTakenBack(t *testing.T) {
 		s.k.play("demo")
 		s.reconcile()
 	}
-	if got := images(); got != "good good bad" {
+	if got := s.images(); got != "good good bad" {
 		t.Errorf("after the stall the images are %s", got)
 	}
 	// Any pod that dies comes back with what the StatefulSet holds.
@@ -217,18 +248,18 @@ func TestABadUpdateStopsAtItsFirstPodAndIsTakenBack(t *testing.T) {
 		}
 	}
 	s.until("back with the last good template, and stalled still", func(c *v1.RaftCluster) bool {
-		return images() == "good good good" && c.Status.ReadyReplicas == 3 && s.stalled(plan.ReasonUpdateFailed)(c)
+		return s.images() == "good good good" && c.Status.ReadyReplicas == 3 && s.stalled(plan.ReasonUpdateFailed)(c)
 	})
 	// Something else in the spec does not bring the failed template back; something in podTemplate tries it once more.
 	s.change(`{"spec":{"replicas":4}}`)
 	s.until("grown with the last good template", func(c *v1.RaftCluster) bool {
-		return c.Status.ReadyReplicas == 4 && len(s.g.membership.Voters()) == 4 && s.stalled(plan.ReasonUpdateFailed)(c) && images() == "good good good"
+		return c.Status.ReadyReplicas == 4 && len(s.g.membership.Voters()) == 4 && s.stalled(plan.ReasonUpdateFailed)(c) && s.images() == "good good good good"
 	})
 	s.change(`{"spec":{"replicas":3,"podTemplate":{"annotations":{"try":"again"}}}}`)
-	s.until("tried again", func(*v1.RaftCluster) bool { return images() == "good good bad" })
+	s.until("tried again", func(*v1.RaftCluster) bool { return s.images() == "good good bad" })
 	s.until("stalled again", s.stalled(plan.ReasonUpdateFailed))
 	s.change(`{"spec":{"image":"raftkv/node:good"}}`)
-	s.until("back", func(c *v1.RaftCluster) bool { return asSpecified(c) && images() == "good good good" })
+	s.until("back", func(c *v1.RaftCluster) bool { return asSpecified(c) && s.images() == "good good good" })
 	var set appsv1.StatefulSet
 	if s.get("demo", &set); set.Annotations[failedAnnotation] != "" {
 		t.Errorf("the StatefulSet is still marked: %v", set.Annotations)

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	v1 "github.com/raftkv/raftkv/api/v1"
 )
@@ -12,6 +14,9 @@ import (
 const (
 	// defaultProgressDeadline is the CRD's default; it matters for objects that were stored before the field was there.
 	defaultProgressDeadline = 10 * time.Minute
+	// electionPatience is how long a cluster must have been without a leader before a pod of it is touched that is said not to run: a quorum
+	// elects one within a few election timeouts, and that pod may be part of it.
+	electionPatience = 10 * time.Second
 	// replacementDamping is how many times the time that a member may be unreachable a claim must be old before it is given up: a
 	// machine that breaks one volume after the other does not use them up.
 	replacementDamping = 6
@@ -32,6 +37,12 @@ func unreadyFor(p *corev1.Pod, now time.Time) time.Duration {
 		}
 	}
 	return now.Sub(since)
+}
+
+// leaderless tells that the status has named no leader for longer than an election takes.
+func leaderless(c *v1.RaftCluster, now time.Time) bool {
+	x := meta.FindStatusCondition(c.Status.Conditions, v1.ConditionAvailable)
+	return x != nil && x.Status == metav1.ConditionFalse && now.Sub(x.LastTransitionTime.Time) > electionPatience
 }
 
 // late tells that the pod takes longer to become ready than an update may.

@@ -7,7 +7,7 @@ package controllers
 // +kubebuilder:rbac:groups=raftkv.io,resources=raftclusters/status,verbs=get;update
 // +kubebuilder:rbac:groups=raftkv.io,resources=raftclusters/finalizers,verbs=update
 // +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch;delete
-// +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=get
+// +kubebuilder:rbac:groups=apps,resources=controllerrevisions,verbs=get;create;delete
 // +kubebuilder:rbac:groups="",resources=services;serviceaccounts,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;create
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch;delete

@@ -24,7 +24,7 @@ import (
 )
 
 // convergeWithin bounds how long a story may take; it is a hang that it finds, not slowness.
-const convergeWithin = 60 * time.Second
+const convergeWithin = 5 * time.Minute
 
 // story is one RaftCluster on the real API server, with nodes and kubelets that are played.
 type story struct {

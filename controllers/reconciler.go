@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -56,6 +57,8 @@ type Reconciler struct {
 	Now func() time.Time
 
 	wake chan types.NamespacedName
+	// tokens are the admin tokens that were seen, by the UIDs of their RaftClusters, of which there is one each.
+	tokens sync.Map
 }
 
 // maxWakes bounds the clusters whose nodes changed and which the work queue has not yet taken. The queue takes at once;
@@ -163,7 +166,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	}
 	applyErr := r.applyChildren(ctx, s, &d)
 	if applyErr == nil {
-		s.storageStalled, applyErr = r.growClaims(ctx, s)
+		var stays *plan.Reason
+		stays, applyErr = r.growClaims(ctx, s)
+		s.beside(stays)
 	}
 	var result outcome
 	var actErr error
@@ -215,7 +220,7 @@ func pause(s *snapshot, d *plan.Decision, result outcome) time.Duration {
 		return whileStalled
 	case result == deferred || d.Waiting != nil:
 		return whileWaiting
-	case s.storageStalled != nil:
+	case s.besides != nil:
 		return whileStalled
 	}
 	return 0

@@ -48,6 +48,9 @@ func describe(s *snapshot, d *plan.Decision, status *v1.RaftClusterStatus) {
 	if d.Awake {
 		status.Hibernation = nil
 	}
+	if d.Good != "" {
+		status.GoodRevision = d.Good
+	}
 	if len(o.Foreign) == 0 {
 		status.Image = s.image
 	}
@@ -189,6 +192,10 @@ func (r *Reconciler) changeEvents(c *v1.RaftCluster, before, now *v1.RaftCluster
 		r.Recorder.Eventf(c, nil, corev1.EventTypeNormal, "Hibernated", "observe", "all pods are stopped; membership and volumes are kept")
 	case was && !is:
 		r.Recorder.Eventf(c, nil, corev1.EventTypeNormal, "Resumed", "observe", "the cluster's pods are started again")
+	}
+	if n := desiredReplicas(c); n%2 == 0 && n != before.Replicas && before.ObservedGeneration != now.ObservedGeneration {
+		r.Recorder.Eventf(c, nil, corev1.EventTypeWarning, "EvenReplicas", "observe",
+			"%d members bear the loss of %d, as %d would, and each write waits for more of them: ask for an odd number", n, (n-1)/2, n-1)
 	}
 	was := meta.FindStatusCondition(before.Conditions, v1.ConditionStalled)
 	is := meta.FindStatusCondition(now.Conditions, v1.ConditionStalled)

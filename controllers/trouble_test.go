@@ -151,7 +151,7 @@ func TestStorageThatCannotGrowHidesNothing(t *testing.T) {
 		"while degraded": {plan.Decision{}, led, true, "Degraded", "a member is missing or unhealthy", "claim x cannot grow", "False"},
 		"with a stall":   {plan.Decision{Stalled: stall}, led, true, plan.ReasonQuorumLost, "data is gone; besides, claim x cannot grow", "data is gone; besides, claim x cannot grow", "False"},
 	} {
-		s := &snapshot{storageStalled: storage}
+		s := &snapshot{besides: storage}
 		r := ready(s, &c.d, c.status, c.degraded)
 		if r.Reason != c.reason || r.Message != c.message {
 			t.Errorf("%s: Ready says %s: %s", name, r.Reason, r.Message)

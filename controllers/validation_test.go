@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	v1 "github.com/raftkv/raftkv/api/v1"
+	"github.com/raftkv/raftkv/server/config"
 )
 
 // fromYAML makes a RaftCluster as a user writes it.
@@ -33,6 +34,7 @@ func TestBadSpecsAreRefusedWithWhatIsAllowed(t *testing.T) {
 	for name, r := range map[string]struct{ cluster, spec, want string }{
 		"no replicas":          {"a", "spec: {replicas: 0}", "replicas must be from 1 to 7"},
 		"too many replicas":    {"a", "spec: {replicas: 8}", "replicas must be from 1 to 7"},
+		"blank in the image":   {"a", "spec: {image: ' x'}", "image must not have white space"},
 		"name too long":        {strings.Repeat("a", 41), "spec: {}", "metadata.name must be at most 40 characters long"},
 		"name with a dot":      {"a.b", "spec: {}", "metadata.name must be a DNS-1035 label"},
 		"name with a digit":    {"1a", "spec: {}", "metadata.name must be a DNS-1035 label"},
@@ -127,7 +129,7 @@ func TestDefaults(t *testing.T) {
 	s := got.Spec
 	if *s.Replicas != 3 || s.Storage.Size.String() != "8Gi" || s.Storage.RetentionPolicy.WhenDeleted != v1.RetainVolumes ||
 		s.Storage.RetentionPolicy.WhenScaled != v1.RetainVolumes || s.Raft.ElectionTimeout.Duration != 500*time.Millisecond ||
-		s.Raft.HeartbeatInterval.Duration != 50*time.Millisecond || s.Raft.SnapshotEntries != 10000 ||
+		s.Raft.HeartbeatInterval.Duration != 50*time.Millisecond || s.Raft.SnapshotEntries != config.DefaultSnapshotCount ||
 		s.UpdateStrategy.ProgressDeadline.Duration != 10*time.Minute || s.Replacement.UnreachableAfter != nil || s.NetworkPolicy.Enabled || s.Hibernate {
 		t.Errorf("got spec %+v", s)
 	}

@@ -56,6 +56,7 @@ type RaftClusterSpec struct {
 	// status.image: a newer operator does not change it.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:XValidation:rule="!self.matches('[[:space:]]')",message="image must not have white space in it"
 	// +optional
 	Image string `json:"image,omitempty"`
 
@@ -167,7 +168,7 @@ type RaftSpec struct {
 	HeartbeatInterval metav1.Duration `json:"heartbeatInterval,omitzero"`
 
 	// snapshotEntries is the number of log entries after which a member takes a snapshot and shortens its log.
-	// +kubebuilder:default=10000
+	// +kubebuilder:default=50000
 	// +kubebuilder:validation:XValidation:rule="self >= 1000 && self <= 10000000",message="raft.snapshotEntries must be from 1000 to 10000000"
 	// +optional
 	SnapshotEntries int64 `json:"snapshotEntries,omitempty"`

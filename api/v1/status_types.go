@@ -37,6 +37,13 @@ type RaftClusterStatus struct {
 	// hibernation is what the cluster was before it went to rest.
 	// +optional
 	Hibernation *HibernationStatus `json:"hibernation,omitempty"`
+	// goodRevision is the revision of the pods' template with which all pods were last ready: what a failed update goes back to.
+	// +optional
+	GoodRevision string `json:"goodRevision,omitempty"`
+	// heldTemplate is the ControllerRevision that keeps the pods' template in force while the spec's is held back, because updates are paused or
+	// it failed: a StatefulSet that is deleted meanwhile comes back with it.
+	// +optional
+	HeldTemplate string `json:"heldTemplate,omitempty"`
 	// image that the members run or are being updated to, resolved from spec.image or the operator's default.
 	// +optional
 	Image string `json:"image,omitempty"`

@@ -250,8 +250,12 @@ func (w *world) abandon(s Abandon) {
 func (w *world) replaceVolume(t *turn, s ReplaceVolume) {
 	i, _ := resources.Ordinal("demo", s.Pod)
 	p := w.pods[i]
-	if p == nil || p.uid != s.UID || p.running {
+	if p == nil || p.uid != s.UID {
 		return
+	}
+	_, member := w.g.newest.FindIncarnation(w.claims[i].incarnation)
+	if l := w.g.leader(); member && p.running && p.since+2*electionTicks < t.began && !w.g.cut[i] && l != nil && !w.g.cut[l.ordinal] && !w.disturbed(t) {
+		w.fail("the volume of %s is given up although it runs and the leader, demo-%d, reaches it; it was decided on %s", s.Pod, l.ordinal, seen(t.o))
 	}
 	w.stats["replace-volume"]++
 	w.lose(i)

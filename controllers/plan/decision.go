@@ -16,6 +16,8 @@ type Decision struct {
 	ForgetRecovery bool
 	// Hibernated says that the cluster rests as asked; Awake that its pods are back, so that the hibernation goes off the record.
 	Hibernated, Awake bool
+	// Good is the revision with which all pods are ready, to be recorded; empty if they are not.
+	Good string
 	// Roles is the role label that each pod, by name, is to have; an empty one is taken off. Pods that are not named keep theirs.
 	Roles map[string]string
 	// Hold keeps the StatefulSet's template as it is.
@@ -45,6 +47,8 @@ const (
 	ReasonInvalidStatus        = "InvalidStatus"
 	ReasonStorageNotExpandable = "StorageNotExpandable"
 	ReasonRecoveryNodeLost     = "RecoveryNodeLost"
+	// ReasonSpecRefused: Kubernetes does not take what the spec makes of an object.
+	ReasonSpecRefused = "SpecRefused"
 	// ReasonUpdateFailed: a pod on the new template does not become ready.
 	ReasonUpdateFailed = "UpdateFailed"
 )

@@ -17,9 +17,10 @@ func planHibernation(o *Observation) (Decision, bool) {
 		return Decision{Step: Scale{From: o.Workload.Replicas, To: o.Asleep}, Waiting: because(ReasonResuming, "starting the %d pods that the cluster had", o.Asleep)}, true
 	case !o.Hibernate:
 		return Decision{}, false
-	case o.Asleep > o.Workload.Replicas || o.Workload.Replicas == 0:
+	case o.Workload.Replicas == 0, o.Asleep > o.Workload.Replicas && o.Workload.Replicas == 1:
 		return lieDown(o), true
 	}
+	// While there are more pods none was stopped yet, whatever number is on record: the cluster may have shrunk since.
 	v := leaderView(o)
 	if v == nil || !restful(o, v) {
 		return Decision{}, false

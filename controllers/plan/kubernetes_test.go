@@ -27,6 +27,8 @@ type simPod struct {
 	since int
 	// lost pods are on a machine that is gone: they cannot end.
 	lost bool
+	// hidden pods run, but their machine says that they do not, and their nodes do not answer the operator.
+	hidden bool
 }
 
 type world struct {
@@ -38,7 +40,13 @@ type world struct {
 	// template is what the spec asks for, held what the StatefulSet holds; failed is the one that was taken out of it, zero for none.
 	replicas, template, held, failed int
 	setVersion                       int
-	deleteScaled                     bool
+	// good is the revision that the status has on record as the last with which all pods were ready; keptBack the template that it says was in force
+	// while the spec's was held back, and keptFailed what was marked as failed then; zero for none.
+	good                 string
+	keptBack, keptFailed int
+	// unledSince is when the status was first without a leader; zero while it names one.
+	unledSince   int
+	deleteScaled bool
 	// settlesAt is when the StatefulSet controller has taken in the last change.
 	settlesAt int
 	// keeps says that the StatefulSet keeps the claims of pods that are scaled away, whatever whenScaled says.
@@ -192,7 +200,20 @@ func (w *world) newDirectory() *directory {
 // fault does something bad, or changes the spec.
 func (w *world) fault() {
 	w.faultAt = w.g.now
-	switch w.rnd.IntN(21) {
+	switch w.rnd.IntN(24) {
+	case 21:
+		if w.op.turn == nil && !w.absent && w.held != 0 {
+			w.say("fault: somebody deletes the StatefulSet")
+			w.stats["set-deleted"]++
+			w.absent = true
+			w.setVersion++
+		}
+	case 22, 23:
+		if p := w.pods[w.rnd.IntN(7)]; p != nil && p.running {
+			p.hidden, p.since = !p.hidden, w.g.now
+			w.say("fault: pod %s is said not to run: %v", p.uid, p.hidden)
+			w.stats["hidden"]++
+		}
 	case 19, 20:
 		w.say("spec: larger volumes")
 		w.small = true
@@ -301,7 +322,8 @@ func (w *world) changing() bool {
 func (w *world) look() *Observation {
 	o := &Observation{Cluster: "demo", Namespace: "ns", Desired: w.desired, Paused: w.paused,
 		ClusterID: w.recordID, NewClusterID: raft.ClusterID(w.rnd.Uint64() | 1), Workload: &Workload{Replicas: w.replicas},
-		Hibernate: w.hibernate, Asleep: w.asleep}
+		Hibernate: w.hibernate, Asleep: w.asleep, Good: w.good,
+		Leaderless: w.unledSince != 0 && w.g.now-w.unledSince > unledTicks}
 	if w.rebuild != nil {
 		r := *w.rebuild
 		o.Rebuild = &r
@@ -331,14 +353,18 @@ func (w *world) look() *Observation {
 			o.Claims = append(o.Claims, Claim{Ordinal: i, Name: resources.ClaimName("demo", i), Bound: true})
 		}
 		if p := w.pods[i]; p != nil {
-			o.Pods = append(o.Pods, Pod{Ordinal: i, Name: podName(i), UID: p.uid, Revision: fmt.Sprint(p.template), Running: p.running,
-				Terminating: p.endsAt != 0, Stuck: p.lost,
-				Late:        !p.running && w.g.now-p.since > lateTicks,
-				Unreachable: !p.running && !w.bad[p.template] && w.g.now-p.since > lateTicks && w.g.now-w.claims[i].born > 2*lateTicks})
+			silent := !p.running || p.hidden
+			o.Pods = append(o.Pods, Pod{Ordinal: i, Name: podName(i), UID: p.uid, Revision: fmt.Sprint(p.template), Running: !silent,
+				Terminating: p.endsAt != 0, Stuck: p.lost, Unheard: p.hidden,
+				Late:        silent && w.g.now-p.since > lateTicks,
+				Unreachable: silent && !w.bad[p.template] && w.g.now-p.since > lateTicks && w.g.now-w.claims[i].born > 2*lateTicks})
 		}
 	}
 	return o
 }
+
+// unledTicks is how long the operator waits for the members to elect a leader before it touches any.
+const unledTicks = 10 * electionTicks
 
 // lateTicks is what a pod may take to become ready.
 const lateTicks = 300

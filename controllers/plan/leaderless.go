@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/raftkv/raftkv/controllers/resources"
@@ -10,21 +11,64 @@ import (
 
 // planLeaderless is for a cluster that was founded and has no leader that answers. Mostly the members elect one by
 // themselves; the operator only restarts what does not run, brings back pods that voters need, and says when no election
-// can ever succeed.
+// can ever succeed. A pod that is said not to run may run all the same where its machine does not report, and its vote may be what the
+// others have a leader by, so that it is left alone then, and while an election may be going on.
 func planLeaderless(o *Observation) Decision {
-	for i := len(o.Pods) - 1; i >= 0; i-- {
-		if p := &o.Pods[i]; outdated(o, p) && (!p.Running || p.Node == nil && p.Late) {
+	for i := len(o.Pods) - 1; i >= 0 && o.Leaderless && !followed(o) && !untried(o); i-- {
+		if p := &o.Pods[i]; outdated(o, p) && !p.Unheard && (!p.Running || p.Node == nil && p.Late) {
 			return Decision{Step: Restart{Pod: p.Name, UID: p.UID, Evict: p.Running},
 				Waiting: because(ReasonUpdating, "restarting pod %s, which does not run well, on the new template", p.Name)}
 		}
 	}
 	known := newestMembership(o)
-	if known == nil {
-		return noMemberKnown(o)
-	}
-	if hopeless(o) {
+	if known != nil && hopeless(o) {
 		return planLoss(o, known)
 	}
+	if known != nil {
+		if d, ok := houseVoters(o, known); ok {
+			return d
+		}
+	}
+	failed, isFailed := failedUpdate(o, nil)
+	if known == nil {
+		if isFailed {
+			return failed
+		}
+		return noMemberKnown(o)
+	}
+	w := unreachable(o, known)
+	if isFailed {
+		if w != nil {
+			failed.Stalled.with("; besides, " + w.Message)
+		}
+		return failed
+	}
+	if w != nil {
+		return Decision{Waiting: w}
+	}
+	voters := 0
+	for _, m := range known.Members {
+		if !m.Learner {
+			voters++
+		}
+	}
+	return Decision{Waiting: because(ReasonNoLeader, "no member that answers leads; the members elect a leader once %d of %d voters reach each other", quorum(voters), voters)}
+}
+
+// followed tells that a member hears a leader, which does not answer the operator: it may be any of the pods that are said not to run.
+func followed(o *Observation) bool {
+	return slices.ContainsFunc(o.Pods, func(p Pod) bool { return p.member(o.ClusterID) && p.Node.Leader != 0 })
+}
+
+// untried tells that a pod has the new template and its node has not answered yet: whether another one may have it remains to be seen.
+func untried(o *Observation) bool {
+	return slices.ContainsFunc(o.Pods, func(p Pod) bool {
+		return o.Workload.Revision != "" && p.Revision == o.Workload.Revision && p.Ordinal < o.Workload.Replicas && p.Node == nil && !p.Terminating
+	})
+}
+
+// houseVoters brings pods back that voters need, where so many are without one that no leader can be elected.
+func houseVoters(o *Observation, known *admin.Status) (Decision, bool) {
 	var voters, housed, highest int
 	for _, m := range known.Members {
 		if m.Learner {
@@ -41,12 +85,9 @@ func planLeaderless(o *Observation) Decision {
 	}
 	if housed < quorum(voters) && highest >= o.Workload.Replicas {
 		return Decision{Step: Scale{From: o.Workload.Replicas, To: highest + 1}, Waiting: because(ReasonScaling,
-			"the cluster has %d voters, most of them on claims without a pod: their pods are started, so that a leader can be elected before members are removed", voters)}
+			"the cluster has %d voters, most of them on claims without a pod: their pods are started, so that a leader can be elected before members are removed", voters)}, true
 	}
-	if w := unreachable(o, known); w != nil {
-		return Decision{Waiting: w}
-	}
-	return Decision{Waiting: because(ReasonNoLeader, "no member that answers leads; the members elect a leader once %d of %d voters reach each other", quorum(voters), voters)}
+	return Decision{}, false
 }
 
 // unreachable says that fewer voters answer than a quorum has, and which are missed and why; nil if enough answer.

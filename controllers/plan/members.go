@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+
 	"github.com/raftkv/raftkv/controllers/resources"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/server/admin"
@@ -16,10 +18,15 @@ func planMembers(o *Observation, v *View) Decision {
 	if m, ok := replacedVoter(o, v); ok {
 		return removeVoter(v, m)
 	}
-	if d, ok := planLearner(o, v); ok {
-		return d
+	learner, waits := planLearner(o, v)
+	if waits && (learner.Step != nil || catchingUp(v)) {
+		return learner
 	}
-	if p := newcomer(o, v); p != nil {
+	p := newcomer(o, v)
+	if waits && (p == nil || len(v.of(p.Name)) == 0) {
+		return learner // one that nobody hears keeps a member that is lost from being replaced no longer, but the cluster from growing
+	}
+	if p != nil {
 		return change(v, raft.Change{Kind: raft.ChangeAddLearner, Member: newMember(o, p)}, p.Name,
 			because(ReasonMembership, "adding %s as a learner", p.Name))
 	}
@@ -115,6 +122,11 @@ func planLearner(o *Observation, v *View) (Decision, bool) {
 	return Decision{Waiting: waiting}, waiting != nil
 }
 
+// catchingUp tells that the leader hears a learner: one at a time is brought up to date.
+func catchingUp(v *View) bool {
+	return slices.ContainsFunc(v.Status.Members, func(m admin.MemberStatus) bool { return m.Learner && v.Active(m) })
+}
+
 // newcomer finds the next pod to add: one that replaces a lost voter before one that makes the cluster larger.
 func newcomer(o *Observation, v *View) *Pod {
 	var grow *Pod
@@ -137,7 +149,8 @@ func newcomer(o *Observation, v *View) *Pod {
 }
 
 // planShrink removes members that are not wanted, and then their pods, from the highest ordinal down. Members that are
-// away go before all others, since each vote of theirs makes the quorum harder to reach. It reports false if there are none.
+// away go before all others, since each vote of theirs makes the quorum harder to reach; healthy ones go only while those that are to
+// stay are healthy, since a smaller cluster bears the loss of fewer. It reports false if there are none.
 func planShrink(o *Observation, v *View) (Decision, bool) {
 	var last admin.MemberStatus
 	highest, best := -1, -1
@@ -164,6 +177,10 @@ func planShrink(o *Observation, v *View) (Decision, bool) {
 	if highest < 0 {
 		return Decision{}, false
 	}
+	if ill, ok := unhealthyWanted(o, v); ok && v.Healthy(last) {
+		return Decision{Waiting: because(ReasonQuorumAtRisk,
+			"%s is to be removed, but %s, which is to stay, is not healthy: it has to come back or be replaced first", last.Name, ill.Name)}, true
+	}
 	if v.Leads(last) {
 		return handOver(o, v, "it is to be removed"), true
 	}
@@ -173,6 +190,16 @@ func planShrink(o *Observation, v *View) (Decision, bool) {
 	}
 	return change(v, raft.Change{Kind: raft.ChangeRemove, ID: last.ID}, last.Name,
 		because(ReasonMembership, "removing %s, since %d members are asked for", last.Name, o.Desired)), true
+}
+
+// unhealthyWanted finds a voter that is not healthy and is to stay.
+func unhealthyWanted(o *Observation, v *View) (admin.MemberStatus, bool) {
+	for _, m := range v.Status.Members {
+		if ordinal, ours := resources.Ordinal(o.Cluster, m.Name); ours && ordinal < o.Desired && !m.Learner && !v.Healthy(m) {
+			return m, true
+		}
+	}
+	return admin.MemberStatus{}, false
 }
 
 // handOver moves the leadership to a wanted voter that is healthy, the lowest ordinal of those already updated first.

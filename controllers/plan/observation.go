@@ -29,6 +29,12 @@ type Observation struct {
 	// NewClusterID is a random ID, for the case that this decision founds the cluster.
 	NewClusterID raft.ClusterID
 
+	// Good is the revision of the pods' template with which all pods were last ready; empty if that is not known.
+	Good string
+
+	// Leaderless says that no leader was seen for so long that a quorum would have elected one, if there was a quorum.
+	Leaderless bool
+
 	// Foreign says which children exist and belong to something else, a sentence each.
 	Foreign []string
 	// Workload is the StatefulSet; nil while there is none.
@@ -90,6 +96,8 @@ type Pod struct {
 	Ready, Running bool
 	// Terminating pods were asked to go; Stuck ones cannot, because their Kubernetes node is gone or out of service.
 	Terminating, Stuck bool
+	// Unheard pods are on a machine that does not report, so that they may run although they are said not to.
+	Unheard bool
 	// Late pods have not been ready for longer than an update may take; Unreachable ones for longer than the spec waits before it gives a
 	// member's volume up, in a way that a new volume may cure.
 	Late, Unreachable bool

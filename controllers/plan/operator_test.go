@@ -33,8 +33,8 @@ type turn struct {
 	set      int
 	// starts is the version of each pod that was seen, by ordinal.
 	starts map[int]int
-	// killed says that the operator dies in this turn: before its effect, or after it but before its record.
-	killed, killedBefore bool
+	// lives is the number of effects after which the operator dies in this turn.
+	lives int
 }
 
 func (op *operator) tick() {
@@ -73,8 +73,8 @@ func (op *operator) delay(most int) int {
 func (op *operator) begin() {
 	w := op.w
 	t := &turn{o: w.look(), asks: map[int]int{}, starts: map[int]int{}, began: w.g.now, spec: w.specVersion, set: w.setVersion, decideAt: w.g.now}
-	if w.faults {
-		t.killed, t.killedBefore = w.chance(10), w.chance(50)
+	if t.lives = mostEffects; w.faults && w.chance(15) {
+		t.lives = w.rnd.IntN(mostEffects)
 	}
 	if w.faults && op.old != nil && w.chance(20) {
 		op.onStaleCache(op.old)
@@ -92,7 +92,7 @@ func (op *operator) begin() {
 func (op *operator) ask(p *Pod) {
 	w := op.w
 	is, proc := w.pods[p.Ordinal], w.g.procs[p.Ordinal]
-	if is == nil || is.uid != p.UID || proc == nil || (w.faults && w.chance(5)) {
+	if is == nil || is.uid != p.UID || proc == nil || is.hidden || (w.faults && w.chance(5)) {
 		p.NodeError = "does not answer"
 		return
 	}
@@ -110,6 +110,10 @@ func (op *operator) onStaleCache(o *Observation) {
 	}
 }
 
+// mostEffects is how many effects a turn has at most.
+const mostEffects = 5
+
+// act carries the turn out, effect by effect in the reconcile loop's order, unless the operator dies between two of them.
 func (op *operator) act(t *turn) {
 	w, d := op.w, *t.decision
 	op.last = d
@@ -120,30 +124,55 @@ func (op *operator) act(t *turn) {
 		}
 		return
 	}
-	if w.template != w.held && t.o.Workload != nil && !w.absent && !d.Hold && t.set == w.setVersion && t.spec == w.specVersion {
+	for i, effect := range []func(){
+		func() { op.holdTemplate(t, d) },
+		func() { op.applyTemplate(t, d) },
+		func() { op.keepClaims(t) },
+		func() {
+			if d.Step != nil {
+				w.say("%s", d.Step)
+				w.take(t, d.Step)
+			}
+		},
+		func() { op.record(t, d) },
+	} {
+		if i >= t.lives {
+			w.stats[fmt.Sprintf("killed-before-effect-%d", i)]++
+			return
+		}
+		effect()
+	}
+}
+
+// holdTemplate keeps what the StatefulSet holds for the case that somebody deletes that, while it is not what the spec asks for.
+func (op *operator) holdTemplate(t *turn, d Decision) {
+	w := op.w
+	if t.set != w.setVersion || t.spec != w.specVersion || w.absent {
+		return
+	}
+	if w.keptBack, w.keptFailed = 0, 0; d.Hold && w.held != w.template {
+		w.keptBack, w.keptFailed = w.held, w.failed
+	}
+}
+
+func (op *operator) applyTemplate(t *turn, d Decision) {
+	w := op.w
+	if w.template != w.held && !w.absent && !d.Hold && t.set == w.setVersion && t.spec == w.specVersion {
 		w.say("the StatefulSet gets template %d", w.template)
 		w.held, w.failed = w.template, 0
 		w.setVersion++
+		t.set = w.setVersion
 		w.settlesAt = max(w.settlesAt, w.g.now+w.rnd.IntN(40))
 	}
-	if keep := !scalesIn(t.o, t.o.Workload.Replicas); keep != w.keeps && t.set == w.setVersion {
+}
+
+func (op *operator) keepClaims(t *turn) {
+	w := op.w
+	if keep := !scalesIn(t.o, t.o.Workload.Replicas); keep != w.keeps && t.set == w.setVersion && !w.absent {
 		w.keeps = keep
 		w.setVersion++
 		w.settlesAt = max(w.settlesAt, w.g.now+w.rnd.IntN(20))
 	}
-	if t.killed && t.killedBefore {
-		w.stats["killed-before"]++
-		return
-	}
-	if d.Step != nil {
-		w.say("%s", d.Step)
-		w.take(t, d.Step)
-	}
-	if t.killed {
-		w.stats["killed-after"]++
-		return
-	}
-	op.record(t, d)
 }
 
 // record writes the status; the API server refuses it if the RaftCluster is not the one that was read.
@@ -168,6 +197,15 @@ func (op *operator) record(t *turn, d Decision) {
 	}
 	if d.Hibernated {
 		w.stats["hibernated"]++
+	}
+	if d.Good != "" {
+		w.good = d.Good
+	}
+	switch {
+	case d.View != nil:
+		w.unledSince = 0
+	case w.unledSince == 0:
+		w.unledSince = w.g.now
 	}
 	switch r := d.Step.(type) {
 	case RecordRecovery:
@@ -323,7 +361,14 @@ func (w *world) makeAnew(o *Observation) {
 		n = 0
 	}
 	w.keeps = !scalesIn(o, n)
-	w.absent, w.small, w.replicas, w.held, w.failed = false, false, n, w.template, 0
+	before := w.held
+	if w.absent, w.small, w.replicas, w.held, w.failed = false, false, n, w.template, 0; w.keptBack != 0 {
+		w.stats["made-with-what-was-held"]++
+		w.held, w.failed = w.keptBack, w.keptFailed
+		if w.held != before {
+			w.fail("the StatefulSet held template %d while the spec's was held back, and is made anew with %d", before, w.held)
+		}
+	}
 	w.setVersion++
 	w.settlesAt = w.g.now + w.rnd.IntN(20)
 }
@@ -348,19 +393,39 @@ func (w *world) putBack(t *turn, s PutBack) {
 
 func (w *world) scale(s Scale) {
 	w.stats["scale"]++
+	rests := false
 	for i := s.To; i < w.replicas; i++ {
 		if w.asleep > 0 && !w.keeps && w.deleteScaled {
 			w.fail("pods were stopped to rest although that deletes their claims")
 		}
-		if d := w.claims[i]; d != nil && w.asleep == 0 {
-			if m, ok := w.g.newest.FindIncarnation(d.incarnation); ok {
+		if d := w.claims[i]; d != nil {
+			m, ok := w.g.newest.FindIncarnation(d.incarnation)
+			if ok && w.asleep == 0 {
 				w.fail("pod %d was scaled away while it is member %s", i, m.ID)
 			}
+			rests = rests || ok
 		}
+	}
+	if rests {
+		w.rest(s)
 	}
 	w.replicas = s.To
 	w.setVersion++
 	w.settlesAt = w.g.now + w.rnd.IntN(20)
+}
+
+// rest checks that the pods which stop leave the last state with one that stops later.
+func (w *world) rest(s Scale) {
+	if s.To > 1 || s.To == 0 && w.replicas > 1 {
+		w.fail("%d pods of %d are stopped at once, not the followers and then the last", w.replicas-s.To, w.replicas)
+	}
+	if d := w.claims[0]; s.To == 1 && d != nil && d.cluster == w.recordID {
+		for index, digest := range w.g.promised {
+			if !d.holds(w.g.chronicle, index, digest) && !w.disturbed(&turn{began: w.g.now}) {
+				w.fail("entry %d was acknowledged, and demo-0, which is stopped last, does not have it", index)
+			}
+		}
+	}
 }
 
 func (w *world) restart(t *turn, s Restart) {

@@ -23,7 +23,7 @@ func podName(i int) string { return resources.PodName("demo", i) }
 
 // fresh is a new cluster: n pods that run, all empty.
 func fresh(n int) *scene {
-	s := &scene{Observation{Cluster: "demo", Namespace: "ns", Desired: n, NewClusterID: testNewCluster,
+	s := &scene{Observation{Cluster: "demo", Namespace: "ns", Desired: n, NewClusterID: testNewCluster, Leaderless: true,
 		Workload: &Workload{Replicas: n, Revision: revisionNow}}}
 	for i := range n {
 		s.addEmptyPod(i)

@@ -7,10 +7,11 @@ import (
 	"github.com/raftkv/raftkv/raft"
 )
 
-// The simulation runs Plan with the real raft core while pods crash, volumes and machines are lost, nodes are cut off or
-// answer late, templates are bad, the spec changes, caches lag, and the operator is killed before and after its steps. It
-// checks that the operator never gives a quorum up, deletes what a member needs, or founds a cluster twice; that no write
-// which was acknowledged is lost; and that once the faults end the cluster becomes what was asked for, in bounded time.
+// The simulation runs Plan with the real raft core while pods crash, volumes and machines are lost, nodes are cut off,
+// answer late or are said to be gone while they run, templates are bad, the spec changes, somebody deletes the StatefulSet, caches lag, and the operator is
+// killed between any two effects. It checks that the operator never gives a quorum up, deletes what a member needs, or founds a cluster
+// twice; that no write which was acknowledged is lost, also not by the order in which pods are stopped to rest; and that once the faults end
+// the cluster becomes what was asked for, in bounded time.
 
 var (
 	simSeeds = flag.Int("plan.seeds", 80, "seeds of the simulation")
@@ -43,12 +44,13 @@ func TestSimulation(t *testing.T) {
 	}
 	t.Logf("converged within %d ticks; %v", longest, total)
 	for _, k := range []string{"wipe", "record", "add-learner", "promote", "remove", "replace", "transfer", "scale", "restart", "force", "refused",
-		"claim-deleted", "hibernated", "awake", "recreate", "stale", "killed-before", "killed-after", "written"} {
+		"claim-deleted", "hibernated", "awake", "recreate", "stale", "set-deleted", "hidden", "killed-before-effect-0", "killed-before-effect-1",
+		"killed-before-effect-2", "killed-before-effect-3", "killed-before-effect-4", "written"} {
 		if total[k] < *simSeeds/4 {
 			t.Errorf("only %d times %q in %d seeds: the simulation tests too little", total[k], k, *simSeeds)
 		}
 	}
-	for _, k := range []string{"recover", "abandon", "begin-empty", "damage", "replace-volume", "put-back"} {
+	for _, k := range []string{"recover", "abandon", "begin-empty", "damage", "replace-volume", "put-back", "made-with-what-was-held"} {
 		if total[k] < *simSeeds/20 {
 			t.Errorf("only %d times %q in %d seeds: the simulation tests too little of what is rare", total[k], k, *simSeeds)
 		}
@@ -62,6 +64,9 @@ func (w *world) heal() int {
 	w.template = simTemplates
 	w.specVersion++
 	clear(w.g.cut)
+	for _, p := range w.pods {
+		p.hidden = false
+	}
 	for tick := range simHealingTicks {
 		w.tick()
 		d := w.op.last

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/raftkv/raftkv/controllers/resources"
@@ -12,9 +13,24 @@ func outdated(o *Observation, p *Pod) bool {
 	return !o.Paused && o.Workload.Revision != "" && p.Revision != o.Workload.Revision && !p.Terminating
 }
 
-// failedUpdate finds a pod that the new template does not make ready in time, while others are still on an older one: no further pod gets it, and
-// the last good one is put back into the StatefulSet, since any pod that dies comes back with what that holds. The pod itself is left as it is,
-// for people to look at. A pod that is made ready by the template's being put back in the spec is restarted at once, since it is outdated then.
+// proven is the revision with which all is as the spec asks and all pods are ready.
+func proven(o *Observation, d Decision) string {
+	if d.Step != nil || d.Waiting != nil || d.Stalled != nil || o.Workload == nil || o.Workload.Replicas != o.Desired || len(o.Pods) != o.Desired {
+		return ""
+	}
+	for i := range o.Pods {
+		if p := &o.Pods[i]; !p.Ready || p.Terminating || p.Revision != o.Workload.Revision {
+			return ""
+		}
+	}
+	return o.Workload.Revision
+}
+
+// failedUpdate finds a pod that the new template does not make ready in time, while others are still on an older one, or all were ready with an
+// older one and none is with this: no further pod gets it, and the last good one is put back into the StatefulSet, since any pod that dies comes
+// back with what that holds. The pod itself is left as it is, for people to look at. A pod that is made ready by the template's being put back in
+// the spec is restarted at once, since it is outdated then. Without a leader (v is nil) no pod is ready: then only a pod that does not even answer
+// tells of its template.
 func failedUpdate(o *Observation, v *View) (Decision, bool) {
 	if o.Paused {
 		return Decision{}, false
@@ -32,11 +48,11 @@ func failedUpdate(o *Observation, v *View) (Decision, bool) {
 		case p.Ordinal >= o.Desired:
 		case outdated(o, p):
 			waiting = true
-		case p.Late && !p.Ready && !p.Terminating:
+		case p.Late && !p.Ready && !p.Terminating && (v != nil || p.Node == nil):
 			late = true
 		}
 	}
-	if !late || !waiting {
+	if !late || !waiting && (o.Good == "" || o.Good == o.Workload.Revision || o.readyWith(o.Workload.Revision)) {
 		return Decision{}, false
 	}
 	good := lastGood(o)
@@ -56,8 +72,8 @@ func (o *Observation) readyWith(revision string) bool {
 	return slices.ContainsFunc(o.Pods, func(p Pod) bool { return p.Revision == revision && p.Ready })
 }
 
-// lastGood is the revision to go back to: that of the ready pod which the update would have reached last. There is none where the new template
-// has made a pod ready: then it is good, too, and the trouble is another pod's own.
+// lastGood is the revision to go back to: that of the ready pod which the update would have reached last, or that with which all pods were last
+// ready. There is none where the new template has made a pod ready: then it is good, too, and the trouble is another pod's own.
 func lastGood(o *Observation) string {
 	if o.readyWith(o.Workload.Revision) {
 		return ""
@@ -66,6 +82,9 @@ func lastGood(o *Observation) string {
 		if p := &o.Pods[i]; p.Ordinal < o.Desired && p.Ready && outdated(o, p) {
 			return p.Revision
 		}
+	}
+	if o.Good != o.Workload.Revision {
+		return o.Good
 	}
 	return ""
 }
@@ -84,21 +103,30 @@ func updateFailed(o *Observation, v *View, revision string, putBack bool) *Reaso
 			late = p
 		}
 	}
+	leads := "no member leads"
+	if v != nil {
+		leads = v.Leader + " leads"
+	}
 	if late == nil {
 		return because(ReasonUpdateFailed,
-			"the template that the spec asks for made no pod ready in time, so that pods that die come back with the last good one, and %s leads; correct the spec or put it back, or change something in podTemplate, such as an annotation, to try once more", v.Leader)
+			"the template that the spec asks for made no pod ready in time, so that pods that die come back with the last good one, and %s; correct the spec or put it back, or change something in podTemplate, such as an annotation, to try once more", leads)
 	}
 	why := notReady(late)
 	if !late.Running && late.Trouble != "" {
 		why = ": " + late.Trouble
 	}
 	others := ""
-	if putBack {
-		others = " and come back with the last good template if they die"
+	switch {
+	case waiting > 0 && putBack:
+		others = fmt.Sprintf("the %d pods that are still on an older one are left alone and come back with the last good template if they die, ", waiting)
+	case waiting > 0:
+		others = fmt.Sprintf("the %d pods that are still on an older one are left alone, ", waiting)
+	case putBack:
+		others = "pods that are deleted come back with the last good template, "
 	}
 	return because(ReasonUpdateFailed,
-		"pod %s has the new template and did not become ready in time%s; the %d pods that are still on an older one are left alone%s, and %s leads; correct the spec or put it back, and the pod is restarted at once",
-		late.Name, why, waiting, others, v.Leader)
+		"pod %s has the new template and did not become ready in time%s; %sand %s; correct the spec or put it back, and the pod is restarted at once",
+		late.Name, why, others, leads)
 }
 
 // restartBroken brings the new template first to pods that are not healthy on the old one: it may be what cures them.

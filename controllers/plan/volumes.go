@@ -6,13 +6,13 @@ import (
 	"github.com/raftkv/raftkv/controllers/resources"
 )
 
-// planVolumeReplacement gives up the volume of a voter that has been unreachable for longer than the spec waits: its claim and its pod are
-// made anew, the empty node is added, and only then does the old member go. It needs the consent of the spec, all other voters in
-// good health, and nothing else under way; observe damps it, since a claim that is young is never given up.
+// planVolumeReplacement gives up the volume of a member that has been unreachable for longer than the spec waits: its claim and its pod are
+// made anew, the empty node is added, and only then does the old member go; a learner, which counts for nothing, goes first. It needs the consent
+// of the spec, all other voters in good health, and nothing else under way; observe damps it, since a claim that is young is never given up.
 func planVolumeReplacement(o *Observation, v *View) (Decision, bool) {
 	for _, m := range v.Status.Members {
 		p := podOf(o, m.Name)
-		if m.Learner || p == nil || !p.Unreachable || p.Terminating || p.Node != nil || v.Active(m) || outdated(o, p) || o.Workload.Revision == "" {
+		if p == nil || !p.Unreachable || p.Terminating || p.Node != nil || v.Active(m) || outdated(o, p) || o.Workload.Revision == "" {
 			continue
 		}
 		c := o.claim(p.Ordinal)

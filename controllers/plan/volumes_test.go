@@ -15,6 +15,11 @@ func (s *scene) wedged(i int) *scene {
 	return s
 }
 
+// withLearner has that member wait for its vote.
+func withLearner(s *scene, i int) *scene {
+	return s.member(i, func(m *admin.MemberStatus) { m.Learner = true })
+}
+
 func TestVolumesOfUnreachableMembers(t *testing.T) {
 	pod := func(s *scene, i int, f func(*Pod)) *scene { f(s.pod(i)); return s }
 	check(t, []row{
@@ -28,6 +33,15 @@ func TestVolumesOfUnreachableMembers(t *testing.T) {
 		{"no leader", healthy(3).wedged(2).leaderless(), "wait NoLeader"},
 		{"the fresh node is added, the old member stays until it has caught up", healthy(3).wiped(2), "add-learner demo-2 0"},
 		{"a shrink that waits for it goes on after that", healthy(3).wedged(1).desired(2), "replace " + resources.ClaimName("demo", 1)},
+		{"a learner's is given up, too", withLearner(healthy(4), 3).wedged(3), "replace " + resources.ClaimName("demo", 3)},
+		{"a learner's, not before the time is over", pod(withLearner(healthy(4), 3).wedged(3), 3, func(p *Pod) { p.Unreachable = false }), "wait ChangingMembers"},
+		{"a learner's, not while a voter is ill: it may hold what that has", withLearner(healthy(4), 3).wedged(3).silent(2), "wait ChangingMembers"},
+		{"a learner that is catching up is only slow", pod(withLearner(healthy(4), 3).wedged(3), 3, func(p *Pod) {
+			p.Node = &admin.Status{State: admin.StateMember, ClusterID: testCluster, Incarnation: incarnation(3)}
+		}), "wait ChangingMembers"},
+		{"the learner's new directory: the old one goes", withLearner(healthy(4), 3).wiped(3), "remove demo-3 4"},
+		{"a learner that nobody hears keeps no lost voter from being replaced", withLearner(healthy(4), 3).silent(3).wiped(1), "add-learner demo-1 0"},
+		{"one that is heard is waited for first", withLearner(healthy(4), 3).lagging(3).wiped(1), "wait ChangingMembers"},
 		{"a pod that is not wanted goes the usual way", healthy(4).wedged(3).desired(3), "remove demo-3 4"},
 	})
 }
@@ -83,6 +97,37 @@ func TestAnUpdateThatFails(t *testing.T) {
 		{"its volume is gone: the member is replaced all the same", late(healthy(3).old(0, 1), 1).wiped(2), "add-learner demo-2 0"},
 		{"without a leader, a pod that answers nobody is restarted on the old template again", late(healthy(1), 0).old(0).do(func(o *Observation) { o.pod(0).Running = true }), "evict demo-0"},
 	})
+	good := func(s *scene) *scene { return s.do(func(o *Observation) { o.Good = revisionOld }) }
+	check(t, []row{
+		{"the only voter's: the pod that dies comes back with what was good", good(late(healthy(1), 0)), "put back r1"},
+		{"the only voter's, and it runs", good(healthy(1).wedged(0)), "put back r1"},
+		{"the only voter's, put back", good(putBack(late(healthy(1), 0))), "stalled UpdateFailed"},
+		{"the only voter's, not before the time is over", good(healthy(1).silent(0)), "wait NoLeader"},
+		{"the only voter was ready with this template: it fails for another reason", late(healthy(1), 0).do(func(o *Observation) { o.Good = revisionNow }), "wait NoLeader"},
+		{"the only voter, of which nothing is known", late(healthy(1), 0), "wait NoLeader"},
+		{"the only voter answers: its directory tells more than its template", good(late(healthy(1), 0)).wiped(0), "stalled NoMemberLeft"},
+		{"the spec is back", good(late(healthy(1), 0)).old(0), "delete demo-0"},
+		{"of two, the quorum is gone", good(late(healthy(2).old(0), 1).leaderless().do(unready(0))), "put back r1"},
+		{"of two, and nothing is known of an older one", late(healthy(2).old(0), 1).leaderless().do(unready(0)), "stalled UpdateFailed"},
+		{"a quorum is lost for good: that comes first", good(late(healthy(3).old(0), 1).wiped(2).leaderless()).do(func(o *Observation) { o.claim(1).Lost = true }), "stalled QuorumLost"},
+		{"without a leader no pod gets a template that nobody has answered with", healthy(3).leaderless().old(0, 1).silent(2).silent(1), "wait QuorumUnreachable"},
+		{"once one has, the next gets it", healthy(3).leaderless().old(0, 1).silent(1), "delete demo-1"},
+		{"a pod of the new template that is ending is not waited for", healthy(3).leaderless().old(0, 1).silent(1).silent(2).do(func(o *Observation) { o.pod(2).Terminating = true }), "delete demo-1"},
+		{"all are on the new one, which has made none ready", good(late(healthy(3), 2).do(unready(0)).do(unready(1))), "put back r1"},
+	})
+	both := Plan(&good(late(healthy(3).old(0), 1).silent(2).leaderless()).o)
+	if both.Stalled == nil || !strings.Contains(both.Stalled.Message, "1 of 3 voters answer") || !strings.Contains(both.Stalled.Message, "no member leads") {
+		t.Errorf("a quorum that is out of reach is not told beside a failed update: %v", both.Stalled)
+	}
+	if d := Plan(&healthy(3).o); d.Good != revisionNow {
+		t.Errorf("all is well, and revision %q is recorded as good", d.Good)
+	}
+	for name, s := range map[string]*scene{"one is old": healthy(3).old(1), "one is not ready": healthy(3).do(unready(2)), "one is missing": healthy(3).silent(2).without(2),
+		"one is too many": healthy(3).do(func(o *Observation) { o.Workload.Replicas = 4 }), "unseen": healthy(3).do(func(o *Observation) { o.Workload.Revision = "" })} {
+		if d := Plan(&s.o); d.Good != "" {
+			t.Errorf("%s: revision %s is recorded as good", name, d.Good)
+		}
+	}
 	d := Plan(&late(healthy(3).old(0, 1), 2).do(func(o *Observation) { o.pod(2).Trouble = "ErrImagePull: no such image" }).o)
 	if !d.Hold || d.Stalled == nil || !strings.Contains(d.Stalled.Message, "ErrImagePull") {
 		t.Errorf("got %+v", d)

@@ -65,6 +65,9 @@ func PodDisruptionBudgetName(cluster string) string { return cluster }
 // NetworkPolicyName is the name of the NetworkPolicy.
 func NetworkPolicyName(cluster string) string { return cluster }
 
+// HeldTemplateName is the name of the ControllerRevision that keeps a pod template of that digest.
+func HeldTemplateName(cluster, digest string) string { return cluster + "-held-" + digest }
+
 // AdminTokenSecretName is the name of the Secret that holds the admin token.
 func AdminTokenSecretName(cluster string) string { return cluster + "-admin-token" }
 

@@ -1,0 +1,38 @@
+package controllers
+
+import (
+	"fmt"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/raftkv/raftkv/controllers/plan"
+)
+
+// maxRefusalBytes bounds what of the API server's words goes into a condition.
+const maxRefusalBytes = 1000
+
+// refusal takes it down that Kubernetes does not take what the spec makes of a child, such as a nodeSelector that is no label: rules that the
+// RaftCluster's own schema does not repeat. The child stays as it is, and all that does not need the change goes on. Other errors are given back.
+func (s *snapshot) refusal(err error) error {
+	if !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err) {
+		return err
+	}
+	text := strings.Join(strings.Fields(err.Error()), " ")
+	if len(text) > maxRefusalBytes {
+		text = strings.ToValidUTF8(text[:maxRefusalBytes], "") + "..."
+	}
+	s.beside(&plan.Reason{Reason: plan.ReasonSpecRefused, Message: fmt.Sprintf("Kubernetes does not take what the spec asks for, which stays as it was: %s; correct the spec", text)})
+	return nil
+}
+
+// beside adds something that waits for a person.
+func (s *snapshot) beside(r *plan.Reason) {
+	switch {
+	case r == nil:
+	case s.besides == nil:
+		s.besides = r
+	default:
+		s.besides = &plan.Reason{Reason: s.besides.Reason, Message: s.besides.Message + "; besides, " + r.Message}
+	}
+}

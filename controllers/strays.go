@@ -1,0 +1,125 @@
+package controllers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/raftkv/raftkv/controllers/resources"
+)
+
+// Pods and claims are found by labels, which anybody can take off. One that is missing is looked for by its name before it counts as gone: a claim without
+// labels still holds its member's data, and a pod without them keeps the StatefulSet from making another of its name.
+
+// observeStrayPods looks for pods that the StatefulSet is to have and that are not among those with the labels.
+func (r *Reconciler) observeStrayPods(ctx context.Context, s *snapshot, d depth) error {
+	if d == cached || s.statefulSet == nil || s.statefulSet.Spec.Replicas == nil {
+		return nil
+	}
+	for i := range int(*s.statefulSet.Spec.Replicas) {
+		name := resources.PodName(s.cluster.Name, i)
+		if s.pod(name) != nil {
+			continue
+		}
+		var p corev1.Pod
+		switch err := r.Live.Get(ctx, client.ObjectKey{Namespace: s.cluster.Namespace, Name: name}, &p); {
+		case apierrors.IsNotFound(err):
+			continue
+		case err != nil:
+			return fmt.Errorf("read pod %s: %w", name, err)
+		}
+		if !labelled(&p, resources.SelectorLabels(s.cluster.Name)) && p.DeletionTimestamp == nil && (metav1.IsControlledBy(&p, s.statefulSet) || mounts(&p, resources.ClaimName(s.cluster.Name, i))) {
+			s.strayed = append(s.strayed, &p)
+		}
+	}
+	return nil
+}
+
+// mounts tells that the pod has the claim. The StatefulSet controller lets go of pods without its labels, but they keep their volumes.
+func mounts(p *corev1.Pod, claim string) bool {
+	return slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool {
+		return v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == claim
+	})
+}
+
+// observeStrayClaims looks for claims of the names that members and pods use and that are not among those with the labels. One of a member, or of a
+// pod that exists, has been the cluster's; any other one is somebody else's, and the StatefulSet would mount it without asking.
+func (r *Reconciler) observeStrayClaims(ctx context.Context, s *snapshot) error {
+	known, ordinals := map[int]bool{}, map[int]bool{}
+	for i := range s.claims {
+		n, _ := claimOrdinal(s.cluster.Name, s.claims[i].Name)
+		known[n] = true
+	}
+	for i := range s.observation.Desired {
+		ordinals[i] = false
+	}
+	for i := range s.pods {
+		ordinals[podOrdinal(s, &s.pods[i])] = true
+	}
+	for _, m := range s.cluster.Status.Members {
+		if n, ours := resources.Ordinal(s.cluster.Name, m.Name); ours {
+			ordinals[n] = true
+		}
+	}
+	for n, ours := range ordinals {
+		if known[n] {
+			continue
+		}
+		name := resources.ClaimName(s.cluster.Name, n)
+		var c corev1.PersistentVolumeClaim
+		switch err := r.Live.Get(ctx, client.ObjectKey{Namespace: s.cluster.Namespace, Name: name}, &c); {
+		case apierrors.IsNotFound(err):
+			continue
+		case err != nil:
+			return fmt.Errorf("read claim %s: %w", name, err)
+		}
+		switch {
+		case ours && !labelled(&c, resources.SelectorLabels(s.cluster.Name)):
+			s.strayed = append(s.strayed, &c)
+			s.claims = append(s.claims, c)
+		case ours:
+			s.claims = append(s.claims, c) // the watch has yet to show it
+		case !labelled(&c, resources.SelectorLabels(s.cluster.Name)):
+			s.observation.Foreign = append(s.observation.Foreign, fmt.Sprintf("claim %s exists and is not of this cluster (it lacks its labels)", name))
+		}
+	}
+	slices.SortFunc(s.claims, func(a, b corev1.PersistentVolumeClaim) int {
+		x, _ := claimOrdinal(s.cluster.Name, a.Name)
+		y, _ := claimOrdinal(s.cluster.Name, b.Name)
+		return x - y
+	})
+	slices.Sort(s.observation.Foreign)
+	return nil
+}
+
+// relabel gives strayed pods and claims their labels back.
+func (r *Reconciler) relabel(ctx context.Context, s *snapshot) error {
+	for _, o := range s.strayed {
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+			"uid": o.GetUID(), "labels": resources.SelectorLabels(s.cluster.Name),
+		}})
+		if err != nil {
+			return err
+		}
+		kind := "pod"
+		if _, claim := o.(*corev1.PersistentVolumeClaim); claim {
+			kind = "claim"
+		}
+		err = r.Client.Patch(ctx, o, client.RawPatch(types.MergePatchType, patch), fieldOwner)
+		switch {
+		case apierrors.IsNotFound(err) || apierrors.IsConflict(err):
+			continue
+		case err != nil:
+			return fmt.Errorf("label %s %s: %w", kind, o.GetName(), err)
+		}
+		r.Recorder.Eventf(s.cluster, nil, corev1.EventTypeWarning, "ChildPutRight", "apply", "%s %s had lost its labels, and has them again", kind, o.GetName())
+	}
+	return nil
+}
