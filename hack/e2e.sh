@@ -63,6 +63,7 @@ cluster=
 finish() {
   local code=$?
   trap - EXIT
+  trap '' INT TERM # a second interrupt must not leave a Kubernetes behind
   # Without a cluster localkube has said why.
   ((code == 0)) || [[ -z $cluster ]] || diagnose
   if [[ -n ${KEEP:-} ]]; then
