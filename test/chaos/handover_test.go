@@ -62,6 +62,7 @@ func TestLeaderStopsUnderLoad(t *testing.T) {
 // writeFresh writes one new key after another, each over a connection of its own, to all nodes in turn.
 func writeFresh(ctx context.Context, c *cluster, h *history, number int) {
 	cl := newClient(false)
+	cl.http.Timeout = patience // an answer that a busy machine gives late is no connection that broke
 	defer cl.close()
 	pace := time.NewTicker(clientPause)
 	defer pace.Stop()
