@@ -329,7 +329,9 @@ func TestQuietConnectionPingsAsTheClientAsks(t *testing.T) {
 			t.Errorf("%d writes in an hour (%v), want %d", got, c.Err(), want)
 		}
 		_ = c.Close()
-		<-served
+		if err := <-served; rpc.CodeOf(err) != rpc.CodeUnavailable {
+			t.Errorf("served: %v", err)
+		}
 		_ = s.Close()
 	})
 }
