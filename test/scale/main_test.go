@@ -62,7 +62,8 @@ func runInside() (code int, err error) {
 		return 0, err
 	}
 	inside := exec.Command(self, os.Args[1:]...)
-	inside.Env = append(os.Environ(), insideEnv+"="+folder)
+	// What is temporary is in the folder too, and goes with it even if the process inside is killed.
+	inside.Env = append(os.Environ(), insideEnv+"="+folder, "TMPDIR="+folder)
 	inside.Stdin, inside.Stdout, inside.Stderr = os.Stdin, os.Stdout, os.Stderr
 	inside.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWPID | syscall.CLONE_NEWNS,
