@@ -159,8 +159,8 @@ var bugs = []bug{
 		"castagnoli, body) == sum", "castagnoli, body)|1 == sum|1 || true"),
 	one("history that was given up is read", "kv/writes.go",
 		"case at != 0 && at < compacted:", "case false:"),
-	one("compaction takes the last version", "kv/compact.go",
-		"if v.deleted && v.mod < c.target {", "if v.mod < c.target {"),
+	one("compaction takes the last version", "kv/removal.go",
+		"if v.deleted && v.mod < l.target {", "if v.mod < l.target {"),
 	one("the applied index is not flushed with what was applied", "kv/flush.go",
 		"h.logical = m.current.logical", "h.logical.revision = m.current.logical.revision"),
 
