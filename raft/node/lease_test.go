@@ -9,9 +9,9 @@ import (
 	"github.com/raftkv/raftkv/raft"
 )
 
-// stoppable is a clock that a test can stop and set forward. Its ticks go on.
+// stoppable is a clock that a test can stop and set forward. Its ticks go on unless they are halted.
 type stoppable struct {
-	machineClock
+	haltable
 	stopped atomic.Int64 // the time that it shows while it is stopped, zero while it goes
 	ahead   atomic.Int64
 }
@@ -38,6 +38,7 @@ func TestALeaseAnswersReadsWithoutAnyoneAndNotAfterItsTime(t *testing.T) {
 		clock.run(0)
 		return false
 	})
+	clock.halt(c, l) // or a leader that nobody hears steps down while a busy machine is elsewhere
 	for _, n := range c.nodes {
 		c.setCut(n.cfg.ID, true)
 	}
@@ -45,6 +46,8 @@ func TestALeaseAnswersReadsWithoutAnyoneAndNotAfterItsTime(t *testing.T) {
 		t.Fatalf("a read under the lease: %v", err)
 	}
 	clock.run(time.Minute)
+	clock.halted.Store(false)
+	poke(l.wake)
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
 	if err := l.ReadBarrier(ctx); err == nil {
