@@ -50,7 +50,7 @@ func start(t *testing.T, work, name, path string, env []string, args ...string) 
 }
 
 // stopPatience is how long a program may take to end.
-const stopPatience = time.Minute
+const stopPatience = 5 * time.Minute
 
 func (p *process) stop(t *testing.T) {
 	t.Helper()
