@@ -11,59 +11,11 @@ import (
 )
 
 const (
-	// leastPause and longestPause bound the pauses between the attempts of a call, which double.
-	leastPause   = time.Millisecond
-	longestPause = 100 * time.Millisecond
 	// mostLater is how often a read is put off before pauses are made. A batch of many is answered in parts, each of one at least.
 	mostLater = wire.MaxBatch
 	// pooledBodyBytes is the largest encoded operation whose memory is used again.
 	pooledBodyBytes = 64 << 10
 )
-
-// allowance is what a call knows of its time.
-type allowance struct {
-	client *Client
-	ctx    context.Context
-	// end is set by the first failure if the context has no deadline.
-	end   time.Time
-	pause time.Duration
-}
-
-// wait waits before the next attempt, and returns why there must be none.
-func (p *allowance) wait() error {
-	if err := p.over(); err != nil {
-		return err
-	}
-	if p.end.IsZero() {
-		if _, ok := p.ctx.Deadline(); !ok {
-			p.end = time.Now().Add(p.client.config.CallTimeout)
-		} else {
-			p.end = time.Now().AddDate(1, 0, 0)
-		}
-	}
-	p.pause = min(max(2*p.pause, leastPause), longestPause)
-	timer := time.NewTimer(p.pause)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return p.over()
-	case <-p.ctx.Done():
-	case <-p.client.ctx.Done():
-	}
-	return p.over()
-}
-
-func (p *allowance) over() error {
-	switch {
-	case p.client.ctx.Err() != nil:
-		return ErrClosed
-	case p.ctx.Err() != nil:
-		return p.ctx.Err()
-	case !p.end.IsZero() && time.Now().After(p.end):
-		return context.DeadlineExceeded
-	}
-	return nil
-}
 
 // getCall gives a call of one operation whose body is empty.
 func getCall() *call {
@@ -76,7 +28,7 @@ func putCall(x *call) {
 	if cap(x.body) > pooledBodyBytes {
 		x.body = nil
 	}
-	x.session, x.result, x.failure = nil, wire.Result{}, nil
+	x.session, x.result, x.failure, x.tolerance = nil, wire.Result{}, nil, tolerance{}
 	calls.Put(x)
 }
 
@@ -94,11 +46,12 @@ func (c *Client) read(ctx context.Context, p purpose, x *call) (wire.Result, err
 		if p == staleReads {
 			lane = &cn.stale
 		}
-		if lane.do(ctx, x) != answered {
-			return wire.Result{}, unavailable(ctx.Err(), nil)
+		if known, ended := left.spend(lane, x); known != answered {
+			return wire.Result{}, unavailable(ended, nil)
 		}
 		var last error
 		if x.failure != nil {
+			left.learn(x.failure)
 			if last = final(x.failure.err); last != nil {
 				return wire.Result{}, last
 			}
@@ -160,12 +113,15 @@ func (c *Client) write(ctx context.Context, x *call) (wire.Result, error) {
 			}
 		}
 		cn := c.choose(ctx, writes, d.avoid).pick()
-		if known := cn.writes.do(ctx, x); known != answered {
+		if known, ended := left.spend(&cn.writes, x); known != answered {
 			d.uncertain = d.uncertain || known == lost
 			session, sequence := x.session, x.sequence
 			x = nil // the lane may still have it
 			session.giveBack(sequence)
-			return fail(ctx.Err(), nil)
+			return fail(ended, nil)
+		}
+		if x.failure != nil {
+			left.learn(x.failure)
 		}
 		var v verdict
 		var last error
@@ -269,7 +225,7 @@ func invoke[Q any, A replier](ctx context.Context, c *Client, p purpose, m metho
 	return answer, err
 }
 
-// attempts is invoke, with a bound for each attempt, and tells whether one was made of which it is not known whether it was carried out.
+// attempts is invoke, with a bound for each attempt (of a read, for the first), and tells whether one was made of which it is not known whether it was carried out.
 func attempts[Q any, A replier](ctx context.Context, c *Client, p purpose, each time.Duration, m method[Q, A], request *Q) (answer A, uncertain bool, err error) {
 	var none A
 	var d doubt
@@ -285,7 +241,11 @@ func attempts[Q any, A replier](ctx context.Context, c *Client, p purpose, each 
 			return fail(err, nil)
 		}
 		n := c.choose(ctx, p, d.avoid)
-		answer, err := once(ctx, n, each, m, request)
+		limit := each
+		if p != writes { // whose answers are small, and a renewal must leave time for others
+			limit = left.tolerance.of(each)
+		}
+		answer, err := once(&left, n, limit, m, request)
 		switch {
 		case err == nil:
 			return answer, d.uncertain, nil
@@ -317,10 +277,18 @@ func retriable(err error) bool {
 }
 
 // once makes a call on one node.
-func once[Q any, A replier](ctx context.Context, n *node, limit time.Duration, m method[Q, A], request *Q) (A, error) {
-	limited, cancel := context.WithTimeout(ctx, limit)
+func once[Q any, A replier](left *allowance, n *node, limit time.Duration, m method[Q, A], request *Q) (A, error) {
+	within, done := left.within()
+	defer done()
+	limited, cancel := context.WithTimeout(within, limit)
 	defer cancel()
-	return direct(limited, n.pick().service, m, request)
+	cn := n.pick()
+	before := cn.flow()
+	answer, err := direct(limited, cn.service, m, request)
+	if cutOff(within, err) && cn.flowedSince(before) {
+		left.learn(&attemptError{cutOff: 1})
+	}
+	return answer, err
 }
 
 // direct makes a call on a service.

@@ -32,7 +32,8 @@ type Config struct {
 	DialTimeout time.Duration
 	// CallTimeout bounds a call whose context has no deadline; zero means DefaultCallTimeout. Watches have no bound.
 	CallTimeout time.Duration
-	// AttemptTimeout is how long one node is waited for before another is asked; zero means DefaultAttemptTimeout.
+	// AttemptTimeout is how long one node is waited for before another is asked; zero means DefaultAttemptTimeout. If an answer was still coming in, as a
+	// large one does over a slow line, the next attempt of the call has twice the time.
 	AttemptTimeout time.Duration
 	// ConnectionsPerMember is how many connections to each member carry calls; zero means one, which is enough for most.
 	ConnectionsPerMember int

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/raftkv/raftkv/client/wire"
 	"github.com/raftkv/raftkv/rpc"
@@ -32,6 +33,9 @@ type call struct {
 	// session and sequence are those of a write.
 	session  *session
 	sequence uint64
+	// tolerance is that of its caller, and until is when a patient one gives up; zero if never.
+	tolerance tolerance
+	until     time.Time
 
 	state atomic.Uint32
 	// done has room for one word: result, or failure, is there.
@@ -68,7 +72,10 @@ const (
 // do has the call carried out once, on this connection. Unless it was answered, the lane may still hold the call: it must not be used again.
 func (l *lane) do(ctx context.Context, x *call) fate {
 	x.state.Store(callWaits)
-	x.result, x.failure = wire.Result{}, nil
+	x.result, x.failure, x.until = wire.Result{}, nil, time.Time{}
+	if x.tolerance != (tolerance{}) {
+		x.until, _ = ctx.Deadline()
+	}
 	l.mu.Lock()
 	if len(l.waiting) >= laneQueue {
 		l.mu.Unlock()
@@ -129,13 +136,13 @@ func (l *lane) run() {
 	}
 }
 
-// take takes a batch of what waits: calls of one session, up to the bounds of a batch. When nothing waits, the place among the running is given back.
+// take takes a batch of what waits: calls of one session and tolerance, so that nobody waits as long as another would, up to the bounds of a batch. When nothing waits, the place among the running is given back.
 func (l *lane) take(batch []*call) []*call {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	size, ops, taken := 0, 0, 0
 	for _, x := range l.waiting {
-		if len(batch) == wire.MaxBatch || len(batch) > 0 && (size+len(x.body) > wire.MaxBatchBytes || ops+x.ops > wire.MaxOps || x.session != batch[0].session) {
+		if len(batch) == x.tolerance.most() || len(batch) > 0 && (size+len(x.body) > wire.MaxBatchBytes || ops+x.ops > wire.MaxOps || !x.matches(batch[0])) {
 			break
 		}
 		taken++
@@ -153,10 +160,34 @@ func (l *lane) take(batch []*call) []*call {
 	return batch
 }
 
+// matches tells whether two calls may share a message.
+func (x *call) matches(other *call) bool {
+	return x.session == other.session && x.tolerance == other.tolerance
+}
+
+// bound gives a batch the time of an attempt, but no more than its last caller has.
+func (l *lane) bound(ctx context.Context, batch []*call) (context.Context, context.CancelFunc) {
+	limit := batch[0].tolerance.of(l.client.config.AttemptTimeout)
+	if batch[0].tolerance != (tolerance{}) {
+		var last time.Time
+		for _, x := range batch {
+			if x.until.IsZero() {
+				return context.WithTimeout(ctx, limit)
+			}
+			if x.until.After(last) {
+				last = x.until
+			}
+		}
+		limit = min(limit, time.Until(last))
+	}
+	return context.WithTimeout(ctx, limit)
+}
+
 // send carries a batch to the node and answers its calls.
 func (l *lane) send(ctx context.Context, batch []*call) {
-	limited, cancel := l.client.attempt(ctx)
+	limited, cancel := l.bound(ctx, batch)
 	defer cancel()
+	before := l.conn.flow()
 	items := make([]wire.Item, len(batch))
 	for i, x := range batch {
 		items[i] = wire.Item{Sequence: x.sequence, Body: x.body}
@@ -177,6 +208,9 @@ func (l *lane) send(ctx context.Context, batch []*call) {
 	}
 	if err != nil {
 		failure := attemptFailed(err)
+		if cutOff(ctx, err) && l.conn.flowedSince(before) {
+			failure.cutOff = len(batch)
+		}
 		if ctx.Err() == nil && final(err) == nil {
 			l.client.failed(l.conn.node)
 		}

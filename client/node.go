@@ -225,7 +225,9 @@ func (n *node) refuses() bool {
 type attemptError struct {
 	// surelyNot says that it was surely not carried out.
 	surelyNot bool
-	err       error
+	// cutOff is how many calls went together, if their time ended while bytes came: zero if it was another failure.
+	cutOff int
+	err    error
 }
 
 // attemptFailed classifies the error of a call.

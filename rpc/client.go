@@ -154,6 +154,9 @@ func (c *Client) RemoteAddr() net.Addr { return c.conn.RemoteAddr() }
 // RTT is the last measured round trip of a ping, queueing included; 0 before the first.
 func (c *Client) RTT() time.Duration { return time.Duration(c.rttNanos.Load()) }
 
+// Received is how many bytes came over the connection, pings and parts of answers that are not whole yet included.
+func (c *Client) Received() uint64 { return c.received.Load() }
+
 // Done is closed when the connection has ended.
 func (c *Client) Done() <-chan struct{} { return c.done }
 

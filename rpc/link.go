@@ -43,6 +43,7 @@ type link struct {
 
 	waitingSince atomic.Int64 // nanoseconds since started at which the reader began to wait for bytes; 0 while it does not wait
 	rttNanos     atomic.Int64
+	received     atomic.Uint64 // bytes
 
 	failOnce sync.Once
 	failure  error                                   // why the link ended; read it after done
@@ -88,6 +89,7 @@ func (r *linkReader) Read(p []byte) (int, error) {
 	n, err := r.conn.Read(p)
 	r.waitingSince.Store(0)
 	r.calls.read(n)
+	r.received.Add(uint64(max(n, 0)))
 	return n, err
 }
 

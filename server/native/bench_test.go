@@ -6,7 +6,6 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/raftkv/raftkv/client"
 	"github.com/raftkv/raftkv/kv"
@@ -61,8 +60,7 @@ func serve(tb testing.TB, store native.Store) *client.Client {
 		tb.Fatal(err)
 	}
 	go func() { _ = s.Serve(l) }()
-	// A busy machine needs more than the default time for the large answers of some tests, and would ask for them again and again.
-	c, err := client.Open(client.Config{Endpoints: []string{l.Addr().String()}, StaticEndpoints: true, AttemptTimeout: time.Minute})
+	c, err := client.Open(client.Config{Endpoints: []string{l.Addr().String()}, StaticEndpoints: true})
 	if err != nil {
 		tb.Fatal(err)
 	}
