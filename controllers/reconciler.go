@@ -59,6 +59,8 @@ type Reconciler struct {
 	wake chan types.NamespacedName
 	// tokens are the admin tokens that were seen, by the UIDs of their RaftClusters, of which there is one each.
 	tokens sync.Map
+	// reports is what was reported last, by the RaftClusters' names. Each is worked on by one at a time.
+	reports sync.Map
 }
 
 // maxWakes bounds the clusters whose nodes changed and which the work queue has not yet taken. The queue takes at once;
@@ -145,6 +147,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	s, err := r.observe(ctx, req.NamespacedName, cached)
 	if gone(s, err) {
 		r.Nodes.Follow(req.NamespacedName, nil)
+		r.reports.LoadAndDelete(req.NamespacedName)
 		forgetMetrics(req.NamespacedName)
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
@@ -175,7 +178,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if applyErr == nil {
 		result, actErr = r.act(ctx, s, &d)
 	}
-	reportErr := r.report(ctx, s, &d, before)
+	reportErr := r.report(ctx, s, &d, before, result)
 	for _, err := range []error{applyErr, actErr, reportErr} {
 		if err != nil && !apierrors.IsConflict(err) {
 			return reconcile.Result{}, err

@@ -2,14 +2,19 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/raftkv/raftkv/api/v1"
 	"github.com/raftkv/raftkv/controllers/plan"
@@ -20,19 +25,72 @@ import (
 
 // report writes the status, if it changed. Nothing else writes it; the resource version of the object that was observed
 // keeps an old observation from overwriting a new one.
-func (r *Reconciler) report(ctx context.Context, s *snapshot, d *plan.Decision, before *v1.RaftClusterStatus) error {
+func (r *Reconciler) report(ctx context.Context, s *snapshot, d *plan.Decision, before *v1.RaftClusterStatus, result outcome) error {
 	status := &s.cluster.Status
 	describe(s, d, status)
+	key := client.ObjectKeyFromObject(s.cluster)
+	last := r.lastReport(key)
 	if equality.Semantic.DeepEqual(before, status) {
 		measure(s.cluster, before, status)
+		r.reports.Store(key, reported{overwritten: last.overwritten})
 		return nil
+	}
+	if last.silent.IsZero() {
+		last.silent = r.now()
+	}
+	if result == done && mayWait(before, status) && r.now().Sub(last.silent) < maxSilence {
+		r.reports.Store(key, last)
+		return nil
+	}
+	observed := s.cluster.ResourceVersion
+	if observed == last.overwritten {
+		return apierrors.NewConflict(v1.GroupVersion.WithResource("raftclusters").GroupResource(), s.cluster.Name,
+			errors.New("the watch has not brought the status that was written last"))
 	}
 	if err := r.Client.Status().Update(ctx, s.cluster); err != nil {
 		return fmt.Errorf("write the status: %w", err)
 	}
+	if s.cluster.ResourceVersion != observed {
+		r.reports.Store(key, reported{overwritten: observed})
+	}
 	measure(s.cluster, before, status)
 	r.changeEvents(s.cluster, before, status)
 	return nil
+}
+
+// maxSilence bounds how long the status of a cluster that goes from step to step is behind with what may wait.
+const maxSilence = 500 * time.Millisecond
+
+// reported is what is remembered of the last report about a cluster.
+type reported struct {
+	// overwritten is the version of the RaftCluster that the last write was based on: who is shown it again looks at the past, and the API server would
+	// refuse what it writes.
+	overwritten string
+	// silent is since when there has been something to write that waits; zero if there is nothing.
+	silent time.Time
+}
+
+func (r *Reconciler) lastReport(key client.ObjectKey) reported {
+	last, _ := r.reports.Load(key)
+	known, _ := last.(reported)
+	return known
+}
+
+// mayWait tells that a status differs from the one before in nothing but what the next look, right after a step, would overwrite: what is being done, which an
+// event says, how many pods there are and are ready, and who learns. Leadership, health, votes, the truth of each condition, and all that is on record are
+// written at once.
+func mayWait(before, now *v1.RaftClusterStatus) bool {
+	a, b := before.DeepCopy(), now.DeepCopy()
+	for _, s := range []*v1.RaftClusterStatus{a, b} {
+		s.Replicas, s.ReadyReplicas = 0, 0
+		s.Members = slices.DeleteFunc(s.Members, func(m v1.MemberStatus) bool { return m.Role == resources.RoleLearner })
+		for i := range s.Conditions {
+			if c := &s.Conditions[i]; c.Type != v1.ConditionStalled {
+				c.Reason, c.Message = "", ""
+			}
+		}
+	}
+	return equality.Semantic.DeepEqual(a, b)
 }
 
 // describe brings the status to what was seen and decided.
