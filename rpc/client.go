@@ -23,7 +23,7 @@ type ClientOptions struct {
 	Metadata         Metadata      // sent to the server at the handshake
 	MaxFrameBytes    int           // largest frame to send or take; 0 means DefaultMaxFrameBytes
 	PingInterval     time.Duration // 0 means DefaultPingInterval; more than that is asked of the server, too
-	IdleTimeout      time.Duration // 0 means DefaultIdleTimeout
+	IdleTimeout      time.Duration // 0 means DefaultIdleTimeout; never less than three times PingInterval
 	HandshakeTimeout time.Duration // 0 means DefaultHandshakeTimeout
 	DialTimeout      time.Duration // 0 means DefaultDialTimeout
 	Dial             DialFunc      // nil means TCP
@@ -36,7 +36,8 @@ type ClientOptions struct {
 func (o ClientOptions) withDefaults() ClientOptions {
 	o.MaxFrameBytes = frameLimit(o.MaxFrameBytes)
 	o.PingInterval = orDefault(o.PingInterval, DefaultPingInterval)
-	o.IdleTimeout = orDefault(o.IdleTimeout, DefaultIdleTimeout)
+	// Like the server: less than some pings' time would give up connections on which nothing is wrong.
+	o.IdleTimeout = max(orDefault(o.IdleTimeout, DefaultIdleTimeout), askedPingsPerTimeout*o.PingInterval)
 	o.HandshakeTimeout = orDefault(o.HandshakeTimeout, DefaultHandshakeTimeout)
 	o.DialTimeout = orDefault(o.DialTimeout, DefaultDialTimeout)
 	if o.ReadBufferBytes <= 0 {

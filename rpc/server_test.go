@@ -317,7 +317,7 @@ func TestQuietConnectionPingsAsTheClientAsks(t *testing.T) {
 		served := make(chan error, 1)
 		go func() { served <- s.ServeConn(server) }()
 		const interval = 10 * time.Second
-		c, err := rpc.NewClient(t.Context(), client, rpc.ClientOptions{PingInterval: interval, IdleTimeout: 3 * interval})
+		c, err := rpc.NewClient(t.Context(), client, rpc.ClientOptions{PingInterval: interval})
 		if err != nil {
 			t.Fatal(err)
 		}
