@@ -172,6 +172,11 @@ func drawPlan(r *random) plan {
 	if p.maxAppendBytes == 64 || p.maxInflightMessages == 1 {
 		p.repeat = 0 // one entry at a time would never catch up
 	}
+	if p.maxAppendBytes == 64 && p.maxInflightMessages == 1 {
+		// One entry for each round trip and sync is less than the clients ask for: what waits in the log, their retries among it, grows
+		// with the time that faults last, and so does the time that a new voter needs for it, in which nothing is committed.
+		p.maxInflightMessages = 4
+	}
 	p.latencyLow = r.between(200*time.Microsecond, 2*time.Millisecond)
 	p.latencyHigh = p.latencyLow + r.between(0, 20*time.Millisecond)
 	if r.chance(0.5) {
