@@ -4,7 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
-	"strings"
+	"strconv"
 	"testing"
 
 	"github.com/raftkv/raftkv/raft/sim"
@@ -17,18 +17,17 @@ var (
 )
 
 // atOnce is how many stories are played at the same time, unless -parallel says it: most of their time is waiting.
-const atOnce = "12"
+const atOnce = 12
 
-func TestMain(m *testing.M) {
-	flag.Parse()
-	given := false
-	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
-	if !given {
-		if err := flag.Set("test.parallel", atOnce); err != nil {
-			panic(err)
+// parallel is -parallel if it was given.
+func parallel() int {
+	n := atOnce
+	flag.Visit(func(f *flag.Flag) {
+		if given, err := strconv.Atoi(f.Value.String()); f.Name == "test.parallel" && err == nil {
+			n = given
 		}
-	}
-	os.Exit(m.Run())
+	})
+	return n
 }
 
 // TestStories plays the stories of the simulation.
@@ -37,22 +36,20 @@ func TestStories(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no stories: %v", err)
 	}
-	for _, file := range files {
-		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
-			t.Parallel()
-			f, err := os.Open(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			story, err := scenario.Parse(file, f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			stage := func(s sim.Setup) (scenario.Cluster, error) { return open(t, s) }
-			if err := story.PlayOn(*seedFlag, stage, nil); err != nil {
-				t.Fatal(err)
-			}
-		})
-	}
+	longestFirst(t, files)
+	inOrder(t, files, parallel(), func(t *testing.T, file string) {
+		f, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		story, err := scenario.Parse(file, f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stage := func(s sim.Setup) (scenario.Cluster, error) { return open(t, s) }
+		if err := story.PlayOn(*seedFlag, stage, nil); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
