@@ -17,7 +17,7 @@ type boltStore struct {
 	db      *bbolt.DB
 	appends []Bucket
 	commits atomic.Int64
-	// shared is for the views, and mappedBytes what the file may grow to while there are any.
+	// shared is for the views, and mappedBytes what the file may grow to without a larger map.
 	shared      sharing
 	mappedBytes int64
 }
@@ -40,7 +40,7 @@ func (s *boltStore) Commit(b *Batch) error {
 	if err := s.clear(b); err != nil {
 		return err
 	}
-	if err := s.update(b); err != nil {
+	if err := s.watched(func() error { return s.update(b) }); err != nil {
 		return err
 	}
 	s.commits.Add(1)

@@ -31,9 +31,9 @@ const (
 	firstBuckets = Bucket(4)
 	// DefaultQuotaBytes is the size that a store is meant to stay below.
 	DefaultQuotaBytes = 8 << 30
-	// mapFactor is the part of the quota that is mapped beyond it, as one in so many: the file outgrows the
-	// quota a little before writers are stopped.
-	mapFactor = 4
+	// mapFactor is how many times the quota is mapped, or the file if that is larger, and mapBytes what is mapped besides. A commit may move all that the file
+	// holds. It is address space, not memory.
+	mapFactor, mapBytes = 2, 4 << 30
 )
 
 // setAside is what to do about a file that cannot be used.
@@ -44,11 +44,14 @@ const setAside = "If the disk is well otherwise, keep a copy of this member's di
 type DirectoryOptions struct {
 	// MustExist refuses a directory without a kv.db.
 	MustExist bool
-	// QuotaBytes is the size that the store is meant to stay below; DefaultQuotaBytes if zero. Address space for it is mapped at
-	// the start: growing a map waits for all views to close.
+	// QuotaBytes is the size that the store is meant to stay below; DefaultQuotaBytes if zero. Address space for twice of it and more
+	// is mapped at the start: growing a map waits for all views to close.
 	QuotaBytes int64
 	// AppendBuckets are the buckets whose keys are mostly added at their end.
 	AppendBuckets []Bucket
+
+	// mapBytes replaces what is mapped in tests.
+	mapBytes int64
 }
 
 // Directory keeps stores as bbolt files in a directory: kv.db is in force, NAME.staged is finished and
@@ -89,7 +92,8 @@ func (d *Directory) Open() (Store, error) {
 	}
 	_, err = os.Stat(d.Path())
 	fresh := errors.Is(err, os.ErrNotExist)
-	db, err := d.open(d.Path(), false)
+	mapped := d.mapped()
+	db, err := d.open(d.Path(), mapped, false)
 	if err != nil {
 		return nil, err
 	}
@@ -99,23 +103,32 @@ func (d *Directory) Open() (Store, error) {
 			return nil, errors.Join(err, db.Close())
 		}
 	}
-	return d.serve(db)
+	return d.serve(db, mapped)
 }
 
 // serve makes the store of an open file.
-func (d *Directory) serve(db *bbolt.DB) (Store, error) {
-	s := &boltStore{db: db, appends: d.options.AppendBuckets, mappedBytes: d.mapBytes()}
+func (d *Directory) serve(db *bbolt.DB, mapped int64) (Store, error) {
+	s := &boltStore{db: db, appends: d.options.AppendBuckets, mappedBytes: mapped}
 	if err := s.stand(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return s, nil
 }
 
-// mapBytes is what is mapped of each file.
-func (d *Directory) mapBytes() int64 { return d.options.QuotaBytes + d.options.QuotaBytes/mapFactor }
+// mapped is what is to be mapped of kv.db as it is, or of what is to take its place.
+func (d *Directory) mapped() int64 {
+	if d.options.mapBytes != 0 {
+		return d.options.mapBytes
+	}
+	largest := d.options.QuotaBytes
+	if file, err := os.Stat(d.Path()); err == nil {
+		largest = max(largest, file.Size())
+	}
+	return mapFactor*largest + mapBytes
+}
 
 // open opens a file and refuses, in words, one whose pages cannot be what bbolt wrote.
-func (d *Directory) open(path string, staging bool) (db *bbolt.DB, err error) {
+func (d *Directory) open(path string, mapped int64, staging bool) (db *bbolt.DB, err error) {
 	o := *bbolt.DefaultOptions
 	o.Timeout = lockTimeout
 	// The list of free pages is written with each commit. Ours are few and large, so that they cost the same with it, and
@@ -123,7 +136,7 @@ func (d *Directory) open(path string, staging bool) (db *bbolt.DB, err error) {
 	o.NoFreelistSync = false
 	o.FreelistType = bbolt.FreelistMapType
 	o.NoSync, o.NoGrowSync = staging, staging
-	o.InitialMmapSize = int(d.mapBytes())
+	o.InitialMmapSize = int(mapped)
 	var file *os.File
 	o.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
 		var err error
@@ -189,7 +202,7 @@ func (d *Directory) Stage(name string) (Staging, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("remove an unfinished snapshot: %w", err)
 	}
-	db, err := d.open(path, true)
+	db, err := d.open(path, d.mapped(), true)
 	if err != nil {
 		return nil, err
 	}
@@ -233,11 +246,12 @@ func (d *Directory) Adopt(name string) (Store, error) {
 		return nil, err
 	}
 	// The lock of an older store that is still open belongs to the older file.
-	db, err := d.open(d.Path(), false)
+	mapped := d.mapped()
+	db, err := d.open(d.Path(), mapped, false)
 	if err != nil {
 		return nil, err
 	}
-	return d.serve(db)
+	return d.serve(db, mapped)
 }
 
 // Discard removes NAME.staged.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
@@ -86,17 +87,20 @@ func (s *sharing) close() error {
 	return s.replace(nil, true)
 }
 
-// sweep ends those without views.
+// sweep ends those without views. It does so side by side: while a commit waits for all of them, a view that waits for the commit holds the lock
+// that each needs last.
 func (s *sharing) sweep() error {
 	s.mu.Lock()
 	over := s.unused
 	s.unused = nil
 	s.mu.Unlock()
-	var err error
-	for _, x := range over {
-		err = errors.Join(err, x.end())
+	errs := make([]error, len(over))
+	var ending sync.WaitGroup
+	for i, x := range over {
+		ending.Go(func() { errs[i] = x.end() })
 	}
-	return err
+	ending.Wait()
+	return errors.Join(errs...)
 }
 
 // stand begins a transaction for the views to come.
@@ -116,18 +120,22 @@ func (s *boltStore) stand() error {
 }
 
 const (
-	// mostDepth is how many pages one change may touch on its way from the root.
+	// mostDepth is how many pages one change may add at most, one on each level of its bucket, beside those that it moves.
 	mostDepth = 8
 	// growthFactor is how much more a record may take than its key and value, as pages are not full, and changeBytes what it takes besides.
 	growthFactor, changeBytes = 4, 64
 	// freeListPart is the part of the file, as one in so many, that the list of its free pages may take.
 	freeListPart = 128
+	// waitLimit is how long a commit may take before what it could be waiting for is taken out of its way.
+	waitLimit = time.Second
 )
 
-// outgrows tells whether a commit may need a larger map, at the worst: bbolt makes one only when no transaction is open.
+// outgrows tells whether a commit may need a larger map, at the worst: bbolt makes one only when no transaction is open. A commit writes each page
+// that it changes anew, with the neighbours that it joins it with, and a page is as large as the records on it. So it may move all that the file
+// holds, whatever it changes. When these are split, a page may be as good as empty, but of two neighbours one is half full.
 func outgrows(b *Batch, fileBytes, mappedBytes int64, pageBytes int) bool {
 	changes := int64(len(b.ops))
-	moved := min(changes*mostDepth*int64(pageBytes), fileBytes)
+	moved := fileBytes + min(changes*mostDepth*int64(pageBytes), (growthFactor-1)*fileBytes)
 	added := growthFactor*int64(b.bytes) + changes*changeBytes + fileBytes/freeListPart + growBytes
 	return fileBytes+moved+added > mappedBytes
 }
@@ -142,4 +150,24 @@ func (s *boltStore) clear(b *Batch) error {
 		return s.shared.replace(nil, true)
 	}
 	return s.shared.sweep()
+}
+
+// watched runs a commit. Should it need a larger map after all, it would wait for ever for the transaction that stands, which only the next
+// commit ends. So after waitLimit nothing is shared any more, and what stands is ended, by the last of its views if it has any. Views
+// that are opened from then on begin transactions of their own, behind the commit if it waits for its map.
+func (s *boltStore) watched(commit func() error) (err error) {
+	var late error
+	over := make(chan struct{})
+	watch := time.AfterFunc(waitLimit, func() {
+		defer close(over)
+		late = s.shared.replace(nil, true)
+	})
+	defer func() {
+		// Whoever commits shares again behind it.
+		if !watch.Stop() {
+			<-over
+			err = errors.Join(err, late)
+		}
+	}()
+	return commit()
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -16,6 +17,8 @@ func TestOutgrows(t *testing.T) {
 	for range 200_000 {
 		large.Put(1, []byte("k"), value)
 	}
+	removal := &Batch{}
+	removal.Delete(1, []byte("k"))
 	for _, x := range []struct {
 		name   string
 		b      *Batch
@@ -27,6 +30,8 @@ func TestOutgrows(t *testing.T) {
 		{"a small change of a file that has nearly filled its map", small, mapped - growBytes, mapped, true},
 		{"a large change of a small file", large, 1 << 20, mapped, false},
 		{"a large change of a file that it may double", large, mapped / 2, mapped, true},
+		{"a delete in a file that fits twice", removal, mapped/2 - growBytes, mapped, false},
+		{"a delete in a file of which it may move all", removal, mapped / 2, mapped, true},
 		{"a map that is smaller than a step of growth", small, 1 << 16, 1 << 20, true},
 	} {
 		if got := outgrows(x.b, x.file, x.mapped, page); got != x.want {
@@ -72,7 +77,7 @@ func TestViewsAreSharedBetweenCommits(t *testing.T) {
 // make it wait for ever.
 func TestTheFileOutgrowsItsMapBesideReaders(t *testing.T) {
 	const commits, records = 40, 50
-	d := must[*Directory](t)(NewDirectory(t.TempDir(), DirectoryOptions{QuotaBytes: 1 << 20}))
+	d := must[*Directory](t)(NewDirectory(t.TempDir(), DirectoryOptions{mapBytes: 1 << 20}))
 	s := must[Store](t)(d.Open())
 	stop := make(chan struct{})
 	var readers sync.WaitGroup
@@ -124,6 +129,101 @@ func TestTheFileOutgrowsItsMapBesideReaders(t *testing.T) {
 	}
 	close(stop)
 	readers.Wait()
+	ok(t, s.Close())
+}
+
+// commitSoon commits, and returns an error if that takes for ever.
+func commitSoon(s Store, b *Batch) error {
+	done := make(chan error, 1)
+	go func() { done <- s.Commit(b) }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(60 * time.Second):
+		return errors.New("a commit waits for ever")
+	}
+}
+
+// TestADeleteMovesMoreThanItRemoves: with large values a leaf is many pages, and one delete writes all of it anew.
+func TestADeleteMovesMoreThanItRemoves(t *testing.T) {
+	const mapped, values, valueBytes = 256 << 20, 180, 1 << 20
+	d := must[*Directory](t)(NewDirectory(t.TempDir(), DirectoryOptions{mapBytes: mapped, AppendBuckets: []Bucket{1}}))
+	s := must[Store](t)(d.Open())
+	var b Batch
+	for i := range values {
+		b.Put(1, fmt.Appendf(nil, "%04d", i), make([]byte, valueBytes))
+	}
+	ok(t, commitSoon(s, &b))
+	b.Reset()
+	for i := 0; i < values; i += 2 {
+		b.Delete(1, fmt.Appendf(nil, "%04d", i))
+	}
+	ok(t, commitSoon(s, &b))
+	if size := s.Stats().FileBytes; size <= mapped {
+		t.Errorf("the file has %d bytes: it did not outgrow its map", size)
+	}
+	ok(t, s.Close())
+}
+
+// TestACommitOutgrowsItsMapUnforeseen: it ends although transactions stand, some without views, some whose views are closed while it waits.
+func TestACommitOutgrowsItsMapUnforeseen(t *testing.T) {
+	const rounds, stand, least = 2, 6, 2 << 20
+	d := must[*Directory](t)(NewDirectory(t.TempDir(), DirectoryOptions{mapBytes: 1 << 20}))
+	s := must[Store](t)(d.Open()).(*boltStore)
+	s.mappedBytes = 1 << 50
+	for round := range rounds {
+		var open []View
+		for i := range stand {
+			putOne(t, s, "k", fmt.Sprint(i))
+			open = append(open, must[View](t)(s.View()))
+		}
+		var b Batch
+		b.Put(2, fmt.Append(nil, round), make([]byte, least<<(2*round)))
+		committed := make(chan error, 1)
+		go func() { committed <- commitSoon(s, &b) }()
+		for _, v := range open[:stand/2] {
+			ok(t, v.Close())
+		}
+		for waited := false; !waited; time.Sleep(time.Millisecond) {
+			select {
+			case err := <-committed:
+				t.Fatalf("the commit did not wait for the views: %v", err)
+			default:
+			}
+			s.shared.mu.Lock()
+			waited = s.shared.waited
+			s.shared.mu.Unlock()
+		}
+		var others sync.WaitGroup
+		for range stand {
+			others.Go(func() {
+				v, err := s.View()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if err := v.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		for _, v := range open[stand/2:] {
+			others.Go(func() {
+				if err := v.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		others.Wait()
+		ok(t, <-committed)
+		if v := must[View](t)(s.View()); len(v.Get(2, fmt.Append(nil, round))) != least<<(2*round) {
+			t.Error("what was committed is not there")
+		} else if _, shared := v.(*sharedView); !shared {
+			t.Error("no view is shared behind the commit")
+		} else {
+			ok(t, v.Close())
+		}
+	}
 	ok(t, s.Close())
 }
 
