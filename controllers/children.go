@@ -99,16 +99,52 @@ func (r *Reconciler) observePolicy(ctx context.Context, reader client.Reader, s 
 	return nil
 }
 
+// observeBudget reads the disruption budget. For as long as a cluster has none, one that the watches do not show is looked for only while the cluster's
+// objects are made, which somebody else's of that name keeps from happening, and by findBudget.
 func (r *Reconciler) observeBudget(ctx context.Context, reader client.Reader, s *snapshot) error {
 	is := &policyv1.PodDisruptionBudget{}
-	found, err := r.readChild(ctx, reader, s.cluster, resources.PodDisruptionBudgetName(s.cluster.Name), "PodDisruptionBudget", is, s)
+	err := reader.Get(ctx, budgetKey(s), is)
+	if apierrors.IsNotFound(err) && s.statefulSet == nil && s.depth != live {
+		err = r.Live.Get(ctx, budgetKey(s), is)
+	}
+	return s.takeBudget(is, err)
+}
+
+func budgetKey(s *snapshot) client.ObjectKey {
+	return client.ObjectKey{Namespace: s.cluster.Namespace, Name: resources.PodDisruptionBudgetName(s.cluster.Name)}
+}
+
+// takeBudget takes what a read gave.
+func (s *snapshot) takeBudget(is *policyv1.PodDisruptionBudget, err error) error {
 	if err != nil {
-		return err
+		return client.IgnoreNotFound(err)
 	}
-	if found {
-		s.budget = is
+	if foreign := foreignTo(s.cluster, "PodDisruptionBudget", is); foreign != "" {
+		s.observation.Foreign = append(s.observation.Foreign, foreign)
+		return nil
 	}
+	s.budget = is
 	return nil
+}
+
+// findBudget looks for a disruption budget that is about to be made, and plans again if there is one of somebody else's.
+func (r *Reconciler) findBudget(ctx context.Context, s *snapshot, d plan.Decision) (plan.Decision, error) {
+	if wantedBudget(s, &d) == nil || s.budget != nil || s.depth == live || len(s.observation.Foreign) > 0 {
+		return d, nil
+	}
+	is := &policyv1.PodDisruptionBudget{}
+	if err := s.takeBudget(is, r.Live.Get(ctx, budgetKey(s), is)); err != nil || len(s.observation.Foreign) == 0 {
+		return d, err
+	}
+	return plan.Plan(&s.observation), nil
+}
+
+// wantedBudget follows the number of voters; nil while no leader tells it, and for a cluster that needs none.
+func wantedBudget(s *snapshot, d *plan.Decision) *policyv1.PodDisruptionBudget {
+	if d.View == nil || !d.View.Settled() {
+		return nil
+	}
+	return resources.PodDisruptionBudget(s.cluster, d.View.Voters())
 }
 
 // readChild reads one child that belongs to the cluster. The watches show labelled objects only, so an object that they do
@@ -116,7 +152,7 @@ func (r *Reconciler) observeBudget(ctx context.Context, reader client.Reader, s 
 func (r *Reconciler) readChild(ctx context.Context, reader client.Reader, c *v1.RaftCluster, name, kind string, into client.Object, s *snapshot) (bool, error) {
 	key := client.ObjectKey{Namespace: c.Namespace, Name: name}
 	err := reader.Get(ctx, key, into)
-	if apierrors.IsNotFound(err) {
+	if apierrors.IsNotFound(err) && s.depth != live {
 		err = r.Live.Get(ctx, key, into)
 	}
 	switch {
@@ -371,7 +407,7 @@ func (r *Reconciler) applyBudget(ctx context.Context, s *snapshot, d *plan.Decis
 	if d.View == nil || !d.View.Settled() {
 		return nil
 	}
-	wanted := resources.PodDisruptionBudget(s.cluster, d.View.Voters())
+	wanted := wantedBudget(s, d)
 	switch {
 	case wanted != nil && s.budget != nil:
 		return r.applyChild(ctx, s, child{wanted: wanted, is: s.budget})

@@ -97,6 +97,9 @@ func TestEditedChildrenArePutRight(t *testing.T) {
 		s.drain()
 		s.history = nil
 		x.do()
+		if x.what == "token deleted" {
+			s.later(tokenFresh)
+		}
 		if x.what == "StatefulSet deleted" {
 			for err := error(nil); !apierrors.IsNotFound(err); err = s.c.Get(ctx, s.key, &set) {
 				s.k.play("demo")

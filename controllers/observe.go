@@ -40,6 +40,7 @@ const (
 // snapshot is one observation: what the plan sees of it, and the objects that acting and reporting need.
 type snapshot struct {
 	cluster     *v1.RaftCluster
+	depth       depth
 	image       string
 	token       string
 	noToken     bool // the Secret that holds it is not there, or not whole
@@ -81,7 +82,7 @@ func (r *Reconciler) observe(ctx context.Context, key types.NamespacedName, d de
 	if d == live {
 		reader = r.Live
 	}
-	s := &snapshot{cluster: &v1.RaftCluster{}}
+	s := &snapshot{cluster: &v1.RaftCluster{}, depth: d}
 	if err := reader.Get(ctx, key, s.cluster); err != nil {
 		return nil, err
 	}
@@ -184,15 +185,29 @@ func claimOrdinal(cluster, claim string) (int, bool) {
 	return resources.Ordinal(resources.DataVolume+"-"+cluster, claim)
 }
 
-// observeToken reads the admin token. Secrets are not watched: reading one by its name needs fewer rights.
+// tokenFresh is for how long an admin token is believed that was read. A Secret that was deleted or changed is noticed by the first look after
+// that, and before each risky step.
+const tokenFresh = 10 * time.Second
+
+// knownToken is an admin token and when it was read.
+type knownToken struct {
+	token string
+	at    time.Time
+}
+
+// observeToken reads the admin token, unless it was read just before. Secrets are not watched: reading one by its name needs fewer rights.
 func (r *Reconciler) observeToken(ctx context.Context, s *snapshot) error {
+	last, _ := r.tokens.Load(s.cluster.UID)
+	known, _ := last.(knownToken)
+	if s.depth != live && known.token != "" && r.now().Sub(known.at) < tokenFresh {
+		s.token = known.token
+		return nil
+	}
 	var secret corev1.Secret
 	key := client.ObjectKey{Namespace: s.cluster.Namespace, Name: resources.AdminTokenSecretName(s.cluster.Name)}
 	switch err := r.Live.Get(ctx, key, &secret); {
 	case apierrors.IsNotFound(err):
-		known, _ := r.tokens.Load(s.cluster.UID)
-		s.token, _ = known.(string)
-		s.noToken = true
+		s.token, s.noToken = known.token, true
 		return nil
 	case err != nil:
 		return fmt.Errorf("read the admin token: %w", err)
@@ -203,7 +218,7 @@ func (r *Reconciler) observeToken(ctx context.Context, s *snapshot) error {
 	}
 	s.token = string(secret.Data[resources.AdminTokenKey])
 	if s.noToken = s.token == ""; !s.noToken {
-		r.tokens.Store(s.cluster.UID, s.token)
+		r.tokens.Store(s.cluster.UID, knownToken{s.token, r.now()})
 	}
 	return nil
 }

@@ -323,7 +323,8 @@ func TestObjectsOfOthersStallAndStayUntouched(t *testing.T) {
 		"claim data-demo-1": &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "data-demo-1"},
 			Spec: corev1.PersistentVolumeClaimSpec{AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 				Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}}}},
-		"Secret demo-admin-token": &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "demo-admin-token"}},
+		"PodDisruptionBudget demo": &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Name: "demo"}},
+		"Secret demo-admin-token":  &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "demo-admin-token"}},
 		"StatefulSet demo": &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "demo"}, Spec: appsv1.StatefulSetSpec{
 			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}},
 			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"a": "b"}},

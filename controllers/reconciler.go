@@ -31,8 +31,10 @@ import (
 const (
 	// afterStep is the pause after a step: what it changed shows within it.
 	afterStep = 100 * time.Millisecond
-	// whileWaiting is the pause while something is under way that no watch or stream tells of.
+	// whileWaiting is the pause while something is under way that no watch or stream tells of. What has gone on for long is looked for less often: its pause
+	// is the part oneOf of the time in which nothing has shown, up to whileStalled.
 	whileWaiting = time.Second
+	oneOf        = 10
 	// whileStalled is the pause while a person has to decide: objects of others are not watched.
 	whileStalled = 15 * time.Second
 	// maxConcurrentReconciles bounds the clusters that are worked on at one time.
@@ -57,7 +59,7 @@ type Reconciler struct {
 	Now func() time.Time
 
 	wake chan types.NamespacedName
-	// tokens are the admin tokens that were seen, by the UIDs of their RaftClusters, of which there is one each.
+	// tokens are the admin tokens that were seen, and when, by the UIDs of their RaftClusters, of which there is one each.
 	tokens sync.Map
 	// reports is what was reported last, by the RaftClusters' names. Each is worked on by one at a time.
 	reports sync.Map
@@ -163,6 +165,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if s, d, err = r.deepen(ctx, req.NamespacedName, s, d); err != nil || gone(s, err) {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
+	if d, err = r.findBudget(ctx, s, d); err != nil {
+		return reconcile.Result{}, err
+	}
 	before := s.cluster.Status.DeepCopy()
 	if err := r.labelRoles(ctx, s, d.Roles); err != nil {
 		return reconcile.Result{}, err
@@ -187,7 +192,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 			return reconcile.Result{RequeueAfter: afterStep}, nil
 		}
 	}
-	return reconcile.Result{RequeueAfter: pause(s, &d, result)}, nil
+	waited := r.now().Sub(lastSign(s, r.lastReport(req.NamespacedName).stepped))
+	return reconcile.Result{RequeueAfter: pause(s, &d, result, waited)}, nil
 }
 
 // gone tells that there is nothing to do for the cluster any more. Its children go with it, by their owner references.
@@ -215,16 +221,44 @@ func (r *Reconciler) deepen(ctx context.Context, key types.NamespacedName, s *sn
 	return s, d, nil
 }
 
-func pause(s *snapshot, d *plan.Decision, result outcome) time.Duration {
+func pause(s *snapshot, d *plan.Decision, result outcome, waited time.Duration) time.Duration {
 	switch {
 	case result == done || d.Adopt != 0 || d.ForgetRecovery || d.Awake:
 		return afterStep
 	case d.Stalled != nil:
 		return whileStalled
-	case result == deferred || d.Waiting != nil:
+	case result == deferred:
 		return whileWaiting
+	case d.Waiting != nil:
+		return min(max(waited/oneOf, whileWaiting), whileStalled)
 	case s.besides != nil:
 		return whileStalled
 	}
 	return 0
+}
+
+// lastSign is when Kubernetes or the status last showed that the cluster got on: since then it has not been ready, and no pod was made, ended, or changed
+// whether it is ready. Nor did this operator take a step, since stepped.
+func lastSign(s *snapshot, stepped time.Time) time.Time {
+	last := stepped
+	later := func(t time.Time) {
+		if t.After(last) {
+			last = t
+		}
+	}
+	later(s.cluster.CreationTimestamp.Time)
+	for _, c := range s.cluster.Status.Conditions {
+		later(c.LastTransitionTime.Time)
+	}
+	for i := range s.pods {
+		p := &s.pods[i]
+		later(p.CreationTimestamp.Time)
+		if p.DeletionTimestamp != nil {
+			later(p.DeletionTimestamp.Time)
+		}
+		for _, c := range p.Status.Conditions {
+			later(c.LastTransitionTime.Time)
+		}
+	}
+	return last
 }

@@ -30,9 +30,13 @@ func (r *Reconciler) report(ctx context.Context, s *snapshot, d *plan.Decision, 
 	describe(s, d, status)
 	key := client.ObjectKeyFromObject(s.cluster)
 	last := r.lastReport(key)
+	if result == done {
+		last.stepped = r.now()
+		r.reports.Store(key, last)
+	}
 	if equality.Semantic.DeepEqual(before, status) {
 		measure(s.cluster, before, status)
-		r.reports.Store(key, reported{overwritten: last.overwritten})
+		r.reports.Store(key, reported{overwritten: last.overwritten, stepped: last.stepped})
 		return nil
 	}
 	if last.silent.IsZero() {
@@ -51,7 +55,7 @@ func (r *Reconciler) report(ctx context.Context, s *snapshot, d *plan.Decision, 
 		return fmt.Errorf("write the status: %w", err)
 	}
 	if s.cluster.ResourceVersion != observed {
-		r.reports.Store(key, reported{overwritten: observed})
+		r.reports.Store(key, reported{overwritten: observed, stepped: last.stepped})
 	}
 	measure(s.cluster, before, status)
 	r.changeEvents(s.cluster, before, status)
@@ -68,6 +72,8 @@ type reported struct {
 	overwritten string
 	// silent is since when there has been something to write that waits; zero if there is nothing.
 	silent time.Time
+	// stepped is when the last step was taken.
+	stepped time.Time
 }
 
 func (r *Reconciler) lastReport(key client.ObjectKey) reported {

@@ -20,6 +20,8 @@ import (
 const (
 	// maxTroubleBytes bounds what of a message of Kubernetes goes into a condition.
 	maxTroubleBytes = 300
+	// troubleAfter is how old a pod, or a StatefulSet without its pods, is before events are read of what keeps it: volumes take seconds to be made.
+	troubleAfter = 10 * time.Second
 	// maxTroubleEvents bounds the events that are read of one object.
 	maxTroubleEvents = 200
 )
@@ -60,7 +62,7 @@ func trouble(what, message string) string {
 // read only while something is amiss.
 func (r *Reconciler) observeTrouble(ctx context.Context, s *snapshot) error {
 	o := &s.observation
-	if o.Workload != nil && len(s.pods) < o.Workload.Replicas {
+	if o.Workload != nil && len(s.pods) < o.Workload.Replicas && r.slow(s.statefulSet) {
 		list, err := r.eventsOf(ctx, s.cluster.Namespace, s.statefulSet.UID)
 		if err != nil {
 			return err
@@ -74,7 +76,7 @@ func (r *Reconciler) observeTrouble(ctx context.Context, s *snapshot) error {
 	}
 	for i := range o.Pods {
 		p := &o.Pods[i]
-		if p.Running || p.Terminating {
+		if p.Running || p.Terminating || !r.slow(s.pod(p.Name)) {
 			continue
 		}
 		for k := range s.claims {
@@ -92,6 +94,11 @@ func (r *Reconciler) observeTrouble(ctx context.Context, s *snapshot) error {
 		}
 	}
 	return nil
+}
+
+// slow tells that the object is old enough that what it waits for should have come.
+func (r *Reconciler) slow(o client.Object) bool {
+	return r.now().Sub(o.GetCreationTimestamp().Time) > troubleAfter
 }
 
 // lastWarning is the newest warning about an object; empty if there is none, or if the operator may not see events.

@@ -58,6 +58,7 @@ func TestWhatKeepsPodsFromRunningIsInTheStatus(t *testing.T) {
 	}
 
 	set := s.workload()
+	s.later(2 * troubleAfter)
 	s.warn("StatefulSet", set.Name, &set.ObjectMeta, "FailedCreate", "pods demo-0 is forbidden: exceeded quota")
 	s.warn("StatefulSet", set.Name, &set.ObjectMeta, "FailedCreate", "create Pod demo-1 in StatefulSet demo failed error: pvc data-demo-1 is being deleted")
 	s.reconcile()

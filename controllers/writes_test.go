@@ -10,12 +10,17 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	v1 "github.com/raftkv/raftkv/api/v1"
+	"github.com/raftkv/raftkv/controllers/plan"
 	"github.com/raftkv/raftkv/controllers/resources"
 	"github.com/raftkv/raftkv/raft"
 )
@@ -66,19 +71,18 @@ func (s *story) counting() *counted {
 		s.t.Fatal(err)
 	}
 	n := &counted{calls: map[string]int{}}
-	operator := interceptor.NewClient(c, n.interceptor())
-	s.r.Client, s.r.Live = operator, operator
+	s.r.Client, s.r.Live = interceptor.NewClient(c, n.interceptor("")), interceptor.NewClient(c, n.interceptor("live "))
 	return n
 }
 
-func (n *counted) interceptor() interceptor.Funcs {
+func (n *counted) interceptor(which string) interceptor.Funcs {
 	return interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
-			n.add("get", o, "")
+			n.add(which+"get", o, "")
 			return c.Get(ctx, key, o, opts...)
 		},
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
-			n.add("list", list, "")
+			n.add(which+"list", list, "")
 			return c.List(ctx, list, opts...)
 		},
 		Create: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
@@ -118,6 +122,11 @@ func TestAClusterTakesFewRequestsUntilItIsReady(t *testing.T) {
 	}
 	if writes, events := n.of("write"), len(s.drain()); writes+events > 26 {
 		t.Errorf("%d writes and %d events: %s, %v", writes, events, n, s.history)
+	}
+	// The budget is looked for live while the StatefulSet is made, before each risky step, and before it is made itself; the token before each risky step, and
+	// when it is made.
+	if budget, token := n.of("live get PodDisruptionBudget"), n.of("live get Secret"); budget > 10 || token > 10 {
+		t.Errorf("%d live reads of the budget, %d of the token: %s", budget, token, n)
 	}
 	for _, m := range s.cluster().Status.Members {
 		if m.Role == resources.RoleLearner || !m.Healthy {
@@ -220,4 +229,109 @@ func TestNoStatusIsWrittenOnWhatTheOperatorKnowsToBePast(t *testing.T) {
 	cache.past = nil
 	s.change(`{"spec":{"replicas":2}}`)
 	s.until("grown", asSpecified)
+}
+
+func TestEventsAreReadOnlyOfWhatShouldHaveComeByNow(t *testing.T) {
+	s := newStory(t, 63)
+	n := s.counting()
+	s.standStill()
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
+	s.reconcile()
+	s.reconcile()
+	s.reconcile()
+	if got := n.of("live list EventList"); got != 0 {
+		t.Errorf("events are read at once: %s", n)
+	}
+	s.later(2 * troubleAfter)
+	s.reconcile()
+	if n.of("live list EventList") == 0 {
+		t.Errorf("no events are read of pods that do not come: %s", n)
+	}
+}
+
+func TestWhatIsWaitedForLongIsLookedForLessOften(t *testing.T) {
+	waiting := plan.Decision{Waiting: &plan.Reason{}}
+	for name, x := range map[string]struct {
+		d      plan.Decision
+		result outcome
+		waited time.Duration
+		want   time.Duration
+	}{
+		"just begun":       {waiting, idle, 0, whileWaiting},
+		"for a minute":     {waiting, idle, time.Minute, 6 * time.Second},
+		"for an hour":      {waiting, idle, time.Hour, whileStalled},
+		"clocks disagree":  {waiting, idle, -time.Hour, whileWaiting},
+		"a step was taken": {waiting, done, time.Hour, afterStep},
+		"a step must wait": {waiting, deferred, time.Hour, whileWaiting},
+		"nothing to do":    {plan.Decision{}, idle, time.Hour, 0},
+	} {
+		if got := pause(&snapshot{}, &x.d, x.result, x.waited); got != x.want {
+			t.Errorf("%s: looks again in %v, want %v", name, got, x.want)
+		}
+	}
+	at := func(second int64) metav1.Time { return metav1.NewTime(time.Unix(second, 0)) }
+	s := &snapshot{cluster: &v1.RaftCluster{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: at(1)}}}
+	sign := func(what string, stepped, want int64) {
+		t.Helper()
+		if got := lastSign(s, time.Unix(stepped, 0)).Unix(); got != want {
+			t.Errorf("%s: the last sign is of second %d, want %d", what, got, want)
+		}
+	}
+	sign("created", 0, 1)
+	sign("a step", 2, 2)
+	s.cluster.Status.Conditions = []metav1.Condition{{LastTransitionTime: at(3)}}
+	sign("not ready", 2, 3)
+	s.pods = []corev1.Pod{{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: at(4)}}}
+	sign("a pod made", 2, 4)
+	s.pods[0].Status.Conditions = []corev1.PodCondition{{LastTransitionTime: at(5)}}
+	sign("a pod scheduled", 2, 5)
+	ends := at(6)
+	s.pods[0].DeletionTimestamp = &ends
+	sign("a pod to end", 2, 6)
+}
+
+// labelledOnly shows what the watches' cache does.
+type labelledOnly struct{ client.Client }
+
+func (l labelledOnly) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+	err := l.Client.Get(ctx, key, o, opts...)
+	if _, ok := o.(*v1.RaftCluster); err == nil && !ok && o.GetLabels()[resources.LabelName] != resources.Name {
+		return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
+	}
+	return err
+}
+
+func TestABudgetOfSomebodyElseIsNoticedBeforeOneIsMade(t *testing.T) {
+	s := newStory(t, 64)
+	s.r.Client = labelledOnly{s.r.Client}
+	ctx := context.Background()
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
+	s.until("ready", asSpecified)
+	var budget policyv1.PodDisruptionBudget
+	s.get("demo", &budget)
+	if err := s.c.Delete(ctx, &budget); err != nil {
+		t.Fatal(err)
+	}
+	foreign := &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Name: "demo", Namespace: s.key.Namespace}}
+	if err := s.c.Create(ctx, foreign); err != nil {
+		t.Fatal(err)
+	}
+	s.until("stalled", s.stalled(plan.ReasonChildNotOwned))
+	s.get("demo", &budget)
+	if budget.UID != foreign.UID || len(budget.Labels) > 0 {
+		t.Errorf("it was touched: %+v", budget)
+	}
+	if err := s.c.Delete(ctx, foreign); err != nil {
+		t.Fatal(err)
+	}
+	s.until("made anew", func(c *v1.RaftCluster) bool {
+		var budget policyv1.PodDisruptionBudget
+		return asSpecified(c) && s.c.Get(ctx, s.key, &budget) == nil
+	})
+	// One that lost its labels is the cluster's still.
+	s.unlabel("demo", &budget)
+	s.until("labelled", func(*v1.RaftCluster) bool {
+		s.get("demo", &budget)
+		return labelled(&budget, resources.Labels("demo"))
+	})
 }
