@@ -39,6 +39,8 @@ type child struct {
 	is     client.Object
 	// first says that nothing is amiss if it does not exist yet.
 	first bool
+	// made is what the API server made of it when it was last applied.
+	made madeAs
 }
 
 // observeChildren reads the children whose fields the operator owns, and says which belong to something else.
@@ -70,7 +72,7 @@ func (r *Reconciler) observeChildren(ctx context.Context, reader client.Reader, 
 	if err := errors.Join(r.observeBudget(ctx, reader, s), r.observePolicy(ctx, reader, s)); err != nil {
 		return err
 	}
-	if err := observeWorkload(s); err != nil {
+	if err := r.observeWorkload(s); err != nil {
 		return err
 	}
 	return r.observeHeld(ctx, s)
@@ -184,7 +186,7 @@ func foreignTo(c *v1.RaftCluster, kind string, o client.Object) string {
 }
 
 // observeWorkload adds the StatefulSet as it is wanted, and tells the plan about the one that exists.
-func observeWorkload(s *snapshot) error {
+func (r *Reconciler) observeWorkload(s *snapshot) error {
 	size := s.cluster.Spec.Storage.Size
 	replicas := replicasAnew(s)
 	if s.statefulSet != nil {
@@ -209,7 +211,7 @@ func observeWorkload(s *snapshot) error {
 	}
 	// The StatefulSet may have been scaled after it was read: the precondition keeps this from undoing that.
 	wanted.ResourceVersion = s.statefulSet.ResourceVersion
-	s.workload = child{wanted: wanted, is: s.statefulSet}
+	s.workload = child{wanted: wanted, is: s.statefulSet, made: r.made.get(wanted)}
 	_, stale, err := s.workload.outdated()
 	if err != nil {
 		return err
@@ -279,10 +281,11 @@ func (c child) outdated() (*unstructured.Unstructured, bool, error) {
 	if err != nil {
 		return nil, false, fmt.Errorf("convert %s: %w", c.is.GetName(), err)
 	}
-	delete(content, "apiVersion")
-	delete(content, "kind")
-	same := contains(have, content)
-	u.SetGroupVersionKind(c.wanted.GetObjectKind().GroupVersionKind())
+	differs, err := differences(have, content)
+	if err != nil {
+		return nil, false, err
+	}
+	same := c.is.GetAnnotations()[appliedAnnotation] == digest && (len(differs) == 0 || c.made.tolerates(digest, differs))
 	u.SetResourceVersion(c.wanted.GetResourceVersion())
 	return u, !same, nil
 }
@@ -299,44 +302,6 @@ func pruneClaimTemplates(content map[string]any) {
 	if len(templates) > 0 {
 		_ = unstructured.SetNestedSlice(content, templates, "spec", "volumeClaimTemplates")
 	}
-}
-
-// contains tells whether have says all that want says; have may say more where the API server filled in defaults.
-func contains(have, want any) bool {
-	switch w := want.(type) {
-	case map[string]any:
-		h, ok := have.(map[string]any)
-		if !ok {
-			return len(w) == 0
-		}
-		for k, x := range w {
-			if !contains(h[k], x) || exact(k, h[k], x) {
-				return false
-			}
-		}
-		return true
-	case []any:
-		h, ok := have.([]any)
-		if !ok || len(h) != len(w) {
-			return len(w) == 0 && !ok
-		}
-		for i := range w {
-			if !contains(h[i], w[i]) {
-				return false
-			}
-		}
-		return true
-	}
-	return reflect.DeepEqual(have, want)
-}
-
-// exact tells that a field selects by labels, to which nobody may add any, and that they are not just those that are wanted.
-func exact(field string, have, want any) bool {
-	switch field {
-	case "selector", "matchLabels", "nodeSelector":
-		return !reflect.DeepEqual(have, want)
-	}
-	return false
 }
 
 // applyChildren brings the children to what is wanted. Every apply can be repeated.
@@ -382,23 +347,32 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *snapshot, d *plan.Dec
 }
 
 func (r *Reconciler) applyChild(ctx context.Context, s *snapshot, c child) error {
+	c.made = r.made.get(c.wanted)
 	u, outdated, err := c.outdated()
 	if err != nil || !outdated {
 		return err
 	}
-	tell, err := r.childEvent(s.cluster, c, u)
+	before, err := c.differsNow(u)
 	if err != nil {
 		return err
 	}
 	if c.edited(u) {
-		if err := r.takeOver(ctx, c.is); err != nil {
+		if err := r.takeOver(ctx, c.is, before); err != nil {
 			return err
 		}
 	}
-	if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), fieldOwner, client.ForceOwnership); err != nil {
+	is := u.DeepCopy()
+	if err := r.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(is), fieldOwner, client.ForceOwnership); err != nil {
 		return fmt.Errorf("apply %s %s: %w", u.GetKind(), u.GetName(), err)
 	}
-	tell()
+	after, err := c.differs(is, u)
+	if err != nil {
+		return err
+	}
+	r.childEvent(s.cluster, c, u, mended(before, after))
+	if r.made.learn(c.wanted, madeAs{applied: u.GetAnnotations()[appliedAnnotation], as: after}) {
+		r.madeEvent(s.cluster, is, after)
+	}
 	return nil
 }
 
@@ -425,16 +399,13 @@ func (r *Reconciler) applyBudget(ctx context.Context, s *snapshot, d *plan.Decis
 // deleted comes back with the token that the nodes know, as long as this operator has seen it.
 func (r *Reconciler) createToken(ctx context.Context, s *snapshot) error {
 	secret := resources.AdminTokenSecret(s.cluster, cmp.Or(s.token, r.NewToken()))
-	tell, err := r.childEvent(s.cluster, child{wanted: secret}, nil)
-	if err != nil {
-		return err
-	}
+	anew := child{wanted: secret.DeepCopy()} // the answer lacks the kind
 	if err := r.Client.Create(ctx, secret, fieldOwner); err != nil {
 		if apierrors.IsAlreadyExists(err) {
 			return fmt.Errorf("secret %s has no key %q: delete it, and the operator makes a new one", secret.Name, resources.AdminTokenKey)
 		}
 		return fmt.Errorf("create secret %s: %w", secret.Name, err)
 	}
-	tell()
+	r.childEvent(s.cluster, anew, nil, nil)
 	return nil
 }

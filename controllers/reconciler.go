@@ -63,6 +63,8 @@ type Reconciler struct {
 	tokens sync.Map
 	// reports is what was reported last, by the RaftClusters' names. Each is worked on by one at a time.
 	reports sync.Map
+	// made are the children that admission changes.
+	made made
 }
 
 // maxWakes bounds the clusters whose nodes changed and which the work queue has not yet taken. The queue takes at once;
