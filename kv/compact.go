@@ -85,7 +85,8 @@ func (m *Machine) scrubStep(revision uint64) (done, waiting bool, err error) {
 	if m.header.scrub.done >= revision {
 		return true, false, nil
 	}
-	flushed, err := m.flush()
+	// Writes go on: one flush after the other would wait for what is found to be worth it.
+	flushed, err := m.flush(atOnce)
 	if err == nil && !flushed {
 		_, err = m.compactStep(compactLeastRecords)
 	}

@@ -66,6 +66,26 @@ func TestLittleHistoryWaitsForMore(t *testing.T) {
 	}
 }
 
+// TestScrubBesideWrites: what is not worth it goes all the same when somebody asks for it, with the writes that keep coming.
+func TestScrubBesideWrites(t *testing.T) {
+	h := newHarness(t, Options{Dir: t.TempDir(), Synchronous: true})
+	for i := range 5000 {
+		h.do(Put(fmt.Appendf(nil, "other-%d", i), make([]byte, 100)))
+	}
+	compacted := overwrite(t, h, 100)
+	before := h.machine.Stats().Commits
+	for done := false; !done; {
+		h.do(Put([]byte("k"), []byte("again")))
+		var err error
+		if done, _, err = h.machine.scrubStep(compacted); err != nil {
+			t.Fatal(err)
+		}
+		if n := h.machine.Stats().Commits - before; n > 2 {
+			t.Fatalf("%d commits, and what 5,200 writes have given up is still there", n)
+		}
+	}
+}
+
 // TestRemovalAfterARestart: places are forgotten with the process and found again; what went already is not missed.
 func TestRemovalAfterARestart(t *testing.T) {
 	o, disk := memory()

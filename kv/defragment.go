@@ -67,7 +67,7 @@ func (m *Machine) beginCopy() (*storeCopy, error) {
 	if m.copying {
 		return nil, ErrDefragmenting
 	}
-	if _, err := m.flush(); err != nil {
+	if _, err := m.flush(whenWorth); err != nil {
 		return nil, err
 	}
 	staging, err := m.disk.Stage(defragmentName)
@@ -174,7 +174,7 @@ func (m *Machine) switchTo(ctx context.Context, c *storeCopy) error {
 	if m.published.Load().store != c.from {
 		return fmt.Errorf("defragment: a snapshot took the store's place: %w", store.ErrClosed)
 	}
-	if _, err := m.flush(); err != nil {
+	if _, err := m.flush(whenWorth); err != nil {
 		return err
 	}
 	if _, err := c.copyLater(ctx, 0); err != nil {

@@ -20,7 +20,7 @@ func (m *Machine) Flush() {
 func (m *Machine) FlushNow() error {
 	m.maintenance.Lock()
 	defer m.maintenance.Unlock()
-	flushed, err := m.flush()
+	flushed, err := m.flush(whenWorth)
 	if err != nil || flushed {
 		return err
 	}
@@ -56,7 +56,7 @@ func (m *Machine) maintainStep() (again time.Duration, err error) {
 	m.maintenance.Lock()
 	defer m.maintenance.Unlock()
 	if m.flushWanted.Swap(false) {
-		_, err = m.flush()
+		_, err = m.flush(whenWorth)
 		again = compactPatience
 	} else {
 		began := time.Now()
@@ -70,9 +70,9 @@ func (m *Machine) maintainStep() (again time.Duration, err error) {
 }
 
 // flush moves the overlay into the store, in one transaction with the applied index and the sessions (rule: the
-// applied index never says more or less than what is there). A step of compaction goes with it. It tells whether there was
-// anything to flush. The caller holds maintenance.
-func (m *Machine) flush() (flushed bool, err error) {
+// applied index never says more or less than what is there). A step of compaction goes with it, as urgent as u says. It tells whether
+// there was anything to flush. The caller holds maintenance.
+func (m *Machine) flush(u urgency) (flushed bool, err error) {
 	m.mu.Lock()
 	if err := m.unusable(); err != nil {
 		m.mu.Unlock()
@@ -102,7 +102,7 @@ func (m *Machine) flush() (flushed bool, err error) {
 	}
 	putLeases(&b, leases)
 	// What goes is given up by the state that is in the store, so it is in the store.
-	next, err := m.removeInto(s, &b, compactFlushFactor*len(frozen.order), whenWorth)
+	next, err := m.removeInto(s, &b, compactFlushFactor*len(frozen.order), u)
 	if err == nil {
 		h.scrub = next
 		err = h.put(&b)

@@ -87,7 +87,7 @@ func (m *Machine) Snapshot(ctx context.Context) (*Snapshot, error) {
 	}
 	m.maintenance.Lock()
 	defer m.maintenance.Unlock()
-	if _, err := m.flush(); err != nil {
+	if _, err := m.flush(whenWorth); err != nil {
 		return nil, err
 	}
 	view, err := m.published.Load().store.View()
