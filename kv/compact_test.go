@@ -137,6 +137,57 @@ func TestRemovalAfterARestart(t *testing.T) {
 	}
 }
 
+// TestTombstonesOfAnEarlierTarget: a compaction keeps the tombstones of its own revision; the next one removes them, also if the first was
+// interrupted in the middle of them.
+func TestTombstonesOfAnEarlierTarget(t *testing.T) {
+	for _, restart := range []bool{false, true} {
+		const keys = 40
+		o, disk := memory()
+		o.compactMost = 1
+		h := newHarness(t, o)
+		var txn Txn
+		for i := range keys {
+			key := fmt.Appendf(nil, "k%02d", i)
+			h.do(Put(key, []byte("v")))
+			txn.Success = append(txn.Success, DeleteOp(One(key)))
+		}
+		h.do(Transaction(txn))
+		deleted, _ := h.machine.Revision()
+		h.do(Compact(deleted))
+		for h.machine.removal.next.mod < deleted || h.machine.removal.next.sub < keys/2 {
+			flushNow(t, h)
+			if h.machine.header.scrub.done == deleted {
+				t.Fatal("the removal was not interrupted")
+			}
+		}
+		if restart {
+			h.machine.removal.begin()
+			for len(h.machine.removal.going) > 0 {
+				flushNow(t, h)
+			}
+		}
+		h.do(Put([]byte("k"), []byte("v")))
+		h.do(Put([]byte("k"), []byte("v")))
+		revision, _ := h.machine.Revision()
+		h.do(Compact(revision))
+		flushNow(t, h)
+		if restart {
+			disk.Crash()
+			h.machine = open(t, o)
+		}
+		for steps := 0; h.machine.header.scrub.done < revision; steps++ {
+			if steps > 100*keys {
+				t.Fatal("the removal does not come to an end")
+			}
+			flushNow(t, h)
+		}
+		v, err := h.machine.Verify(t.Context(), func(context.Context) error { return nil })
+		if err != nil || v.Records != 1 {
+			t.Errorf("restart %v: %d records are left of one key, %v", restart, v.Records, err)
+		}
+	}
+}
+
 func TestRemovalIsDue(t *testing.T) {
 	some := []place{{mod: 1}}
 	for _, x := range []struct {

@@ -34,8 +34,9 @@ func (p place) compare(o place) int {
 // removal is what one process knows of the removal of history. A crash forgets it: then the records behind header.scrub
 // are looked at again, and what is gone already is not missed. That is why versions of one key go in the order of their revisions.
 type removal struct {
-	// next is how far the records were looked at, found what is to go since going was begun, with the bytes of as many records.
-	next  scrub
+	// next is how far the records were looked at, for target, found what is to go since going was begun, with the bytes of as many records.
+	next   scrub
+	target uint64
 	found []place
 	bytes int64
 	// going is what is being removed, in order. When all of it is gone, what is removed is as far as after says.
@@ -71,6 +72,9 @@ func (r *removal) begin() {
 	slices.SortFunc(r.found, place.compare)
 	// A tombstone that was replaced since was found twice.
 	r.going, r.after = slices.Compact(r.found), r.next
+	if r.after.mod == r.target {
+		r.after.sub = 0 // As look does, should another process go on with a later target.
+	}
 	r.found, r.bytes = nil, 0
 }
 
@@ -98,6 +102,10 @@ func (r *removal) look(v store.View, target uint64, records int) error {
 	if r.next.done >= target {
 		return nil
 	}
+	if r.target != target && r.next.mod == r.target {
+		r.next.sub = 0 // The tombstones of that revision were left, as it was the target.
+	}
+	r.target = target
 	l := looker{removal: r, target: target, index: v.Iterate(bucketIndex)}
 	it := v.Iterate(bucketRecords)
 	k, data := it.Seek(appendRecordKey(nil, r.next.mod, r.next.sub))
