@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -35,18 +36,45 @@ func (r *Reconciler) holdTemplate(ctx context.Context, s *snapshot, d *plan.Deci
 		if name = held.Name; name == s.cluster.Status.HeldTemplate {
 			return nil
 		}
-		if err := r.Client.Create(ctx, held, fieldOwner); err != nil && !apierrors.IsAlreadyExists(err) {
+		err = r.Client.Create(ctx, held, fieldOwner)
+		if apierrors.IsAlreadyExists(err) {
+			err = r.checkHeld(ctx, s, name)
+		}
+		if err != nil {
 			return fmt.Errorf("keep the template in force as revision %s: %w", name, err)
 		}
 	}
 	if before := s.cluster.Status.HeldTemplate; before != "" && before != name {
-		old := &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Namespace: s.cluster.Namespace, Name: before}}
-		if err := r.Client.Delete(ctx, old); client.IgnoreNotFound(err) != nil {
+		if err := r.dropHeld(ctx, s, before); err != nil {
 			return fmt.Errorf("delete revision %s, which is not needed any more: %w", before, err)
 		}
 	}
 	s.cluster.Status.HeldTemplate = name
 	return nil
+}
+
+// checkHeld refuses a revision of somebody else's under the name of the copy.
+func (r *Reconciler) checkHeld(ctx context.Context, s *snapshot, name string) error {
+	var is appsv1.ControllerRevision
+	if err := r.Live.Get(ctx, client.ObjectKey{Namespace: s.cluster.Namespace, Name: name}, &is); err != nil {
+		return err
+	}
+	if !metav1.IsControlledBy(&is, s.cluster) {
+		return errors.New("it exists and does not belong to this RaftCluster: delete it, and the operator makes its own")
+	}
+	return nil
+}
+
+// dropHeld deletes a copy. The status names it, which others may write: what is not the cluster's stays.
+func (r *Reconciler) dropHeld(ctx context.Context, s *snapshot, name string) error {
+	var old appsv1.ControllerRevision
+	switch err := r.Live.Get(ctx, client.ObjectKey{Namespace: s.cluster.Namespace, Name: name}, &old); {
+	case err != nil:
+		return client.IgnoreNotFound(err)
+	case !metav1.IsControlledBy(&old, s.cluster):
+		return nil
+	}
+	return client.IgnoreNotFound(r.Client.Delete(ctx, &old, client.Preconditions{UID: &old.UID}))
 }
 
 // heldTemplate is the copy of the template that the StatefulSet holds, in the form in which Kubernetes keeps one, under a name that tells its content.

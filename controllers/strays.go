@@ -35,7 +35,8 @@ func (r *Reconciler) observeStrayPods(ctx context.Context, s *snapshot, d depth)
 		case err != nil:
 			return fmt.Errorf("read pod %s: %w", name, err)
 		}
-		if !labelled(&p, resources.SelectorLabels(s.cluster.Name)) && p.DeletionTimestamp == nil && (metav1.IsControlledBy(&p, s.statefulSet) || mounts(&p, resources.ClaimName(s.cluster.Name, i))) {
+		ours := metav1.IsControlledBy(&p, s.statefulSet) || metav1.GetControllerOf(&p) == nil && mounts(&p, resources.ClaimName(s.cluster.Name, i))
+		if !labelled(&p, resources.SelectorLabels(s.cluster.Name)) && p.DeletionTimestamp == nil && ours {
 			s.strayed = append(s.strayed, &p)
 		}
 	}
@@ -80,13 +81,16 @@ func (r *Reconciler) observeStrayClaims(ctx context.Context, s *snapshot) error 
 		case err != nil:
 			return fmt.Errorf("read claim %s: %w", name, err)
 		}
-		switch {
-		case ours && !labelled(&c, resources.SelectorLabels(s.cluster.Name)):
+		switch selector := resources.SelectorLabels(s.cluster.Name); {
+		case labelled(&c, selector) && ours:
+			s.claims = append(s.claims, c) // the watch has yet to show it
+		case labelled(&c, selector):
+		case ours && s.lost(&c, selector):
 			s.strayed = append(s.strayed, &c)
 			s.claims = append(s.claims, c)
 		case ours:
-			s.claims = append(s.claims, c) // the watch has yet to show it
-		case !labelled(&c, resources.SelectorLabels(s.cluster.Name)):
+			s.observation.Foreign = append(s.observation.Foreign, fmt.Sprintf("claim %s exists and is not of this cluster (it has other labels, or another owner)", name))
+		default:
 			s.observation.Foreign = append(s.observation.Foreign, fmt.Sprintf("claim %s exists and is not of this cluster (it lacks its labels)", name))
 		}
 	}
@@ -97,6 +101,22 @@ func (r *Reconciler) observeStrayClaims(ctx context.Context, s *snapshot) error 
 	})
 	slices.Sort(s.observation.Foreign)
 	return nil
+}
+
+// lost tells that a claim has lost labels and that nobody else says that it is theirs: by another value of one of them, or as its controller. Kubernetes
+// makes the StatefulSet or the pod a claim's controller where claims go with them.
+func (s *snapshot) lost(c *corev1.PersistentVolumeClaim, selector map[string]string) bool {
+	for k, want := range selector {
+		if is, labelled := c.Labels[k]; labelled && is != want {
+			return false
+		}
+	}
+	owner := metav1.GetControllerOf(c)
+	if owner == nil || owner.UID == s.cluster.UID || s.statefulSet != nil && owner.UID == s.statefulSet.UID {
+		return true
+	}
+	return slices.ContainsFunc(s.pods, func(p corev1.Pod) bool { return p.UID == owner.UID }) ||
+		slices.ContainsFunc(s.strayed, func(o client.Object) bool { return o.GetUID() == owner.UID })
 }
 
 // relabel gives strayed pods and claims their labels back.
