@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -28,8 +29,27 @@ type failpoint struct {
 
 // failpoints are all effects, read from the source: whoever adds one adds its failpoint, and has to add the story that comes by.
 type failpoints struct {
-	all   []*failpoint
+	all []*failpoint
+	mu  sync.Mutex // of the steps, and of what is counted
+	// steps are those in which operators died.
 	steps map[string]bool
+}
+
+// goesOn tells that the operator is to die after the effect, and counts one that dies before it.
+func (p *failpoints) goesOn(x *failpoint) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if x.before > 0 && x.after%3 != 2 || x.before > x.after {
+		return true
+	}
+	x.before++
+	return false
+}
+
+func (p *failpoints) diedAfter(x *failpoint) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	x.after++
 }
 
 // effects are the names of calls that change something in Kubernetes or at a node.
@@ -106,6 +126,8 @@ func (p *failpoints) caller(t *testing.T) *failpoint {
 
 // addSteps takes the steps that a cluster's metrics tell of.
 func (p *failpoints) addSteps(measured map[string]float64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for name := range measured {
 		if rest, ok := strings.CutPrefix(name, "raftkv_operator_steps_total:"); ok {
 			_, step, _ := strings.Cut(rest, ":")

@@ -14,6 +14,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -234,6 +235,9 @@ type kubelet struct {
 	machine string
 	// volumes counts the claims that each pod has had.
 	volumes map[string]int
+	// kept are the revisions that were kept, and cut is the StatefulSet, as of which generation, whose pods above its replicas were taken away.
+	kept map[string]bool
+	cut  string
 }
 
 func (k *kubelet) play(cluster string) {
@@ -261,7 +265,8 @@ func (k *kubelet) play(cluster string) {
 			k.playPod(&set, resources.PodName(cluster, i), revision)
 		}
 	}
-	for i := int(*set.Spec.Replicas); i < 8; i++ {
+	cut := fmt.Sprintf("%s %d", set.UID, set.Generation)
+	for i := int(*set.Spec.Replicas); i < 8 && k.cut != cut; i++ {
 		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: k.ns, Name: resources.PodName(cluster, i)}}
 		err := k.c.Delete(ctx, p, client.GracePeriodSeconds(0))
 		k.must(client.IgnoreNotFound(err))
@@ -269,11 +274,15 @@ func (k *kubelet) play(cluster string) {
 			k.dropClaim(resources.ClaimName(cluster, i))
 		}
 	}
+	k.cut = cut
 	var budget policyv1.PodDisruptionBudget
 	if err := k.c.Get(ctx, client.ObjectKey{Namespace: k.ns, Name: cluster}, &budget); err == nil {
+		before := budget.Status.DeepCopy()
 		budget.Status.ObservedGeneration, budget.Status.DisruptionsAllowed = budget.Generation, 1
 		budget.Status.CurrentHealthy, budget.Status.DesiredHealthy, budget.Status.ExpectedPods = *set.Spec.Replicas, max(*set.Spec.Replicas-1, 0), *set.Spec.Replicas
-		k.must(k.c.Status().Update(ctx, &budget))
+		if !equality.Semantic.DeepEqual(before, &budget.Status) {
+			k.must(k.c.Status().Update(ctx, &budget))
+		}
 	}
 }
 
@@ -296,6 +305,11 @@ func (k *kubelet) dropClaim(name string) {
 // keepRevision keeps the template as the StatefulSet controller does: as a patch that puts it into the StatefulSet.
 func (k *kubelet) keepRevision(set *appsv1.StatefulSet, name string) {
 	k.t.Helper()
+	id := fmt.Sprintf("%s %s", set.UID, name)
+	if k.kept[id] {
+		return
+	}
+	k.kept[id] = true
 	template, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&set.Spec.Template)
 	if err != nil {
 		k.t.Fatal(err)
@@ -338,6 +352,7 @@ func (k *kubelet) playPod(set *appsv1.StatefulSet, name, revision string) {
 	} else {
 		k.must(err)
 	}
+	before := p.Status.DeepCopy()
 	if p.Status.PodIP == "" {
 		k.pods++
 		p.Status.PodIP = fmt.Sprintf("10.%d.0.%d", k.block, k.pods)
@@ -356,7 +371,9 @@ func (k *kubelet) playPod(set *appsv1.StatefulSet, name, revision string) {
 	}
 	k.g.mu.Unlock()
 	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}
-	k.must(k.c.Status().Update(ctx, &p))
+	if !equality.Semantic.DeepEqual(before, &p.Status) {
+		k.must(k.c.Status().Update(ctx, &p))
+	}
 }
 
 // incarnation is that of the pod's claim: it outlives the pod.

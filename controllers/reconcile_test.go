@@ -42,10 +42,12 @@ type story struct {
 
 func newStory(t *testing.T, block byte) *story {
 	t.Helper()
+	// Stories mostly wait for the API server, each in a namespace of its own.
+	t.Parallel()
 	c := apiServer(t)
 	s := &story{t: t, c: c, g: newGroup(), events: events.NewFakeRecorder(1000)}
 	s.key = client.ObjectKey{Namespace: namespace(t, c), Name: "demo"}
-	s.k = &kubelet{t: t, c: c, g: s.g, ns: s.key.Namespace, block: block}
+	s.k = &kubelet{t: t, c: c, g: s.g, ns: s.key.Namespace, block: block, kept: map[string]bool{}}
 	operator := asOperator(t)
 	s.r = NewReconciler(operator, operator, s.events, s.g.dial, "raftkv/node:default")
 	t.Cleanup(func() { s.r.Nodes.Follow(s.key, nil) })
