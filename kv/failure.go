@@ -3,6 +3,8 @@ package kv
 import (
 	"errors"
 	"fmt"
+
+	"github.com/raftkv/raftkv/kv/store"
 )
 
 // A machine fails when what is on its disk or in its overlay is unknown, or known to be damaged. From then on it refuses everything, reads too:
@@ -46,11 +48,18 @@ func (m *Machine) failLocked(err error) error {
 	return m.failure
 }
 
-// noteDamage fails the machine if a read has come across damage, and returns the read's error. The caller does not hold mu.
-func (m *Machine) noteDamage(err error) error {
+// noteDamage fails the machine if a read of a state of that origin has come across damage, and returns the read's error. What a snapshot has replaced
+// meanwhile may be as damaged as it likes; then stale says so. The caller does not hold mu.
+func (m *Machine) noteDamage(origin store.Store, err error) (stale bool, _ error) {
 	var corrupt *CorruptError
-	if errors.As(err, &corrupt) {
-		_ = m.fail(err) // the reader is told of what it has found
+	if !errors.As(err, &corrupt) {
+		return false, err
 	}
-	return err
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.current.origin != origin {
+		return true, err
+	}
+	_ = m.failLocked(err) // the reader is told of what it has found
+	return false, err
 }

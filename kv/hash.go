@@ -33,7 +33,9 @@ func (m *Machine) Hash(ctx context.Context) (HashResult, error) {
 		}
 		// History that is given up while it is read may or may not have been seen: begin again.
 		if now.store == s.store && now.compacted == s.compacted {
-			return HashResult{Hash: sum, Revision: s.revision, Applied: s.meta.Index}, m.noteDamage(err)
+			if stale, err := m.noteDamage(s.origin, err); !stale {
+				return HashResult{Hash: sum, Revision: s.revision, Applied: s.meta.Index}, err
+			}
 		}
 	}
 }
@@ -138,7 +140,9 @@ func (m *Machine) HashKV(ctx context.Context, revision uint64) (HashKVResult, er
 			return HashKVResult{}, ErrClosed
 		}
 		if now.store == s.store && now.compacted == s.compacted {
-			return HashKVResult{Hash: uint32(sum ^ sum>>32), Revision: last, CompactRevision: s.compacted, Latest: s.revision}, m.noteDamage(err)
+			if stale, err := m.noteDamage(s.origin, err); !stale {
+				return HashKVResult{Hash: uint32(sum ^ sum>>32), Revision: last, CompactRevision: s.compacted, Latest: s.revision}, err
+			}
 		}
 	}
 }

@@ -140,7 +140,11 @@ func (m *Machine) read(ctx context.Context, revision uint64, f func(v *view) err
 		case stored && now.compacted > v.revision:
 			continue
 		case err != nil:
-			return m.noteDamage(err)
+			stale, err := m.noteDamage(s.origin, err)
+			if stale {
+				continue
+			}
+			return err
 		}
 		// Damage may have been found elsewhere meanwhile.
 		return m.Failure()

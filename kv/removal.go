@@ -37,8 +37,8 @@ type removal struct {
 	// next is how far the records were looked at, for target, found what is to go since going was begun, with the bytes of as many records.
 	next   scrub
 	target uint64
-	found []place
-	bytes int64
+	found  []place
+	bytes  int64
 	// going is what is being removed, in order. When all of it is gone, what is removed is as far as after says.
 	going []place
 	after scrub

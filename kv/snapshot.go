@@ -78,6 +78,7 @@ type Snapshot struct {
 	machine *Machine
 	view    store.View
 	header  header
+	origin  store.Store // of the state
 }
 
 // Snapshot flushes what was applied and opens a view of the store.
@@ -90,11 +91,12 @@ func (m *Machine) Snapshot(ctx context.Context) (*Snapshot, error) {
 	if _, err := m.flush(whenWorth); err != nil {
 		return nil, err
 	}
-	view, err := m.published.Load().store.View()
+	s := m.published.Load()
+	view, err := s.store.View()
 	if err != nil {
 		return nil, err
 	}
-	return &Snapshot{machine: m, view: view, header: m.header}, nil
+	return &Snapshot{machine: m, view: view, header: m.header, origin: s.origin}, nil
 }
 
 // Meta describes the state that the snapshot holds.
@@ -110,7 +112,8 @@ func (s *Snapshot) Close() error {
 	return v.Close()
 }
 
-// WriteTo streams the snapshot. A record that does not match its checksum ends it with a *CorruptError, and fails the machine.
+// WriteTo streams the snapshot. A record that does not match its checksum ends it with a *CorruptError, and fails the machine unless
+// another snapshot has taken the place of what is streamed.
 func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
 	if s.view == nil {
 		return 0, ErrClosed
@@ -131,7 +134,8 @@ func (s *Snapshot) WriteTo(w io.Writer) (int64, error) {
 		it := s.view.Iterate(bucket)
 		for k, v := it.First(); k != nil && c.err == nil; k, v = it.Next() {
 			if err := verify(bucket, k, v); err != nil {
-				return c.written, s.machine.noteDamage(err)
+				_, err = s.machine.noteDamage(s.origin, err)
+				return c.written, err
 			}
 			chunk = append(chunk, byte(bucket))
 			chunk = appendBytes(chunk, k)

@@ -20,6 +20,9 @@ type state struct {
 	activeOrder []*overlayNode
 	frozen      *overlay // being flushed; nil when nothing is
 	store       store.Store
+	// origin is the store that the state was loaded from: a defragmentation copies what it has, perhaps damage too, a snapshot
+	// brings another.
+	origin store.Store
 }
 
 func (s *state) frozenOrder() []*overlayNode {

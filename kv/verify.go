@@ -51,7 +51,7 @@ type verification struct {
 
 func (m *Machine) verifyStep(p *verification) (done bool, err error) {
 	m.mu.Lock()
-	s, err := m.current.store, m.unusable()
+	s, origin, err := m.current.store, m.current.origin, m.unusable()
 	m.mu.Unlock()
 	if err != nil {
 		return false, err
@@ -65,9 +65,12 @@ func (m *Machine) verifyStep(p *verification) (done bool, err error) {
 	}
 	done, err = p.step(v)
 	err = errors.Join(err, v.Close())
-	var corrupt *CorruptError
-	if errors.As(err, &corrupt) {
-		return false, m.fail(err)
+	stale, err := m.noteDamage(origin, err)
+	if stale {
+		return false, nil // it goes on in the store that is in force now
+	}
+	if failure := m.Failure(); failure != nil {
+		return false, failure
 	}
 	return done, err
 }

@@ -150,3 +150,52 @@ func TestVerifyFindsRecordsThatNobodyReads(t *testing.T) {
 		}
 	}
 }
+
+// TestDamageOfWhatASnapshotReplaced: whoever still reads it finds damage that says nothing of the store that took its place.
+func TestDamageOfWhatASnapshotReplaced(t *testing.T) {
+	sound, _ := memory()
+	from := newHarness(t, sound)
+	o, disk := memory()
+	to := newHarness(t, o)
+	for range 2 {
+		from.do(Put([]byte("a"), []byte("1")))
+	}
+	to.do(Put([]byte("a"), []byte("1")))
+	if err := to.machine.Close(); err != nil {
+		t.Fatal(err)
+	}
+	edit(t, disk, func(v store.View, b *store.Batch) {
+		k, data := v.Iterate(bucketRecords).First()
+		data = bytes.Clone(data)
+		data[len(data)-1]++
+		b.Put(bucketRecords, k, data)
+	})
+	m := open(t, o)
+	s, err := m.Snapshot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var corrupt *CorruptError
+	reads := 0
+	err = m.read(t.Context(), 0, func(v *view) error {
+		found, err := v.get([]byte("a"), true)
+		if reads++; reads == 1 {
+			if !errors.As(err, &corrupt) {
+				t.Errorf("the damaged store: %v", err)
+			}
+			transfer(t, from.machine, m)
+		} else if v.revision != FirstRevision+2 || string(found.value) != "1" {
+			t.Errorf("revision %d reads %q", v.revision, found.value)
+		}
+		return err
+	})
+	if err != nil || reads != 2 {
+		t.Errorf("%d reads, %v", reads, err)
+	}
+	if _, err := s.WriteTo(&bytes.Buffer{}); !errors.As(err, &corrupt) {
+		t.Errorf("a snapshot of the damaged store: %v", err)
+	}
+	if err := errors.Join(s.Close(), m.Failure(), m.FlushNow()); err != nil {
+		t.Errorf("the sound store: %v", err)
+	}
+}
