@@ -21,7 +21,7 @@ func decodeFields(e *metav1.ManagedFieldsEntry) (fieldTree, error) {
 		return fieldTree{}, nil
 	}
 	var t map[string]any
-	if err := json.Unmarshal(e.FieldsV1.Raw, &t); err != nil {
+	if err := json.Unmarshal(e.FieldsV1.GetRawBytes(), &t); err != nil {
 		return nil, fmt.Errorf("decode the fields of manager %s: %w", e.Manager, err)
 	}
 	return t, nil
@@ -141,7 +141,7 @@ func (t fieldTree) encode() (*metav1.FieldsV1, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &metav1.FieldsV1{Raw: text}, nil
+	return metav1.NewFieldsV1(string(text)), nil
 }
 
 // ownersOf names who else owns something below the fields.
