@@ -24,7 +24,7 @@ type boltStore struct {
 
 func (s *boltStore) View() (View, error) {
 	if x := s.shared.take(); x != nil {
-		return &sharedView{standing: x, from: &s.shared}, nil
+		return &sharedView{boltView: boltView{tx: x.tx}, standing: x, from: &s.shared}, nil
 	}
 	tx, err := s.db.Begin(false)
 	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
@@ -112,25 +112,12 @@ func (s *boltStore) Close() error {
 	return errors.Join(s.shared.close(), s.db.Close())
 }
 
-// sharedView reads in a transaction that others read in too.
+// sharedView reads in a transaction that others read in too. It looks for its buckets anew: bbolt copies a small one when it opens it, so that what has rotted
+// in the file since would not be seen.
 type sharedView struct {
-	*standing
-	from *sharing
-}
-
-func (v *sharedView) Get(bucket Bucket, key []byte) []byte {
-	if b := v.buckets[bucket]; b != nil {
-		return b.Get(key)
-	}
-	return nil
-}
-
-// Iterate returns a bbolt cursor, whose methods are those of Iterator.
-func (v *sharedView) Iterate(bucket Bucket) Iterator {
-	if b := v.buckets[bucket]; b != nil {
-		return b.Cursor()
-	}
-	return nothing{}
+	boltView
+	standing *standing
+	from     *sharing
 }
 
 // Close may be called again.

@@ -12,13 +12,12 @@ import (
 
 // standing is a read transaction of bbolt that the views share which are opened between two commits. To begin and to end a transaction of their own they
 // would need a lock that bbolt holds while it sorts the pages that a commit has freed and while it writes its meta page, which may
-// wait for the disk. Reading with many cursors at a time is safe: a read transaction changes nothing but counters, which are atomic.
+// wait for the disk. Reading with many buckets and cursors at a time is safe: a read transaction changes nothing but counters, which are atomic.
 //
 // The pages that the last commit has freed can be used again one commit later than without.
 type standing struct {
-	tx      *bbolt.Tx
-	buckets [Buckets]*bbolt.Bucket
-	views   int // guarded by the mu of sharing
+	tx    *bbolt.Tx
+	views int // guarded by the mu of sharing
 }
 
 // sharing hands the latest standing transaction out.
@@ -112,11 +111,7 @@ func (s *boltStore) stand() error {
 	if err != nil {
 		return fmt.Errorf("open a view of %s: %w", s.db.Path(), err)
 	}
-	x := &standing{tx: tx}
-	for i := range x.buckets {
-		x.buckets[i] = tx.Bucket(bucketName(Bucket(i)))
-	}
-	return s.shared.replace(x, false)
+	return s.shared.replace(&standing{tx: tx}, false)
 }
 
 const (
