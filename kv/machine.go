@@ -41,6 +41,8 @@ type Options struct {
 	FlushBytes, MaxOverlayBytes, MaxResultBytes int
 	// Synchronous runs no goroutines: the overlay is flushed inside Apply when it is full, and in FlushNow.
 	Synchronous bool
+	// Check, if it is set, looks at the machine before it writes to the store of its own accord, and refuses it with an error. It may only read.
+	Check func(*Machine) error
 	// Observer is told what is applied, if it is set.
 	Observer Observer
 	Logger   *slog.Logger
@@ -135,6 +137,11 @@ func Open(o Options) (*Machine, error) {
 	// Should a defragmentation have ended right before its copy took the store's place: nobody asks for it any more.
 	if err := errors.Join(m.discardStaged(), m.disk.Discard(defragmentName)); err != nil {
 		return nil, errors.Join(err, s.Close())
+	}
+	if o.Check != nil {
+		if err := o.Check(m); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
 	}
 	if o.Synchronous {
 		close(m.stopped)

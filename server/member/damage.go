@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/raftkv/raftkv/kv"
 	"github.com/raftkv/raftkv/replica/sealedfile"
@@ -28,14 +29,58 @@ func (m *Machine) Failed() <-chan struct{} { return m.machine.Failed() }
 // Failure is that of replica.Failing.
 func (m *Machine) Failure() error { return m.machine.Failure() }
 
-// Close closes the store, and leaves a note if it was found damaged.
+// Close closes the store. If it was found damaged, also by what closing it does, the note is there when Close returns.
 func (m *Machine) Close() error {
-	var err error
+	err := m.machine.Close()
+	return errors.Join(err, m.damage.close())
+}
+
+// damageNote writes the file as soon as the store is found damaged: the process may not live until it is closed.
+type damageNote struct {
+	file    string
+	machine *kv.Machine
+	closing chan struct{}
+	once    sync.Once
+	watch   sync.WaitGroup
+
+	mu      sync.Mutex
+	written bool
+}
+
+func newDamageNote(dir string, m *kv.Machine, logger *slog.Logger) *damageNote {
+	d := &damageNote{file: filepath.Join(dir, damagedName), machine: m, closing: make(chan struct{})}
+	d.watch.Go(func() {
+		select {
+		case <-m.Failed():
+			if err := d.write(); err != nil {
+				logger.Error("that the store is damaged could not be noted; it is tried again when the store is closed", "error", err)
+			}
+		case <-d.closing:
+		}
+	})
+	return d
+}
+
+// write writes the file, if that is to be done.
+func (d *damageNote) write() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	var corrupt *kv.CorruptError
-	if errors.As(m.machine.Failure(), &corrupt) {
-		err = damagedKind.Write(filepath.Join(m.dir, damagedName), []byte(corrupt.Error()))
+	if d.written || !errors.As(d.machine.Failure(), &corrupt) {
+		return nil
 	}
-	return errors.Join(err, m.machine.Close())
+	if err := damagedKind.Write(d.file, []byte(corrupt.Error())); err != nil {
+		return err
+	}
+	d.written = true
+	return nil
+}
+
+// close is for when the store is closed. It may be called again.
+func (d *damageNote) close() error {
+	d.once.Do(func() { close(d.closing) })
+	d.watch.Wait()
+	return d.write()
 }
 
 // settleDamage reads the whole store if an earlier run has found it damaged.

@@ -56,7 +56,7 @@ type Machine struct {
 	sessions
 	machine *kv.Machine
 	store   *local.Store
-	dir     string // the member's
+	damage  *damageNote
 }
 
 // minLeaseElections is the least time that a lease is granted, in election timeouts: it must outlive a change of leaders.
@@ -72,16 +72,14 @@ func OpenMachine(o Options, p replica.Place) (*Machine, error) {
 	})
 	m, err := kv.Open(kv.Options{
 		Dir: filepath.Join(p.Dir, stateDir), ClusterID: p.Cluster, Ancestor: p.Ancestor, MustExist: !p.New, QuotaBytes: o.Config.QuotaBackendBytes,
+		Check:    func(m *kv.Machine) error { return settleDamage(p.Dir, m, p.Logger) },
 		Observer: store, Logger: p.Logger,
 	})
 	if err != nil {
 		return nil, err
 	}
-	if err := settleDamage(p.Dir, m, p.Logger); err != nil {
-		_ = m.Close() // it says the same again
-		return nil, err
-	}
-	return &Machine{StateMachine: statemachine.Of(m), machine: m, store: store, dir: p.Dir}, nil
+	out := &Machine{StateMachine: statemachine.Of(m), machine: m, store: store, damage: newDamageNote(p.Dir, m, p.Logger)}
+	return out, nil
 }
 
 func limits(c config.Config) kv.Limits {

@@ -48,7 +48,7 @@ func Restore(o Options, file io.Reader, how kv.RestoreOptions) (Restored, error)
 			if state, err = m.Restore(file, how); err != nil {
 				return nil, errors.Join(err, m.Close())
 			}
-			return &Machine{StateMachine: statemachine.Of(m), machine: m, dir: p.Dir}, nil
+			return &Machine{StateMachine: statemachine.Of(m), machine: m, damage: newDamageNote(p.Dir, m, p.Logger)}, nil
 		},
 	})
 	if err != nil {

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/kv"
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/raft/session"
 	"github.com/raftkv/raftkv/replica"
 	"github.com/raftkv/raftkv/server/config"
 )
@@ -74,6 +76,71 @@ func TestDamageThatNobodyReadsStopsTheMember(t *testing.T) {
 		}
 		if _, err := os.Stat(filepath.Join(place.Dir, damagedName)); !errors.Is(err, fs.ErrNotExist) {
 			t.Fatalf("the note is left: %v", err)
+		}
+	}
+}
+
+// TestDamageIsNotedAtOnce: the note is there although nobody closes the store, and when only closing it meets the damage. The next run reads all of it
+// and removes nothing before.
+func TestDamageIsNotedAtOnce(t *testing.T) {
+	const needle = "a value that is overwritten"
+	for _, met := range []string{"by a read", "by closing"} {
+		place := replica.Place{Dir: t.TempDir(), Cluster: 1, New: true, Logger: slog.New(slog.DiscardHandler)}
+		options := Options{Config: config.Config{QuotaBackendBytes: 1 << 30}}
+		note, index := filepath.Join(place.Dir, damagedName), raft.Index(0)
+		machine, err := OpenMachine(options, place)
+		if err != nil {
+			t.Fatal(err)
+		}
+		apply := func(c kv.Command) {
+			t.Helper()
+			data, err := kv.AppendProposal(nil, session.Header{}, c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			index++
+			if _, err := machine.machine.Apply([]raft.Entry{{Term: 1, Index: index, Type: raft.EntryNormal, Data: data}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		apply(kv.Put([]byte("k"), []byte(needle)))
+		if met == "by closing" {
+			// Which removes this history.
+			apply(kv.Put([]byte("k"), []byte("v")))
+			revision, _ := machine.machine.Revision()
+			apply(kv.Compact(revision))
+		}
+		if err := machine.machine.FlushNow(); err != nil {
+			t.Fatal(err)
+		}
+		flip(t, place.Dir, needle)
+		var corrupt *kv.CorruptError
+		if met == "by a read" {
+			if _, err := machine.machine.Get(t.Context(), []byte("k"), 0); !errors.As(err, &corrupt) {
+				t.Fatalf("a read: %v", err)
+			}
+			for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+				if _, err := damagedKind.Read(note); err == nil {
+					break
+				} else if time.Now().After(deadline) {
+					t.Fatalf("the note: %v", err)
+				}
+			}
+		} else if machine.Failure() != nil {
+			t.Fatal(machine.Failure())
+		}
+		if err := machine.Close(); !errors.As(err, &corrupt) {
+			t.Errorf("%s: closed with %v", met, err)
+		}
+		if err := machine.Close(); err != nil {
+			t.Errorf("%s: closed again: %v", met, err)
+		}
+		if _, err := damagedKind.Read(note); err != nil {
+			t.Fatalf("%s: the note: %v", met, err)
+		}
+		place.New = false
+		if _, err := OpenMachine(options, place); !errors.As(err, &corrupt) {
+			t.Errorf("%s: the next run opens it: %v", met, err)
 		}
 	}
 }
