@@ -353,7 +353,10 @@ func TestANodeThatHangsIsNotWaitedFor(t *testing.T) {
 			"state": func(c *Client) error { _, err := c.Status(soon(t), ""); return err },
 			"hash":  func(c *Client) error { _, err := c.Hash(soon(t), "", 0); return err },
 			"watch": func(c *Client) error {
-				n.updates <- &wire.WatchUpdates{Updates: []wire.WatchUpdate{{ID: 1, Created: true}}}
+				go func() { // a node tells of no watch that it was not asked for: the client would take no notice
+					r := <-n.creates
+					n.updates <- &wire.WatchUpdates{Updates: []wire.WatchUpdate{{ID: r.ID, Created: true}}}
+				}()
 				w, err := c.Watch(soon(t), All())
 				if err == nil {
 					w.Close()
