@@ -129,6 +129,10 @@ func TestDisconnectTellsTheReason(t *testing.T) {
 	s, addr := serve(t, rpc.ServerOptions{}, newImpl())
 	bad := dial(t, addr, rpc.ClientOptions{Metadata: rpc.Metadata{"name": "bad"}})
 	good := bind(t, dial(t, addr, rpc.ClientOptions{}))
+	// The server knows a connection from its first answer on, which may be later than the client's greeting ends.
+	if _, err := bind(t, bad).Echo(t.Context(), &echoReq{}); err != nil {
+		t.Fatal(err)
+	}
 	s.DisconnectIf(func(md rpc.Metadata) *rpc.Error {
 		if md["name"] == "bad" {
 			return rpc.Refusal("removed", "you were removed")
