@@ -44,6 +44,7 @@ type link struct {
 	waitingSince atomic.Int64 // nanoseconds since started at which the reader began to wait for bytes; 0 while it does not wait
 	rttNanos     atomic.Int64
 	received     atomic.Uint64 // bytes
+	arrivals     arrivals
 
 	failOnce sync.Once
 	failure  error                                   // why the link ended; read it after done
@@ -111,6 +112,7 @@ func (l *link) readLoop(handle func(frame) error) {
 			if len(f.payload.b) == 8 {
 				sent := time.Duration(binary.BigEndian.Uint64(f.payload.b))
 				l.rttNanos.Store(int64(max(time.Since(l.started)-sent, 1)))
+				l.arrivals.answered(sent)
 			}
 			f.payload.release()
 		default:
@@ -220,6 +222,8 @@ func (l *link) keepAlive(interval, idleTimeout time.Duration) {
 		ping := newFrame()
 		ping.b = binary.BigEndian.AppendUint64(ping.b, uint64(now))
 		ping.seal(framePing, 0, 0)
-		l.out.pushControl(ping)
+		if end := l.out.pushControl(ping); end > 0 {
+			l.arrivals.pinged(now, end)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"sync"
+	"sync/atomic"
 )
 
 const (
@@ -24,6 +25,7 @@ type sendQueue struct {
 	notEmpty      sync.Cond
 	frames        []*buffer
 	bytes         int
+	total         atomic.Uint64 // bytes that were ever added
 	writerWaiting bool
 	space         chan struct{} // closed when the writer takes; nil while nobody waits for it
 	closed        error         // why nothing more is taken in
@@ -70,20 +72,23 @@ func (q *sendQueue) push(ctx context.Context, f *buffer, try bool) *Error {
 	}
 }
 
-// pushControl adds a small frame of the protocol itself past the bound for calls. It never blocks.
-func (q *sendQueue) pushControl(f *buffer) {
+// pushControl adds a small frame of the protocol itself past the bound for calls. It never blocks. It gives how many bytes were ever added, these
+// included; zero if there was no room.
+func (q *sendQueue) pushControl(f *buffer) (end uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed != nil || len(q.frames) >= SendQueueFrames+controlFrames {
 		f.release()
-		return
+		return 0
 	}
 	q.add(f)
+	return q.total.Load()
 }
 
 func (q *sendQueue) add(f *buffer) {
 	q.frames = append(q.frames, f)
 	q.bytes += len(f.b)
+	q.total.Add(uint64(len(f.b)))
 	if q.writerWaiting {
 		q.writerWaiting = false
 		q.notEmpty.Signal()
