@@ -32,12 +32,16 @@ const (
 	lingerTimeout = time.Second
 )
 
+// patience is how often a side pings, and for how long it bears silence.
+type patience struct{ pingInterval, idleTimeout time.Duration }
+
 // link is one established connection of either side: a reader, a writer that gathers queued frames, and a keepalive.
 type link struct {
 	conn         net.Conn
 	in           frameReader
 	out          *sendQueue
 	maxSendBytes int
+	patience     chan patience // what the keepalive is to go on with; one at most is ever sent
 	started      time.Time
 	calls        *Calls // may be nil
 
@@ -54,17 +58,17 @@ type link struct {
 }
 
 func newLink(conn net.Conn, hs *handshakeResult, maxFrameBytes, readBufferBytes int, calls *Calls) *link {
-	l := &link{conn: conn, out: newSendQueue(), maxSendBytes: hs.maxSendBytes, started: time.Now(), calls: calls, done: make(chan struct{})}
+	l := &link{conn: conn, out: newSendQueue(), maxSendBytes: hs.maxSendBytes, patience: make(chan patience, 1), started: time.Now(), calls: calls, done: make(chan struct{})}
 	l.in = frameReader{r: bufio.NewReaderSize((*linkReader)(l), readBufferBytes), maxBytes: maxFrameBytes}
 	return l
 }
 
 // start runs the loops; handle gets every frame that is not a ping or pong, on the reading goroutine, and owns its payload.
-func (l *link) start(pingInterval, idleTimeout time.Duration, handle func(frame) error) {
+func (l *link) start(p patience, handle func(frame) error) {
 	l.calls.connected(l)
 	l.running.Go(func() { l.readLoop(handle) })
 	l.running.Go(l.writeLoop)
-	l.running.Go(func() { l.keepAlive(pingInterval, idleTimeout) })
+	l.running.Go(func() { l.keepAlive(p) })
 }
 
 // fail ends the link; only the first reason counts.
@@ -205,18 +209,21 @@ func (l *link) write(b []byte) (int, error) {
 
 // keepAlive pings and watches for silence. The other side may stop reading for as long as its handlers are busy (that is its
 // backpressure), so a blocked write is no sign of death; its own pings show that it lives.
-func (l *link) keepAlive(interval, idleTimeout time.Duration) {
-	ticker := time.NewTicker(interval)
+func (l *link) keepAlive(p patience) {
+	ticker := time.NewTicker(p.pingInterval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-l.done:
 			return
+		case p = <-l.patience:
+			ticker.Reset(p.pingInterval)
+			continue
 		case <-ticker.C:
 		}
 		now := time.Since(l.started)
-		if since := l.waitingSince.Load(); since != 0 && now-time.Duration(since) > idleTimeout {
-			l.fail(Errorf(CodeUnavailable, "connection lost: nothing heard from %v for %v", l.conn.RemoteAddr(), idleTimeout))
+		if since := l.waitingSince.Load(); since != 0 && now-time.Duration(since) > p.idleTimeout {
+			l.fail(Errorf(CodeUnavailable, "connection lost: nothing heard from %v for %v", l.conn.RemoteAddr(), p.idleTimeout))
 			return
 		}
 		ping := newFrame()

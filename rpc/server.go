@@ -48,9 +48,18 @@ type Server struct {
 	services  map[string]*service
 	accepts   map[string]AcceptFunc
 	listeners map[net.Listener]struct{}
-	conns     map[net.Conn]*serverConn // nil while greeting
+	conns     map[net.Conn]*accepted
 	stopping  bool
 	serving   sync.WaitGroup // ServeConn calls
+}
+
+// accepted is what the server knows of a connection that it has taken. Guarded by Server.mu.
+type accepted struct {
+	greeted bool     // metadata is what the client said of itself
+	md      Metadata // also while the acceptor still decides
+	// serving is nil until both sides have greeted; refused is why it must end then (DisconnectIf).
+	serving *serverConn
+	refused *Error
 }
 
 // NewServer makes a server without services; see Register, Serve and ServeConn.
@@ -67,7 +76,7 @@ func NewServer(opts ServerOptions) *Server {
 	}
 	s := &Server{
 		opts: opts, services: map[string]*service{}, accepts: map[string]AcceptFunc{},
-		listeners: map[net.Listener]struct{}{}, conns: map[net.Conn]*serverConn{},
+		listeners: map[net.Listener]struct{}{}, conns: map[net.Conn]*accepted{},
 	}
 	s.base, s.endBase = context.WithCancel(context.Background())
 	s.methods.Store(&[]*method{})
@@ -159,7 +168,10 @@ func (s *Server) ServeConn(conn net.Conn) error {
 	if err := conn.SetDeadline(time.Now().Add(s.opts.HandshakeTimeout)); err != nil {
 		return err
 	}
-	hs, err := serverHandshake(conn, s.opts.MaxFrameBytes, func(md Metadata) (Metadata, error) { return s.acceptConn(md, remote) })
+	hs, err := serverHandshake(conn, s.opts.MaxFrameBytes, func(md Metadata) (Metadata, error) {
+		s.greeted(conn, md)
+		return s.acceptConn(md, remote)
+	})
 	if err != nil {
 		s.opts.Logger.Info("connection refused", "remote", addrString(remote), "error", err)
 		return err
@@ -168,8 +180,12 @@ func (s *Server) ServeConn(conn net.Conn) error {
 		return err
 	}
 	sc := newServerConn(s, conn, hs)
-	if !s.established(conn, sc) {
+	refused, ok := s.established(conn, sc)
+	if !ok {
 		return ErrServerClosed
+	}
+	if refused != nil {
+		sc.end(refused)
 	}
 	err = sc.serve()
 	s.opts.Logger.Debug("connection ended", "remote", addrString(remote), "error", err)
@@ -206,19 +222,28 @@ func (s *Server) enter(conn net.Conn) bool {
 	if s.stopping {
 		return false
 	}
-	s.conns[conn] = nil
+	s.conns[conn] = &accepted{}
 	s.serving.Add(1)
 	return true
 }
 
-func (s *Server) established(conn net.Conn, sc *serverConn) bool {
+// greeted notes who is there before the acceptor is asked: what it would refuse a moment later, DisconnectIf finds.
+func (s *Server) greeted(conn net.Conn, md Metadata) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conns[conn].greeted, s.conns[conn].md = true, md
+}
+
+// established notes that the connection serves from now on, and gives the reason to end it at once if there is one; false while the
+// server stops.
+func (s *Server) established(conn net.Conn, sc *serverConn) (refused *Error, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping {
-		return false
+		return nil, false
 	}
-	s.conns[conn] = sc
-	return true
+	s.conns[conn].serving = sc
+	return s.conns[conn].refused, true
 }
 
 func (s *Server) leave(conn net.Conn) {
@@ -229,13 +254,31 @@ func (s *Server) leave(conn net.Conn) {
 }
 
 // DisconnectIf asks about each connection by its metadata and ends those for which a reason is given, telling their clients that
-// reason; calls in flight fail.
+// reason; calls in flight fail, and none begins. A connection about which its acceptor is being asked counts, so that each is
+// judged by what holds when DisconnectIf is called or by what held when the acceptor was asked after that.
 func (s *Server) DisconnectIf(refused func(Metadata) *Error) {
-	for _, sc := range s.connections() {
-		if reason := refused(sc.info.Metadata); reason != nil {
-			sc.sendGoAway(reason)
-			sc.out.finish(reason)
+	s.mu.Lock()
+	var all []*accepted
+	for _, a := range s.conns {
+		if a.greeted {
+			all = append(all, a)
 		}
+	}
+	s.mu.Unlock()
+	for _, a := range all {
+		if reason := refused(a.md); reason != nil { // once greeted, md stays as it is
+			s.disconnect(a, reason)
+		}
+	}
+}
+
+func (s *Server) disconnect(a *accepted, reason *Error) {
+	s.mu.Lock()
+	serving := a.serving
+	a.refused = reason
+	s.mu.Unlock()
+	if serving != nil {
+		serving.end(reason)
 	}
 }
 
@@ -243,9 +286,9 @@ func (s *Server) connections() []*serverConn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []*serverConn
-	for _, sc := range s.conns {
-		if sc != nil {
-			all = append(all, sc)
+	for _, a := range s.conns {
+		if a.serving != nil {
+			all = append(all, a.serving)
 		}
 	}
 	return all
@@ -280,8 +323,8 @@ func (s *Server) stopListening() {
 	for l := range s.listeners {
 		_ = l.Close() // Serve reports that the server is closed
 	}
-	for conn, sc := range s.conns {
-		if sc == nil {
+	for conn, a := range s.conns {
+		if a.serving == nil {
 			_ = conn.Close() // ends its handshake
 		}
 	}

@@ -129,10 +129,6 @@ func TestDisconnectTellsTheReason(t *testing.T) {
 	s, addr := serve(t, rpc.ServerOptions{}, newImpl())
 	bad := dial(t, addr, rpc.ClientOptions{Metadata: rpc.Metadata{"name": "bad"}})
 	good := bind(t, dial(t, addr, rpc.ClientOptions{}))
-	// The server knows a connection from its first answer on, which may be later than the client's greeting ends.
-	if _, err := bind(t, bad).Echo(t.Context(), &echoReq{}); err != nil {
-		t.Fatal(err)
-	}
 	s.DisconnectIf(func(md rpc.Metadata) *rpc.Error {
 		if md["name"] == "bad" {
 			return rpc.Refusal("removed", "you were removed")
@@ -145,6 +141,69 @@ func TestDisconnectTellsTheReason(t *testing.T) {
 	}
 	if _, err := good.Echo(t.Context(), &echoReq{}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// hooked calls a function before it writes.
+type hooked struct {
+	*net.TCPConn
+	before func()
+}
+
+func (h *hooked) Write(b []byte) (int, error) {
+	h.before()
+	return h.TCPConn.Write(b)
+}
+
+// A connection that is being accepted when DisconnectIf is called does not slip through, wherever on its way it is.
+func TestDisconnectFindsConnectionsThatAreStillGreeting(t *testing.T) {
+	for _, moment := range []string{"the acceptor has made up its mind", "the answer is on its way"} {
+		t.Run(moment, func(t *testing.T) {
+			var s *rpc.Server
+			remove := func(at string) {
+				if at == moment {
+					s.DisconnectIf(func(md rpc.Metadata) *rpc.Error { return rpc.Refusal("removed", "%s was removed", md["name"]) })
+				}
+			}
+			s = rpc.NewServer(rpc.ServerOptions{AcceptConn: func(rpc.Metadata, net.Addr) (rpc.Metadata, error) {
+				remove("the acceptor has made up its mind")
+				return nil, nil
+			}})
+			if err := rpc.Register(s, "test", newImpl()); err != nil {
+				t.Fatal(err)
+			}
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			served := make(chan error, 1)
+			go func() {
+				conn, err := l.Accept()
+				if err != nil {
+					served <- err
+					return
+				}
+				var greeting sync.Once
+				served <- s.ServeConn(&hooked{conn.(*net.TCPConn), func() { greeting.Do(func() { remove("the answer is on its way") }) }})
+			}()
+			c, err := rpc.Dial(t.Context(), l.Addr().String(), rpc.ClientOptions{Metadata: rpc.Metadata{"name": "demo"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var svc testService
+			if err := rpc.Bind(c, "test", &svc); err == nil {
+				t.Error("a client that was removed while it connected is served")
+			}
+			_ = c.Close()
+			if err := c.Err(); rpc.ReasonOf(err) != "removed" || !strings.Contains(err.Error(), "demo was removed") {
+				t.Errorf("it was told: %v", err)
+			}
+			if err := <-served; err == nil {
+				t.Error("its connection ended without a reason")
+			}
+			_ = l.Close()
+			_ = s.Close()
+		})
 	}
 }
 
@@ -316,6 +375,9 @@ func (c *counted) Write(b []byte) (int, error) {
 func TestQuietConnectionPingsAsTheClientAsks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := rpc.NewServer(rpc.ServerOptions{})
+		if err := rpc.Register(s, "test", newImpl()); err != nil {
+			t.Fatal(err)
+		}
 		ours, theirs := net.Pipe()
 		client, server := &counted{Conn: ours}, &counted{Conn: theirs}
 		served := make(chan error, 1)
@@ -325,6 +387,7 @@ func TestQuietConnectionPingsAsTheClientAsks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		bind(t, c) // before it, the server has no reason to be patient
 		greeted := client.writes.Load() + server.writes.Load()
 		const hour = time.Hour + interval/2
 		time.Sleep(hour) // virtual

@@ -45,6 +45,7 @@ type serverConn struct {
 	// Owned by the reading goroutine.
 	allowed map[*service]bool
 	infos   map[*method]*Info
+	asked   bool          // whether the client's wish for fewer pings was looked at
 	oneWay  chan received // nil until the first one-way message that is not inline
 
 	oneWayRunning sync.WaitGroup
@@ -85,8 +86,7 @@ func newServerConn(s *Server, conn net.Conn, hs *handshakeResult) *serverConn {
 
 // serve runs until the connection has ended and its handlers have returned.
 func (sc *serverConn) serve() error {
-	pingInterval, idleTimeout := sc.patience()
-	sc.start(pingInterval, idleTimeout, sc.handle)
+	sc.start(patience{sc.server.opts.PingInterval, sc.server.opts.IdleTimeout}, sc.handle)
 	sc.running.Wait()
 	if sc.oneWay != nil {
 		close(sc.oneWay)
@@ -96,16 +96,21 @@ func (sc *serverConn) serve() error {
 	return sc.failure
 }
 
-// patience is the server's own, or more if the client asked for it: who follows thousands of nodes that have nothing to say spends
-// its time on pings otherwise.
-func (sc *serverConn) patience() (pingInterval, idleTimeout time.Duration) {
-	pingInterval, idleTimeout = sc.server.opts.PingInterval, sc.server.opts.IdleTimeout
-	asked, err := time.ParseDuration(sc.info.Metadata[metaPingInterval])
-	if err != nil || asked <= pingInterval {
-		return pingInterval, idleTimeout
+// bePatient pings less often and waits longer if the client asked for it: who follows thousands of nodes that have nothing to say spends
+// its time on pings otherwise. Only who was allowed a service may ask: a stranger's place is free again as soon as the server's own
+// patience ends.
+func (sc *serverConn) bePatient() {
+	if sc.asked {
+		return
 	}
-	asked = min(asked, maxAskedPingInterval)
-	return asked, max(idleTimeout, askedPingsPerTimeout*asked)
+	sc.asked = true
+	own := patience{sc.server.opts.PingInterval, sc.server.opts.IdleTimeout}
+	interval, err := time.ParseDuration(sc.info.Metadata[metaPingInterval])
+	if err != nil || interval <= own.pingInterval {
+		return
+	}
+	interval = min(interval, maxAskedPingInterval)
+	sc.patience <- patience{interval, max(own.idleTimeout, askedPingsPerTimeout*interval)}
 }
 
 func (sc *serverConn) handle(f frame) error {
@@ -176,6 +181,7 @@ func (sc *serverConn) bind(body []byte) (*bindResponse, *Error) {
 		return nil, err
 	}
 	sc.allowed[svc] = true
+	sc.bePatient()
 	return resp, nil
 }
 
@@ -379,6 +385,15 @@ func (sc *serverConn) sendGoAway(reason *Error) {
 	f.b = appendError(f.b, reason)
 	f.seal(frameGoAway, 0, 0)
 	sc.out.pushControl(f)
+}
+
+// end ends the connection and tells the client why. What it still sends is not handled.
+func (sc *serverConn) end(reason *Error) {
+	sc.sendGoAway(reason)
+	sc.out.finish(reason)
+	sc.mu.Lock()
+	defer sc.mu.Unlock()
+	sc.draining = true
 }
 
 // drain refuses new calls and ends the connection once the running ones are answered.

@@ -10,6 +10,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func sealed(t frameType, flags uint8, id uint64, payload []byte) []byte {
@@ -166,6 +168,71 @@ func TestServiceThatWasNotBoundDoesNotRun(t *testing.T) {
 	if err := <-served; err == nil || !strings.Contains(err.Error(), "request for unknown method 5") {
 		t.Fatal(err)
 	}
+}
+
+type noteService struct {
+	Note func(context.Context, *struct{}) error
+}
+
+// What a client sends after it was told to go is not handled, also when it came with what was.
+func TestNothingBeginsAfterTheEnd(t *testing.T) {
+	var s *Server
+	handled := 0
+	conn, in, served := rawClient(t, func(server *Server) {
+		s = server
+		err := Register(s, "notes", noteService{func(context.Context, *struct{}) error {
+			handled++
+			s.DisconnectIf(func(Metadata) *Error { return Refusal("removed", "you were removed") })
+			return nil
+		}}, Inline())
+		if err != nil {
+			t.Fatal(err)
+		}
+	})
+	bind := sealed(frameBind, 0, 1, []byte(`{"service":"notes","versionMin":1,"versionMax":1,"methods":{}}`))
+	note := sealed(frameOneWay, 0, 0, []byte("\x00\x00{}"))
+	if _, err := conn.Write(bytes.Join([][]byte{bind, note, note, note}, nil)); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		f, err := in.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.typ == frameGoAway {
+			break
+		}
+	}
+	if err := <-served; err == nil || handled != 1 {
+		t.Fatalf("%d notes were handled, %v", handled, err)
+	}
+}
+
+// A place is a stranger's for no longer than the server's own patience, whatever it asks for: all that it says of itself may be a lie.
+func TestAStrangerCannotMakeTheServerPatient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewServer(ServerOptions{Authorize: func(context.Context, string, Metadata, net.Addr) error { return errors.New("who are you?") }})
+		if err := Register(s, "notes", noteService{func(context.Context, *struct{}) error { return nil }}); err != nil {
+			t.Fatal(err)
+		}
+		ours, theirs := net.Pipe()
+		served := make(chan error, 1)
+		began := time.Now()
+		go func() { served <- s.ServeConn(theirs) }()
+		if _, err := clientHandshake(ours, Metadata{metaPingInterval: maxAskedPingInterval.String()}, DefaultMaxFrameBytes); err != nil {
+			t.Fatal(err)
+		}
+		go func() { _, _ = io.Copy(io.Discard, ours) }() // and says nothing to it
+		if _, err := ours.Write(sealed(frameBind, 0, 1, []byte(`{"service":"notes","versionMin":1,"versionMax":1,"methods":{}}`))); err != nil {
+			t.Fatal(err)
+		}
+		err := <-served
+		if took := time.Since(began); took > DefaultIdleTimeout+2*DefaultPingInterval || !strings.Contains(err.Error(), "nothing heard") { // virtual
+			t.Errorf("a client that was allowed nothing was given up after %v: %v", took, err)
+		}
+		_ = ours.Close()
+		_ = s.Close()
+	})
 }
 
 func TestServerEndsConnectionsThatBreakTheProtocol(t *testing.T) {
