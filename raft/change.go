@@ -101,11 +101,34 @@ func (c *Core) committedInTerm() bool {
 	return ok && t == c.term
 }
 
-// caughtUp tells whether a follower lacks little of what it is to have at present. Of a learner that is what is committed, however much
-// is on its way to the voters.
+// rounds measure how far behind followers are in time, as the rounds of thesis §4.2.1 do, but for all of them at once: every election
+// timeout a round begins, in which a follower has to store what was committed when it began.
+type rounds struct {
+	// last is the end of the round that began one to two election timeouts ago, present that of the one that began after it, and next
+	// the tick at which another begins.
+	last, present Index
+	next          uint64
+}
+
+// beginRounds starts with all that the new leader's log holds: any of it may have been committed long ago.
+func (c *Core) beginRounds() {
+	end := c.log.last().Index
+	c.rounds = rounds{end, end, c.now + uint64(c.cfg.ElectionTicks)}
+}
+
+func (c *Core) tickRounds() {
+	if r := &c.rounds; c.now >= r.next {
+		*r = rounds{r.present, max(r.present, c.commit), c.now + uint64(c.cfg.ElectionTicks)}
+	}
+}
+
+// caughtUp tells whether a follower lacks little of what it is to have at present, in entries and in time: with large entries, or on a slow
+// line, a few may take it longer than a cluster can wait for its vote. Of a learner that is what is committed, however much is on its way
+// to the voters.
 func (c *Core) caughtUp(id NodeID) bool {
 	p := c.progress[id]
-	return p != nil && c.active(id) && p.State == tracker.Replicate && Index(p.Match)+PromoteLagEntries >= c.endFor(id)
+	return p != nil && c.active(id) && p.State == tracker.Replicate &&
+		Index(p.Match)+PromoteLagEntries >= c.endFor(id) && Index(p.Match) >= c.rounds.last
 }
 
 // noteConfigurations takes note of the entries that say something to the core itself.

@@ -64,6 +64,7 @@ type Core struct {
 	transferDeadline uint64
 	transferTrigger  string
 	nextRelief       uint64 // tick from which on a stalled disk is reason to hand over again
+	rounds           rounds
 	reads            leaderReads
 
 	asked []askedRead // reads that this follower asked its leader
@@ -73,7 +74,8 @@ type Core struct {
 	requests []StoreRequest
 }
 
-// PromoteLagEntries is how many of the committed entries a learner may lack when it is promoted (thesis §4.2.1).
+// PromoteLagEntries is how many of the committed entries a learner may lack when it is promoted, at most: it lacks none that was
+// committed two election timeouts ago, however large or few they are (thesis §4.2.1).
 const PromoteLagEntries = 1024
 
 // Position names one entry by index and term.
@@ -109,7 +111,7 @@ var (
 	ErrConfigMoved = errors.New("the membership has changed meanwhile")
 	// ErrChangePending says that an earlier change, or the first entry of the term, is not committed yet.
 	ErrChangePending = errors.New("an earlier membership change is not committed yet")
-	// ErrNotCaughtUp says that the learner to be promoted lacks too many entries.
+	// ErrNotCaughtUp says that the learner to be promoted lacks more than PromoteLagEntries, or what has long been committed.
 	ErrNotCaughtUp = errors.New("the learner has not caught up yet")
 	// ErrTransferRefused is wrapped by every reason for which leadership is not handed over.
 	ErrTransferRefused = errors.New("leadership stays here")

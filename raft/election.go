@@ -135,6 +135,7 @@ func (c *Core) becomeLeader() {
 	clear(c.progress)
 	c.membershipChanged()
 	c.uncommittedBytes = c.log.size(c.commit+1, c.log.last().Index)
+	c.beginRounds()
 	c.appendOwn(Entry{Type: EntryEmpty})
 	c.broadcastHeartbeat()
 }
@@ -152,6 +153,7 @@ func (c *Core) tickLeader() {
 		c.transferTo = 0
 	}
 	c.relieveStalledDisk()
+	c.tickRounds()
 	c.heartbeatElapsed++
 	if c.heartbeatElapsed < c.cfg.HeartbeatTicks {
 		return

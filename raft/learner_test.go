@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+
+	"github.com/raftkv/raftkv/raft/tracker"
 )
 
 func TestALearnerGetsOnlyWhatIsCommitted(t *testing.T) {
@@ -82,5 +84,66 @@ func TestALearnerHasCaughtUpHoweverMuchIsOnItsWayToTheVoters(t *testing.T) {
 	p.settle()
 	if _, _, err := l.ProposeChanges(l.configIndex(), []Change{{Kind: ChangePromote, ID: late}}); !errors.Is(err, ErrNotCaughtUp) {
 		t.Fatalf("a learner that lacks %d committed entries: %v", 2*PromoteLagEntries, err)
+	}
+}
+
+// TestAFewEntriesAreALotWhenTheyAreOld has a learner lack three entries: that is nothing while they are new, and too much once an election
+// timeout or two were not enough to bring them over.
+func TestAFewEntriesAreALotWhenTheyAreOld(t *testing.T) {
+	p := newPump(t, 3)
+	l := p.elect(1)
+	id := p.addLearner(l, 204)
+	promote := func() error {
+		_, _, err := l.ProposeChanges(l.configIndex(), []Change{{Kind: ChangePromote, ID: id}})
+		return err
+	}
+	p.cut = func(m Message) bool { return m.From == id && m.Type == MsgAppendResponse }
+	for range 3 {
+		p.propose(l, "x")
+	}
+	p.tick(l.cfg.ElectionTicks - 1)
+	if f := l.Status().Progress[id]; f.LagEntries != 3 || !f.CaughtUp {
+		t.Fatalf("just committed: %+v", f)
+	}
+	p.tick(l.cfg.ElectionTicks + 1)
+	f := l.Status().Progress[id]
+	if f.LagEntries != 3 || !f.Active || f.State != "replicate" || f.CaughtUp {
+		t.Fatalf("two election timeouts after they were committed: %+v", f)
+	}
+	if err := promote(); !errors.Is(err, ErrNotCaughtUp) {
+		t.Fatalf("its promotion: %v", err)
+	}
+	p.cut = nil
+	p.tick(4)
+	if err := promote(); err != nil {
+		t.Fatalf("once it has them: %v", err)
+	}
+}
+
+// TestANewLeaderTakesWhatItFindsForOld elects another leader while a learner lacks entries: for how long they have been committed is not
+// known to the new one.
+func TestANewLeaderTakesWhatItFindsForOld(t *testing.T) {
+	p := newPumpOf(t, 3, func(cfg *Config) { cfg.MaxAppendBytes = 1 }) // one entry in a message
+	l := p.elect(1)
+	id := p.addLearner(l, 204)
+	have := p.nodes[id].log.last().Index
+	p.cut = func(m Message) bool { return m.To == id && len(m.Entries) > 0 }
+	for range 3 {
+		p.propose(l, "x")
+	}
+	p.settle()
+	l = p.elect(2)
+	p.cut = func(m Message) bool {
+		lost := m.To == id && len(m.Entries) > 0 && m.Entries[0].Index > have+1
+		return lost || (m.From == id && m.Reject && l.progress[id].State == tracker.Replicate)
+	}
+	p.tick(5)
+	if f := l.Status().Progress[id]; f.Match != have+1 || f.LagEntries != 3 || !f.Active || f.State != "replicate" || f.CaughtUp {
+		t.Fatalf("after the election, %d and one more arrived: %+v", have, f)
+	}
+	p.cut = nil
+	p.tick(10)
+	if f := l.Status().Progress[id]; !f.CaughtUp {
+		t.Fatalf("once it has them: %+v", f)
 	}
 }

@@ -47,9 +47,11 @@ type Status struct {
 
 // FollowerStatus is what a leader knows of one member.
 type FollowerStatus struct {
-	Match, Next      Index
-	State            string
-	Active           bool
+	Match, Next Index
+	State       string
+	Active      bool
+	// CaughtUp says that it is active, lacks at most PromoteLagEntries, and nothing that was committed two election timeouts ago: a
+	// learner may be promoted.
 	CaughtUp         bool
 	InflightMessages int
 	InflightBytes    int

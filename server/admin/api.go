@@ -104,7 +104,8 @@ type MemberStatus struct {
 	Match raft.Index `json:"match,string"`
 	// Active says that the leader heard from the member within an election timeout.
 	Active bool `json:"active"`
-	// CaughtUp says that the member is active and lacks less than the leader's threshold for a promotion.
+	// CaughtUp says that the member is active and lacks little enough for a promotion: at most raft.PromoteLagEntries, and nothing that
+	// was committed two election timeouts ago.
 	CaughtUp bool `json:"caughtUp"`
 }
 
