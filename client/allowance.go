@@ -93,17 +93,21 @@ func (p *allowance) learn(failure *attemptError) {
 	p.tolerance.lot = max(failure.cutOff/lotDivisor, 1)
 }
 
-// within is the context of an attempt. A patient one ends with the call; others have no time for more than that anyway.
-func (p *allowance) within() (context.Context, context.CancelFunc) {
-	if _, ok := p.ctx.Deadline(); ok || p.tolerance.doublings == 0 || p.end.IsZero() {
+// within is the context of an attempt whose request takes so many bytes. A patient one, or a large one, ends with the call; others have no time for
+// more than that anyway.
+func (p *allowance) within(size int) (context.Context, context.CancelFunc) {
+	if _, ok := p.ctx.Deadline(); ok || p.tolerance.doublings == 0 && size < largeRequest {
 		return p.ctx, func() {}
+	}
+	if p.end.IsZero() {
+		p.end = time.Now().Add(p.client.config.CallTimeout)
 	}
 	return context.WithDeadline(p.ctx, p.end)
 }
 
 // spend has the call carried out once. Unless it was answered, ended says why the answer was not waited for.
 func (p *allowance) spend(l *lane, x *call) (known fate, ended error) {
-	within, done := p.within()
+	within, done := p.within(len(x.body))
 	defer done()
 	x.tolerance = p.tolerance
 	known = l.do(within, x)

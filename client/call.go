@@ -18,18 +18,21 @@ const (
 )
 
 // getCall gives a call of one operation whose body is empty.
-func getCall() *call {
-	x := calls.Get().(*call)
+func (c *Client) getCall() *call {
+	x, pooled := c.calls.Get().(*call)
+	if !pooled {
+		x = &call{done: make(chan struct{}, 1)}
+	}
 	x.body, x.ops = x.body[:0], 1
 	return x
 }
 
-func putCall(x *call) {
+func (c *Client) putCall(x *call) {
 	if cap(x.body) > pooledBodyBytes {
 		x.body = nil
 	}
 	x.session, x.result, x.failure, x.tolerance = nil, wire.Result{}, nil, tolerance{}
-	calls.Put(x)
+	c.calls.Put(x)
 }
 
 // read has a call that reads carried out, on as many nodes as need be. It takes the call over.
@@ -60,7 +63,7 @@ func (c *Client) read(ctx context.Context, p purpose, x *call) (wire.Result, err
 			result := x.result
 			switch result.Status {
 			case wire.StatusOK:
-				putCall(x)
+				c.putCall(x)
 				return result, nil
 			case wire.StatusUnavailable, wire.StatusBusy, wire.StatusUnknown:
 				last = refusal(result.Status, result.Message)
@@ -77,7 +80,7 @@ func (c *Client) read(ctx context.Context, p purpose, x *call) (wire.Result, err
 				}
 				c.failed(cn.node)
 			default:
-				putCall(x)
+				c.putCall(x)
 				return wire.Result{}, refusal(result.Status, result.Message)
 			}
 		}
@@ -132,7 +135,7 @@ func (c *Client) write(ctx context.Context, x *call) (wire.Result, error) {
 			v, last = judgeFailure(x.failure.err)
 		case result.Status == wire.StatusOK:
 			x.session.giveBack(x.sequence)
-			putCall(x)
+			c.putCall(x)
 			x = nil
 			return result, nil
 		case result.Status == wire.StatusExpired:
@@ -278,7 +281,7 @@ func retriable(err error) bool {
 
 // once makes a call on one node.
 func once[Q any, A replier](left *allowance, n *node, limit time.Duration, m method[Q, A], request *Q) (A, error) {
-	within, done := left.within()
+	within, done := left.within(0)
 	defer done()
 	limited, cancel := context.WithTimeout(within, limit)
 	defer cancel()

@@ -34,6 +34,8 @@ type Client struct {
 	turn   atomic.Uint64
 	// looking has a place for one word: the members are to be asked for.
 	looking chan struct{}
+	// calls are spent ones. Each client has its own: shared channels would tie clients together under testing/synctest.
+	calls sync.Pool
 
 	running sync.WaitGroup
 	closing sync.Once

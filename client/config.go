@@ -30,10 +30,11 @@ type Config struct {
 	StaticEndpoints bool
 	// DialTimeout bounds the making of a connection; zero means DefaultDialTimeout.
 	DialTimeout time.Duration
-	// CallTimeout bounds a call whose context has no deadline; zero means DefaultCallTimeout. Watches have no bound.
+	// CallTimeout bounds a call whose context has no deadline; zero means DefaultCallTimeout. Watches have no bound. A megabyte over a megabit a second
+	// takes more than the default: give such a call a deadline.
 	CallTimeout time.Duration
 	// AttemptTimeout is how long one node is waited for before another is asked; zero means DefaultAttemptTimeout. If an answer was still coming in, as a
-	// large one does over a slow line, the next attempt of the call has twice the time.
+	// large one does over a slow line, the next attempt of the call has twice the time. The time of a large request begins when the node has read it.
 	AttemptTimeout time.Duration
 	// ConnectionsPerMember is how many connections to each member carry calls; zero means one, which is enough for most.
 	ConnectionsPerMember int

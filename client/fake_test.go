@@ -43,8 +43,17 @@ func newFakeNode(t *testing.T, member uint64) *fakeNode {
 	if err != nil {
 		t.Fatal(err)
 	}
+	n := newUnlistedNode(t, member)
+	n.address = l.Addr().String()
+	go func() { _ = n.server.Serve(l) }()
+	return n
+}
+
+// newUnlistedNode is one that listens nowhere: connections are given to its server.
+func newUnlistedNode(t *testing.T, member uint64) *fakeNode {
+	t.Helper()
 	n := &fakeNode{
-		address: l.Addr().String(), server: rpc.NewServer(rpc.ServerOptions{}), member: member,
+		server: rpc.NewServer(rpc.ServerOptions{}), member: member,
 		updates: make(chan *wire.WatchUpdates, 16), creates: make(chan *wire.WatchRequest, 16),
 	}
 	n.write = func(b *wire.WriteBatch) (*wire.Answer, error) { return ok(len(b.Items)), nil }
@@ -109,7 +118,6 @@ func newFakeNode(t *testing.T, member uint64) *fakeNode {
 	if err := rpc.Register(n.server, wire.ServiceName, service); err != nil {
 		t.Fatal(err)
 	}
-	go func() { _ = n.server.Serve(l) }()
 	t.Cleanup(func() { _ = n.server.Close() })
 	return n
 }

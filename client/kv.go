@@ -17,7 +17,7 @@ func (c *Client) Put(ctx context.Context, key string, value []byte, options ...P
 	for _, o := range options {
 		o.forPut(&op)
 	}
-	x := getCall()
+	x := c.getCall()
 	x.body = wire.AppendPut(x.body, key, &op)
 	r, err := c.write(ctx, x)
 	if err != nil {
@@ -39,7 +39,7 @@ func (c *Client) Put(ctx context.Context, key string, value []byte, options ...P
 // Delete deletes keys. Errors: ErrEmptyKey, ErrTooLarge, ErrUnavailable, ErrUnknown, and ErrResultLost with WithPrevKV.
 func (c *Client) Delete(ctx context.Context, keys Keys, options ...DeleteOption) (DeleteResult, error) {
 	op := OpDelete(keys, options...).op
-	x := getCall()
+	x := c.getCall()
 	x.body = wire.AppendOp(x.body, &op)
 	r, err := c.write(ctx, x)
 	if err != nil {
@@ -117,7 +117,7 @@ func (c *Client) Range(ctx context.Context, keys Keys, options ...ReadOption) (R
 
 // readPage reads as much as one answer holds.
 func (c *Client) readPage(ctx context.Context, keys Keys, s *readSettings) (*wire.RangeResult, uint64, error) {
-	x := getCall()
+	x := c.getCall()
 	x.body = wire.AppendRange(x.body, keys.start, keys.end, &s.Range)
 	r, err := c.read(ctx, s.purpose(), x)
 	if err != nil {
@@ -144,7 +144,7 @@ func (c *Client) commit(ctx context.Context, t *Txn) (TxnResult, error) {
 	if err != nil {
 		return TxnResult{}, err
 	}
-	x := getCall()
+	x := c.getCall()
 	x.ops = ops
 	x.body = wire.AppendOp(x.body, &wire.Op{Kind: wire.OpTxn, Txn: &body})
 	var r wire.Result

@@ -33,7 +33,7 @@ type call struct {
 	// session and sequence are those of a write.
 	session  *session
 	sequence uint64
-	// tolerance is that of its caller, and until is when a patient one gives up; zero if never.
+	// tolerance is that of its caller, and until is when that gives up; zero if that is not known.
 	tolerance tolerance
 	until     time.Time
 
@@ -43,8 +43,6 @@ type call struct {
 	result  wire.Result
 	failure *attemptError
 }
-
-var calls = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
 
 // lane gathers calls of one purpose on one connection into batches: as long as laneBatches are under way, what comes waits.
 type lane struct {
@@ -72,10 +70,8 @@ const (
 // do has the call carried out once, on this connection. Unless it was answered, the lane may still hold the call: it must not be used again.
 func (l *lane) do(ctx context.Context, x *call) fate {
 	x.state.Store(callWaits)
-	x.result, x.failure, x.until = wire.Result{}, nil, time.Time{}
-	if x.tolerance != (tolerance{}) {
-		x.until, _ = ctx.Deadline()
-	}
+	x.result, x.failure = wire.Result{}, nil
+	x.until, _ = ctx.Deadline()
 	l.mu.Lock()
 	if len(l.waiting) >= laneQueue {
 		l.mu.Unlock()
@@ -165,22 +161,26 @@ func (x *call) matches(other *call) bool {
 	return x.session == other.session && x.tolerance == other.tolerance
 }
 
-// bound gives a batch the time of an attempt, but no more than its last caller has.
+// bound gives a batch the time of an attempt, but, where that may be long, no more than its last caller has.
 func (l *lane) bound(ctx context.Context, batch []*call) (context.Context, context.CancelFunc) {
 	limit := batch[0].tolerance.of(l.client.config.AttemptTimeout)
-	if batch[0].tolerance != (tolerance{}) {
-		var last time.Time
-		for _, x := range batch {
-			if x.until.IsZero() {
-				return context.WithTimeout(ctx, limit)
-			}
-			if x.until.After(last) {
-				last = x.until
-			}
+	size, last := 0, batch[0].until
+	for _, x := range batch {
+		size += len(x.body)
+		if x.until.IsZero() || !last.IsZero() && x.until.After(last) {
+			last = x.until
 		}
+	}
+	if batch[0].tolerance != (tolerance{}) && !last.IsZero() {
 		limit = min(limit, time.Until(last))
 	}
-	return context.WithTimeout(ctx, limit)
+	if size < largeRequest {
+		return context.WithTimeout(ctx, limit)
+	}
+	if last.IsZero() {
+		last = time.Now().Add(max(limit, l.client.config.CallTimeout))
+	}
+	return follow(ctx, limit, last)
 }
 
 // send carries a batch to the node and answers its calls.

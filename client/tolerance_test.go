@@ -129,7 +129,7 @@ func TestOnlyACallThatWasCutOffIsGivenMore(t *testing.T) {
 	}
 	// Whatever is left of the call bounds the attempt.
 	p.ctx, p.end = context.Background(), time.Now().Add(time.Minute)
-	within, done := p.within()
+	within, done := p.within(0)
 	defer done()
 	if end, ok := within.Deadline(); !ok || !end.Equal(p.end) {
 		t.Errorf("an attempt may go on until %v, the call until %v", end, p.end)

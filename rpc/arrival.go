@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,9 +48,14 @@ func (a *arrivals) answered(at time.Duration) {
 	}
 }
 
-// Queued is how many bytes of frames were ever queued on the connection, whatever has become of them.
-func (c *Client) Queued() uint64 { return c.out.total.Load() }
+// Follower is a context that looks after the way of the request of a call that is made under it.
+type Follower interface {
+	context.Context
+	// Queued tells that a request stands in the queue of a connection. It has arrived once the connection's Arrived is not below end. It
+	// may be called again, for what a service's first call on a connection needs beforehand. It must not block.
+	Queued(c *Client, end uint64)
+}
 
-// Arrived is how many of the Queued bytes are known to have been read by the server, or not to be under way any more. It is known by the
-// answers to pings, and so lags behind by a PingInterval and a round trip.
+// Arrived is how many of the bytes that were queued on the connection are known to have been read by the server, or not to be under way any more.
+// It is known by the answers to pings, and so lags behind by a PingInterval and a round trip.
 func (c *Client) Arrived() uint64 { return c.arrivals.bytes.Load() }

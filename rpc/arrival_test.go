@@ -1,8 +1,10 @@
 package rpc_test
 
 import (
+	"context"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +12,18 @@ import (
 	"github.com/raftkv/raftkv/rpc"
 	"github.com/raftkv/raftkv/rpc/rpctest"
 )
+
+// follower remembers where its request is.
+type follower struct {
+	context.Context
+	line atomic.Pointer[rpc.Client]
+	end  atomic.Uint64
+}
+
+func (f *follower) Queued(c *rpc.Client, end uint64) {
+	f.line.Store(c)
+	f.end.Store(end)
+}
 
 // What is queued counts as arrived only when the server has read it, however early the connection took it.
 func TestArrivedIsWhatTheServerHasRead(t *testing.T) {
@@ -28,28 +42,31 @@ func TestArrivedIsWhatTheServerHasRead(t *testing.T) {
 		}
 		svc := bind(t, c)
 		time.Sleep(5 * time.Second)
-		before := c.Queued()
-		if behind := before - c.Arrived(); behind > 100 {
-			t.Errorf("%d of %d bytes of an idle connection have not arrived", behind, before)
-		}
+		before := c.Arrived()
+		follower := &follower{Context: t.Context()}
 		answered := make(chan error, 1)
 		go func() {
-			_, err := svc.Echo(t.Context(), &echoReq{Text: strings.Repeat("x", rate*seconds)})
+			_, err := svc.Echo(follower, &echoReq{Text: strings.Repeat("x", rate*seconds)})
 			answered <- err
 		}()
 		time.Sleep((seconds - 1) * time.Second)
-		if c.Queued() < before+rate*seconds || c.Arrived() >= before+rate {
-			t.Errorf("before it could be there: %d queued, %d arrived, %d before", c.Queued(), c.Arrived(), before)
+		if line, end := follower.line.Load(), follower.end.Load(); line != c || end < before+rate*seconds || end > before+rate*(seconds+1) {
+			t.Errorf("the request ends at %d, and %d bytes were sent before", end, before)
+		}
+		if c.Arrived() >= before+rate {
+			t.Errorf("before it could be there, %d bytes have arrived", c.Arrived()-before)
 		}
 		time.Sleep(4 * time.Second)
-		if c.Arrived() < before+rate*seconds {
-			t.Errorf("%d of %d bytes have arrived", c.Arrived(), c.Queued())
+		if c.Arrived() < follower.end.Load() {
+			t.Errorf("%d of %d bytes have arrived", c.Arrived(), follower.end.Load())
 		}
 		if err := <-answered; err != nil {
 			t.Error(err)
 		}
 		_ = c.Close()
-		<-served
+		if err := <-served; rpc.CodeOf(err) != rpc.CodeUnavailable {
+			t.Errorf("served: %v", err)
+		}
 		_ = s.Close()
 	})
 }

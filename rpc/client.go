@@ -267,12 +267,16 @@ func (c *Client) roundTrip(ctx context.Context, typ frameType, f *buffer) (*buff
 	}
 	f.seal(typ, 0, id)
 	f.id = id
-	if err := c.out.push(ctx, f, tries(ctx)); err != nil {
+	end, err := c.out.place(ctx, f, tries(ctx))
+	if err != nil {
 		if !c.abandon(id) {
 			<-waiting.done
 		}
 		c.recycle(waiting)
 		return nil, err
+	}
+	if follower, ok := ctx.(Follower); ok {
+		follower.Queued(c, end)
 	}
 	ended := ctx.Done()
 	if ended == nil { // nobody can end it: a receive costs half of a select

@@ -4,7 +4,6 @@ import (
 	"context"
 	"runtime"
 	"sync"
-	"sync/atomic"
 )
 
 const (
@@ -25,7 +24,7 @@ type sendQueue struct {
 	notEmpty      sync.Cond
 	frames        []*buffer
 	bytes         int
-	total         atomic.Uint64 // bytes that were ever added
+	total         uint64 // bytes that were ever added
 	writerWaiting bool
 	space         chan struct{} // closed when the writer takes; nil while nobody waits for it
 	closed        error         // why nothing more is taken in
@@ -38,25 +37,32 @@ func newSendQueue() *sendQueue {
 	return q
 }
 
-// push adds a frame and takes it over, also on failure. It blocks while the queue is full; with try it fails instead.
+// push is place for whom it does not matter where.
 func (q *sendQueue) push(ctx context.Context, f *buffer, try bool) *Error {
+	_, err := q.place(ctx, f, try)
+	return err
+}
+
+// place adds a frame and takes it over, also on failure. It blocks while the queue is full; with try it fails instead. It gives how many bytes were
+// ever added, the frame's included.
+func (q *sendQueue) place(ctx context.Context, f *buffer, try bool) (end uint64, err *Error) {
 	for {
 		q.mu.Lock()
 		if q.closed != nil {
 			err := q.closed
 			q.mu.Unlock()
 			f.release()
-			return notSentError(err)
+			return 0, notSentError(err)
 		}
 		if len(q.frames) == 0 || (len(q.frames) < SendQueueFrames && q.bytes+len(f.b) <= SendQueueBytes) {
-			q.add(f)
+			end = q.add(f)
 			q.mu.Unlock()
-			return nil
+			return end, nil
 		}
 		if try {
 			q.mu.Unlock()
 			f.release()
-			return notSentError(Errorf(CodeExhausted, "the send queue of the connection is full (%d frames or %d bytes): try again later", SendQueueFrames, SendQueueBytes))
+			return 0, notSentError(Errorf(CodeExhausted, "the send queue of the connection is full (%d frames or %d bytes): try again later", SendQueueFrames, SendQueueBytes))
 		}
 		if q.space == nil {
 			q.space = make(chan struct{})
@@ -67,7 +73,7 @@ func (q *sendQueue) push(ctx context.Context, f *buffer, try bool) *Error {
 		case <-space:
 		case <-ctx.Done():
 			f.release()
-			return contextError(ctx, "while the send queue of the connection was full", true)
+			return 0, contextError(ctx, "while the send queue of the connection was full", true)
 		}
 	}
 }
@@ -81,18 +87,18 @@ func (q *sendQueue) pushControl(f *buffer) (end uint64) {
 		f.release()
 		return 0
 	}
-	q.add(f)
-	return q.total.Load()
+	return q.add(f)
 }
 
-func (q *sendQueue) add(f *buffer) {
+func (q *sendQueue) add(f *buffer) (end uint64) {
 	q.frames = append(q.frames, f)
 	q.bytes += len(f.b)
-	q.total.Add(uint64(len(f.b)))
+	q.total += uint64(len(f.b))
 	if q.writerWaiting {
 		q.writerWaiting = false
 		q.notEmpty.Signal()
 	}
+	return q.total
 }
 
 // take waits for frames and swaps them for the emptied slice of the last batch. ok is false when the queue is closed and, if it

@@ -49,12 +49,25 @@ func (u *uplink) pump() {
 		case <-u.closed:
 			return
 		case piece := <-u.pieces:
-			time.Sleep(time.Duration(len(piece)) * time.Second / time.Duration(u.bytesPerSecond))
+			if !u.wait(time.Duration(len(piece)) * time.Second / time.Duration(u.bytesPerSecond)) {
+				return
+			}
 			if _, err := u.Conn.Write(piece); err != nil {
 				_ = u.Close() // Write's callers see that
 				return
 			}
 		}
+	}
+}
+
+func (u *uplink) wait(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-u.closed:
+		return false
 	}
 }
 
