@@ -17,7 +17,6 @@ import (
 
 	v1 "github.com/raftkv/raftkv/api/v1"
 	"github.com/raftkv/raftkv/controllers/plan"
-	"github.com/raftkv/raftkv/controllers/resources"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/rpc"
 	"github.com/raftkv/raftkv/server/admin"
@@ -26,9 +25,6 @@ import (
 // callTimeout bounds a call that changes something at a node. Such calls take milliseconds; one that is cut off is seen to
 // have worked, or not, by the next reconcile.
 const callTimeout = 5 * time.Second
-
-// labelledWithin is how old a pod is at most that has no role label since it is new.
-const labelledWithin = time.Minute
 
 // outcome is what became of a step.
 type outcome int
@@ -135,6 +131,8 @@ func (r *Reconciler) take(ctx context.Context, s *snapshot, step plan.Step) erro
 			_, err := n.TransferLeadership(ctx, &admin.TransferRequest{To: t.To})
 			return err
 		})
+	case plan.Withdraw:
+		return r.withdraw(ctx, s, t)
 	case plan.Scale:
 		return r.scale(ctx, s, t.To)
 	case plan.Restart:
@@ -233,41 +231,6 @@ func uidPrecondition(uid string) client.Preconditions {
 	return client.Preconditions{UID: &u}
 }
 
-// labelRoles keeps the role labels of the pods, which the leader's Service and the disruption budget select by.
-func (r *Reconciler) labelRoles(ctx context.Context, s *snapshot, roles map[string]string) error {
-	for i := range s.pods {
-		p := &s.pods[i]
-		role, ok := roles[p.Name]
-		if !ok || p.Labels[resources.LabelRole] == role || p.DeletionTimestamp != nil && role == "" {
-			continue
-		}
-		var value any = role
-		if role == "" {
-			value = nil
-		}
-		// The UID makes sure that a pod which took the name meanwhile does not get its predecessor's role.
-		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-			"uid": p.UID, "labels": map[string]any{resources.LabelRole: value},
-		}})
-		if err != nil {
-			return err
-		}
-		updated := p.DeepCopy()
-		err = r.Client.Patch(ctx, updated, client.RawPatch(types.MergePatchType, patch), fieldOwner)
-		switch {
-		case apierrors.IsNotFound(err) || apierrors.IsConflict(err):
-			continue
-		case err != nil:
-			return fmt.Errorf("label pod %s: %w", p.Name, err)
-		}
-		s.pods[i] = *updated
-		if l := s.cluster.Status.Leader; role == resources.RoleLeader && l != nil && l.Name == p.Name && r.now().Sub(p.CreationTimestamp.Time) > labelledWithin {
-			r.Recorder.Eventf(s.cluster, nil, corev1.EventTypeWarning, "ChildPutRight", "label", "somebody else had changed the role label of pod %s, which leads, and it is put right", p.Name)
-		}
-	}
-	return nil
-}
-
 // growClaims asks for larger volumes where the spec does. Once all have been asked for, the plan makes the StatefulSet anew, whose claim
 // template cannot be changed.
 func (r *Reconciler) growClaims(ctx context.Context, s *snapshot) (*plan.Reason, error) {
@@ -306,6 +269,8 @@ func stepName(step plan.Step) string {
 		return "bootstrap"
 	case plan.ChangeMembers:
 		return t.Kind()
+	case plan.Withdraw:
+		return "withdraw"
 	case plan.Transfer:
 		return "transfer-leadership"
 	case plan.Scale:
@@ -343,6 +308,8 @@ func (r *Reconciler) stepEvent(c *v1.RaftCluster, d *plan.Decision) {
 			raft.ChangeAddLearner.String(): "LearnerAdded", raft.ChangePromote.String(): "MemberPromoted",
 			raft.ChangeRemove.String(): "MemberRemoved", "replace": "MemberReplaced",
 		}[t.Kind()]
+	case plan.Withdraw:
+		reason = "PodWithdrawn"
 	case plan.Transfer:
 		reason = "LeadershipTransferred"
 	case plan.Scale:

@@ -159,7 +159,7 @@ var stepNames = map[string]string{
 	"RecordBootstrap": "record-bootstrap", "RunBootstrap": "bootstrap", "ChangeMembers": "promote", "Transfer": "transfer-leadership",
 	"Scale": "scale", "Restart": "restart", "ForceDelete": "force-delete", "RecordRecovery": "record-recovery", "RunRecovery": "recover",
 	"Abandon": "abandon", "RecordHibernation": "record-hibernation", "ReplaceVolume": "replace-volume", "RecreateWorkload": "recreate-statefulset",
-	"PutBack": "put-template-back",
+	"PutBack": "put-template-back", "Withdraw": "withdraw",
 }
 
 // What the stories are held against is itself held against the code.

@@ -283,6 +283,9 @@ func (r *Reconciler) observePod(ctx context.Context, s *snapshot, p *corev1.Pod,
 		Trouble:     podTrouble(p),
 		Late:        late(s.cluster, p, r.now()),
 	}
+	if at, ok := withdrawnAt(p); ok {
+		out.Withdrawn, out.Forgotten = true, forgotten(at, r.now())
+	}
 	out.Unreachable = unreachable(s.cluster, p, s.claimOf(out.Ordinal), r.now())
 	a, ok := answers[p.UID]
 	switch {

@@ -161,7 +161,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	d := plan.Plan(&s.observation)
 
 	// The leader's Service must not wait for anything else.
-	if err := r.labelRoles(ctx, s, d.Roles); err != nil {
+	if err := r.labelPods(ctx, s, &d); err != nil {
 		return reconcile.Result{}, err
 	}
 	if s, d, err = r.deepen(ctx, req.NamespacedName, s, d); err != nil || gone(s, err) {
@@ -171,7 +171,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		return reconcile.Result{}, err
 	}
 	before := s.cluster.Status.DeepCopy()
-	if err := r.labelRoles(ctx, s, d.Roles); err != nil {
+	if err := r.labelPods(ctx, s, &d); err != nil {
 		return reconcile.Result{}, err
 	}
 	applyErr := r.applyChildren(ctx, s, &d)

@@ -122,15 +122,15 @@ func (s *snapshot) lost(c *corev1.PersistentVolumeClaim, selector map[string]str
 // relabel gives strayed pods and claims their labels back.
 func (r *Reconciler) relabel(ctx context.Context, s *snapshot) error {
 	for _, o := range s.strayed {
+		kind, labels := "pod", resources.ServingLabels(s.cluster.Name)
+		if _, claim := o.(*corev1.PersistentVolumeClaim); claim {
+			kind, labels = "claim", resources.SelectorLabels(s.cluster.Name)
+		}
 		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-			"uid": o.GetUID(), "labels": resources.SelectorLabels(s.cluster.Name),
+			"uid": o.GetUID(), "labels": labels,
 		}})
 		if err != nil {
 			return err
-		}
-		kind := "pod"
-		if _, claim := o.(*corev1.PersistentVolumeClaim); claim {
-			kind = "claim"
 		}
 		err = r.Client.Patch(ctx, o, client.RawPatch(types.MergePatchType, patch), fieldOwner)
 		switch {

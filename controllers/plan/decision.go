@@ -20,6 +20,8 @@ type Decision struct {
 	Good string
 	// Roles is the role label that each pod, by name, is to have; an empty one is taken off. Pods that are not named keep theirs.
 	Roles map[string]string
+	// Withdrawn are the pods, by name, that stay out of the client Service if they are; all others are to be in it.
+	Withdrawn map[string]bool
 	// Hold keeps the StatefulSet's template as it is.
 	Hold bool
 	// Stalled says why a person must decide; nil if none must.
@@ -111,6 +113,9 @@ type ChangeMembers struct {
 	Name string
 }
 
+// Withdraw takes a pod out of the client Service, before its member is removed: from then on it refuses clients, and some would be sent to it still.
+type Withdraw struct{ Pod, UID string }
+
 // Transfer asks the leader to hand over to the member To.
 type Transfer struct {
 	Leader string
@@ -190,6 +195,9 @@ func (RunBootstrap) Risky() bool { return true }
 func (ChangeMembers) Risky() bool { return true }
 
 // Risky is true.
+func (Withdraw) Risky() bool { return true }
+
+// Risky is true.
 func (Transfer) Risky() bool { return true }
 
 // Risky is true downwards: more pods harm nothing, they wait until they are added.
@@ -259,6 +267,10 @@ func (s ChangeMembers) Kind() string {
 		return "replace"
 	}
 	return s.Changes[0].Kind.String()
+}
+
+func (s Withdraw) String() string {
+	return fmt.Sprintf("take pod %s out of the client Service", s.Pod)
 }
 
 func (s Transfer) String() string {

@@ -27,6 +27,8 @@ type simPod struct {
 	since int
 	// lost pods are on a machine that is gone: they cannot end.
 	lost bool
+	// withdrawnAt is when it was taken out of the client Service; zero while it is in it.
+	withdrawnAt int
 	// hidden pods run, but their machine says that they do not, and their nodes do not answer the operator.
 	hidden bool
 }
@@ -356,11 +358,19 @@ func (w *world) look() *Observation {
 			silent := !p.running || p.hidden
 			o.Pods = append(o.Pods, Pod{Ordinal: i, Name: podName(i), UID: p.uid, Revision: fmt.Sprint(p.template), Running: !silent,
 				Terminating: p.endsAt != 0, Stuck: p.lost, Unheard: p.hidden,
+				Withdrawn: p.withdrawnAt != 0, Forgotten: w.forgotten(p),
 				Late:        silent && w.g.now-p.since > lateTicks,
 				Unreachable: silent && !w.bad[p.template] && w.g.now-p.since > lateTicks && w.g.now-w.claims[i].born > 2*lateTicks})
 		}
 	}
 	return o
+}
+
+// forgetTicks is how long clients are still sent to a pod that was taken out of the client Service.
+const forgetTicks = 20
+
+func (w *world) forgotten(p *simPod) bool {
+	return p.withdrawnAt != 0 && w.g.now-p.withdrawnAt >= forgetTicks
 }
 
 // unledTicks is how long the operator waits for the members to elect a leader before it touches any.

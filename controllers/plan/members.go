@@ -12,6 +12,9 @@ import (
 // grows, then it shrinks.
 func planMembers(o *Observation, v *View) Decision {
 	if m, ok := uselessLearner(o, v); ok {
+		if d, ok := withdraw(o, m); ok {
+			return d
+		}
 		return change(v, raft.Change{Kind: raft.ChangeRemove, ID: m.ID}, m.Name,
 			because(ReasonMembership, "taking out learner %s (ID %s), which is not wanted or whose data directory is no more", m.Name, m.ID))
 	}
@@ -188,8 +191,40 @@ func planShrink(o *Observation, v *View) (Decision, bool) {
 		return Decision{Waiting: because(ReasonQuorumAtRisk,
 			"%s is to be removed, but that would leave no active quorum: other members have to come back first", last.Name)}, true
 	}
+	if d, ok := withdraw(o, last); ok {
+		return d, true
+	}
 	return change(v, raft.Change{Kind: raft.ChangeRemove, ID: last.ID}, last.Name,
 		because(ReasonMembership, "removing %s, since %d members are asked for", last.Name, o.Desired)), true
+}
+
+// withdraw takes the pod of a member that is about to be removed out of the client Service, and waits until no client is sent to it any more. It reports
+// false where that is so, or where the pod serves nobody: one that is not ready is behind no Service.
+func withdraw(o *Observation, m admin.MemberStatus) (Decision, bool) {
+	p := podOf(o, m.Name)
+	if p == nil || p.Terminating || !p.Ready || p.Node != nil && p.Node.Incarnation != m.Incarnation {
+		return Decision{}, false
+	}
+	switch {
+	case !p.Withdrawn:
+		return Decision{Step: Withdraw{Pod: p.Name, UID: p.UID}, Waiting: because(ReasonMembership,
+			"%s is to be removed: first no client is sent to it any more", p.Name)}, true
+	case !p.Forgotten:
+		return Decision{Waiting: because(ReasonMembership, "%s is to be removed as soon as no client is sent to it any more", p.Name)}, true
+	}
+	return Decision{}, false
+}
+
+// withdrawn are the pods that stay out of the client Service: those that are to go. They stay out also while their removal has to wait, so that a member that is
+// ill now and then does not have it begin anew each time: there is always another pod behind the Service as long as there is a quorum.
+func withdrawn(o *Observation) map[string]bool {
+	out := map[string]bool{}
+	for i := range o.Pods {
+		if p := &o.Pods[i]; p.Withdrawn && p.Ordinal >= o.Desired {
+			out[p.Name] = true
+		}
+	}
+	return out
 }
 
 // unhealthyWanted finds a voter that is not healthy and is to stay.

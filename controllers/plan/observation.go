@@ -103,6 +103,8 @@ type Pod struct {
 	Late, Unreachable bool
 	// Role is the role label that the pod has now.
 	Role string
+	// Withdrawn pods were taken out of the client Service; Forgotten ones so long ago that no client is sent to them any more.
+	Withdrawn, Forgotten bool
 	// Trouble is why the pod does not run, in the words of Kubernetes; empty if it says nothing.
 	Trouble string
 	// Node is what the node answered; nil if it does not answer, for the reason NodeError.

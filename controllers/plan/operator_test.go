@@ -111,7 +111,7 @@ func (op *operator) onStaleCache(o *Observation) {
 }
 
 // mostEffects is how many effects a turn has at most.
-const mostEffects = 5
+const mostEffects = 6
 
 // act carries the turn out, effect by effect in the reconcile loop's order, unless the operator dies between two of them.
 func (op *operator) act(t *turn) {
@@ -125,6 +125,7 @@ func (op *operator) act(t *turn) {
 		return
 	}
 	for i, effect := range []func(){
+		func() { op.readmit(t, d) },
 		func() { op.holdTemplate(t, d) },
 		func() { op.applyTemplate(t, d) },
 		func() { op.keepClaims(t) },
@@ -141,6 +142,16 @@ func (op *operator) act(t *turn) {
 			return
 		}
 		effect()
+	}
+}
+
+// readmit puts pods back into the client Service that stay after all.
+func (op *operator) readmit(t *turn, d Decision) {
+	for _, seen := range t.o.Pods {
+		if p := op.w.pods[seen.Ordinal]; p != nil && p.uid == seen.UID && p.withdrawnAt != 0 && !d.Withdrawn[seen.Name] {
+			op.w.stats["readmit"]++
+			p.withdrawnAt = 0
+		}
 	}
 }
 
@@ -247,6 +258,11 @@ func (w *world) take(t *turn, step Step) {
 		w.runBootstrap(s)
 	case ChangeMembers:
 		w.change(t, s)
+	case Withdraw:
+		if i, _ := resources.Ordinal("demo", s.Pod); w.pods[i] != nil && w.pods[i].uid == s.UID {
+			w.stats["withdraw"]++
+			w.pods[i].withdrawnAt = w.g.now
+		}
 	case Transfer:
 		w.stats["transfer"]++
 		if p := w.node(s.Leader); p != nil && p.core != nil {
@@ -318,6 +334,9 @@ func (w *world) removed(t *turn, leader *process, before raft.Membership, s Chan
 	}
 	if intact && i < t.o.Desired {
 		w.fail("%s was removed although it is wanted and has its data", s.Name)
+	}
+	if p, seen := w.pods[i], t.o.pod(i); intact && p != nil && seen != nil && p.running && p.endsAt == 0 && seen.UID == p.uid && seen.Ready && !w.g.cut[i] && !w.disturbed(t) && !w.forgotten(p) {
+		w.fail("%s was removed although clients are sent to its pod", s.Name)
 	}
 	if m.Learner || w.disturbed(t) {
 		return

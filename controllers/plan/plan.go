@@ -16,6 +16,7 @@ func Plan(o *Observation) Decision {
 	d.Hold = o.Paused || d.Stalled != nil || o.failed()
 	d.Awake = !o.Hibernate && o.Asleep > 0 && o.Workload != nil && o.Workload.Replicas >= o.Asleep
 	d.Roles = roles(o, d.View)
+	d.Withdrawn = withdrawn(o)
 	d.Good = proven(o, d)
 	return d
 }

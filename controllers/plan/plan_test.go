@@ -19,6 +19,8 @@ func brief(d Decision) string {
 		return fmt.Sprintf("bootstrap %s %s", t.Bootstrap.Pod, t.Member.Incarnation)
 	case ChangeMembers:
 		return fmt.Sprintf("%s %s %s", t.Kind(), t.Name, t.Changes[0].ID)
+	case Withdraw:
+		return "withdraw " + t.Pod
 	case Transfer:
 		return "transfer " + t.Name
 	case Scale:
@@ -188,7 +190,9 @@ func TestMembers(t *testing.T) {
 		{"a learner whose directory is no more is taken out", grown(3, 4).learner(3, 4, false).do(func(o *Observation) {
 			o.pod(3).Node = &admin.Status{State: admin.StateEmpty, Incarnation: 0xcc}
 		}), "remove demo-3 4"},
-		{"a learner that is not wanted any more is taken out", grown(3, 4).learner(3, 4, true).desired(3), "remove demo-3 4"},
+		{"a learner that is not wanted any more: clients first", grown(3, 4).learner(3, 4, true).desired(3), "withdraw demo-3"},
+		{"a learner that is not wanted any more is taken out", grown(3, 4).learner(3, 4, true).desired(3).withdrawn(3, true), "remove demo-3 4"},
+		{"a learner that is not wanted any more and not ready serves nobody", grown(3, 4).learner(3, 4, false).desired(3), "remove demo-3 4"},
 
 		{"replace: the new directory is a learner first", healthy(3).wiped(1), "add-learner demo-1 0"},
 		{"replace: it has to catch up", healthy(3).wiped(1).learner(1, 4, false), "wait ChangingMembers"},
@@ -211,7 +215,14 @@ func TestMembers(t *testing.T) {
 		{"replace: the wiped one is beyond what is asked for", healthy(4).wiped(3).desired(3), "remove demo-3 4"},
 		{"a node that is only silent is not replaced", healthy(3).silent(1), "wait MemberNotReady"},
 
-		{"shrink: the highest member goes first", healthy(5).desired(3), "remove demo-4 5"},
+		{"shrink: first no client is sent to the highest member any more", healthy(5).desired(3), "withdraw demo-4"},
+		{"shrink: that takes a while", healthy(5).desired(3).withdrawn(4, false), "wait ChangingMembers"},
+		{"shrink: then it goes", healthy(5).desired(3).withdrawn(4, true), "remove demo-4 5"},
+		{"shrink: one that leads again meanwhile hands over again", healthy(5).desired(3).withdrawn(4, true).leaderIs(4), "transfer demo-0"},
+		{"shrink: nobody is taken out of the Service in vain", healthy(5).desired(3).silent(1), "wait QuorumAtRisk"},
+		{"shrink: a pod made anew meanwhile serves again", healthy(5).desired(3).withdrawn(4, true).do(func(o *Observation) { o.pod(4).Withdrawn, o.pod(4).Forgotten = false, false }), "withdraw demo-4"},
+		{"shrink: a pod that is not ready serves nobody", healthy(5).desired(3).do(func(o *Observation) { o.pod(4).Ready = false }), "remove demo-4 5"},
+		{"shrink: a pod that does not answer, but is ready, may serve", healthy(5).desired(3).do(func(o *Observation) { o.pod(4).Node = nil }), "withdraw demo-4"},
 		{"shrink: then its pod", healthy(5).desired(3).view(withoutID(5)), "scale 4"},
 		{"shrink: the leader hands over first", healthy(5).desired(3).leaderIs(4), "transfer demo-0"},
 		{"shrink: nobody is fit to take over", healthy(5).desired(3).leaderIs(4).silent(0).silent(1).lagging(2), "wait QuorumAtRisk"},
@@ -222,8 +233,8 @@ func TestMembers(t *testing.T) {
 		{"shrink: the ill one is replaced first", healthy(5).desired(3).wedged(1), "replace data-demo-1"},
 		{"shrink: members that are away go first", healthy(5).desired(3).silent(3), "remove demo-3 4"},
 		{"shrink: one whose data is lost goes before one that works", healthy(3).desired(1).wiped(1), "remove demo-1 2"},
-		{"shrink: 3 to 1", healthy(3).desired(1), "remove demo-2 3"},
-		{"shrink: 2 to 1", healthy(2).desired(1), "remove demo-1 2"},
+		{"shrink: 3 to 1", healthy(3).desired(1).withdrawn(2, true), "remove demo-2 3"},
+		{"shrink: 2 to 1", healthy(2).desired(1).withdrawn(1, true), "remove demo-1 2"},
 		{"shrink: 2 to 1 with the leader going", healthy(2).desired(1).leaderIs(1), "transfer demo-0"},
 		{"shrink: pods that never were members go", healthy(3).do(func(o *Observation) { o.Workload.Replicas = 5 }), "scale 4"},
 		{"shrink: members without a pod go, too", healthy(5).desired(3).silent(3).silent(4).without(3).without(4).do(func(o *Observation) { o.Workload.Replicas = 3 }), "remove demo-4 5"},
@@ -412,6 +423,27 @@ func TestRoles(t *testing.T) {
 		}
 		if text := strings.Join(got, " "); text != c.want {
 			t.Errorf("%s: got roles %q, want %q", name, text, c.want)
+		}
+	}
+}
+
+// A pod is out of the client Service while it is to go, and comes back when it is to stay.
+func TestWithdrawn(t *testing.T) {
+	for name, c := range map[string]struct {
+		s    *scene
+		want bool
+	}{
+		"to go":                                      {healthy(5).desired(3).withdrawn(4, false), true},
+		"to go, and clients are elsewhere":           {healthy(5).desired(3).withdrawn(4, true), true},
+		"to go, once it is no member":                {healthy(5).desired(3).withdrawn(4, true).view(withoutID(5)), true},
+		"to go, and something is in the way of that": {healthy(5).desired(3).withdrawn(4, true).silent(1), true},
+		"to go, without a leader":                    {healthy(5).desired(3).withdrawn(4, true).leaderless(), true},
+		"to stay after all":                          {healthy(5).withdrawn(4, true), false},
+		"to stay after all, without a leader":        {healthy(5).withdrawn(4, true).leaderless(), false},
+		"never withdrawn":                            {healthy(5).desired(3), false},
+	} {
+		if d := Plan(&c.s.o); d.Withdrawn[podName(4)] != c.want {
+			t.Errorf("%s: it stays out: %v, want %v", name, d.Withdrawn[podName(4)], c.want)
 		}
 	}
 }

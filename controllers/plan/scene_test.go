@@ -130,6 +130,12 @@ func (s *scene) joint() *scene {
 	return s
 }
 
+// withdrawn takes a pod out of the client Service, a moment ago or so long ago that no client is sent to it any more.
+func (s *scene) withdrawn(i int, forgotten bool) *scene {
+	s.pod(i).Withdrawn, s.pod(i).Forgotten = true, forgotten
+	return s
+}
+
 func (s *scene) without(i int) *scene {
 	for k := range s.o.Pods {
 		if s.o.Pods[k].Ordinal == i {

@@ -43,14 +43,14 @@ func TestSimulation(t *testing.T) {
 		total["written"] += len(w.g.promised)
 	}
 	t.Logf("converged within %d ticks; %v", longest, total)
-	for _, k := range []string{"wipe", "record", "add-learner", "promote", "remove", "transfer", "scale", "restart", "force", "refused",
+	for _, k := range []string{"wipe", "record", "add-learner", "promote", "remove", "transfer", "withdraw", "scale", "restart", "force", "refused",
 		"claim-deleted", "hibernated", "awake", "recreate", "stale", "set-deleted", "hidden", "killed-before-effect-0", "killed-before-effect-1",
-		"killed-before-effect-2", "killed-before-effect-3", "killed-before-effect-4", "written"} {
+		"killed-before-effect-2", "killed-before-effect-3", "killed-before-effect-4", "killed-before-effect-5", "written"} {
 		if total[k] < *simSeeds/4 {
 			t.Errorf("only %d times %q in %d seeds: the simulation tests too little", total[k], k, *simSeeds)
 		}
 	}
-	for _, k := range []string{"recover", "abandon", "begin-empty", "damage", "replace", "replace-volume", "put-back", "made-with-what-was-held"} {
+	for _, k := range []string{"recover", "abandon", "begin-empty", "damage", "readmit", "replace", "replace-volume", "put-back", "made-with-what-was-held"} {
 		if total[k] < *simSeeds/20 {
 			t.Errorf("only %d times %q in %d seeds: the simulation tests too little of what is rare", total[k], k, *simSeeds)
 		}

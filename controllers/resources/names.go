@@ -30,6 +30,9 @@ const (
 	LabelManagedBy = "app.kubernetes.io/managed-by"
 	// LabelRole is kept on the pods by the operator: leader, follower or learner.
 	LabelRole = "raftkv.io/role"
+	// AnnotationWithdrawn is on a pod that the operator has taken out of the client Service, since its member is about to be removed: when
+	// that was (RFC 3339).
+	AnnotationWithdrawn = "raftkv.io/withdrawn"
 
 	// Name, Component and ManagedBy are the labels' values; the instance is the cluster's name.
 	Name      = "raftkv"
@@ -112,6 +115,11 @@ func podAddress(namespace, cluster, pod string, port int) string {
 func SelectorLabels(cluster string) map[string]string {
 	return map[string]string{LabelName: Name, LabelInstance: cluster, LabelComponent: Component}
 }
+
+// ServingLabels are what the client Service selects by: a pod is withdrawn by taking LabelManagedBy off. That label, and no new one, since every pod has
+// had it from its template with every version of the operator: Services find pods that an earlier one made, a pod that is made anew serves
+// with no operator there, and no template changes. The StatefulSet does not select by it, so that the pod stays the StatefulSet's.
+func ServingLabels(cluster string) map[string]string { return Labels(cluster) }
 
 // Labels are on every child.
 func Labels(cluster string) map[string]string {

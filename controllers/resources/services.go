@@ -1,6 +1,8 @@
 package resources
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -19,10 +21,13 @@ func PeerService(c *v1.RaftCluster) *corev1.Service {
 	return s
 }
 
-// ClientService spreads clients over the ready pods: any of them takes any request.
+// ClientService spreads clients over the ready pods, any of which takes any request, but for those whose members are about to be removed.
 func ClientService(c *v1.RaftCluster) *corev1.Service {
-	return service(c, ClientServiceName(c.Name), nil, port(ClientPortName, ClientPort))
+	return service(c, ClientServiceName(c.Name), ServingLabels(c.Name), port(ClientPortName, ClientPort))
 }
+
+// ServicesForget is longer than the machines of Kubernetes need to learn that a pod is no longer behind a Service.
+const ServicesForget = 2 * time.Second
 
 // LeaderService reaches the pod that the operator has labelled as the leader.
 func LeaderService(c *v1.RaftCluster) *corev1.Service {

@@ -28,9 +28,8 @@ const (
 	nonRootID = 65532
 	// terminationGraceSeconds is time for the leader to hand over and for the store to close cleanly.
 	terminationGraceSeconds = 60
-	// preStopSeconds are longer than the nodes of Kubernetes need to learn that a pod is no longer behind its Services; they are part of
-	// the termination grace.
-	preStopSeconds = 2
+	// preStopSeconds are part of the termination grace.
+	preStopSeconds = int64(ServicesForget / time.Second)
 )
 
 // StatefulSetOptions is what the StatefulSet depends on besides the spec.
