@@ -387,8 +387,9 @@ func (sc *serverConn) sendGoAway(reason *Error) {
 	sc.out.pushControl(f)
 }
 
-// end ends the connection and tells the client why. What it still sends is not handled.
+// end ends the connection and tells the client why, if it listens. What it still sends is not handled.
 func (sc *serverConn) end(reason *Error) {
+	_ = sc.conn.SetWriteDeadline(time.Now().Add(lingerTimeout)) // a connection without deadlines has a network of its own to end it
 	sc.sendGoAway(reason)
 	sc.out.finish(reason)
 	sc.mu.Lock()

@@ -208,6 +208,38 @@ func TestNothingBeginsAfterTheEnd(t *testing.T) {
 	}
 }
 
+// Who pings but does not read is not told the reason, and goes all the same.
+func TestWhoDoesNotListenGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewServer(ServerOptions{})
+		ours, theirs := net.Pipe()
+		served := make(chan error, 1)
+		go func() { served <- s.ServeConn(theirs) }()
+		if _, err := clientHandshake(ours, nil, DefaultMaxFrameBytes); err != nil {
+			t.Fatal(err)
+		}
+		pinging := make(chan struct{})
+		go func() {
+			defer close(pinging)
+			for {
+				if _, err := ours.Write(sealed(framePing, 0, 0, make([]byte, 8))); err != nil {
+					return
+				}
+				time.Sleep(DefaultPingInterval / 2) // virtual
+			}
+		}()
+		time.Sleep(time.Minute)
+		began := time.Now()
+		s.DisconnectIf(func(Metadata) *Error { return Refusal("removed", "you were removed") })
+		if err := <-served; err == nil || time.Since(began) > 2*lingerTimeout {
+			t.Errorf("it kept its connection for %v: %v", time.Since(began), err)
+		}
+		<-pinging
+		_ = ours.Close()
+		_ = s.Close()
+	})
+}
+
 // A place is a stranger's for no longer than the server's own patience, whatever it asks for: all that it says of itself may be a lie.
 func TestAStrangerCannotMakeTheServerPatient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
