@@ -188,20 +188,33 @@ func (n *Node) LeaderGone(id raft.NodeID) {
 	n.requests.put(func() { n.core.LeaderGone(id) }, 0, MaxInboundMessages, 0)
 }
 
-// do runs f in the loop and returns when it has run.
+// do runs f in the loop and returns when it has run. With an error f has not run and never will.
 func (n *Node) do(ctx context.Context, f func()) error {
 	done := make(chan struct{})
-	if ok := n.requests.put(func() { f(); close(done) }, 0, MaxInboundMessages, 0); !ok {
+	var decided atomic.Bool // whether f runs
+	ok := n.requests.put(func() {
+		if decided.CompareAndSwap(false, true) {
+			f()
+			close(done)
+		}
+	}, 0, MaxInboundMessages, 0)
+	if !ok {
 		return ErrBusy
 	}
+	var err error
 	select {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		err = ctx.Err()
 	case <-n.ctx.Done():
-		return ErrStopped
+		err = ErrStopped
 	}
+	if decided.CompareAndSwap(false, true) {
+		return err
+	}
+	<-done
+	return nil
 }
 
 // Transfer hands leadership to a voter, zero for the one that is most caught up, and returns who leads then.

@@ -40,7 +40,7 @@ func (n *Node) Changed() <-chan struct{} { return n.changed.wait() }
 func (n *Node) Status(ctx context.Context) (raft.Status, error) {
 	var s raft.Status
 	if err := n.do(ctx, func() { s = n.core.Status() }); err != nil {
-		return raft.Status{Applied: n.Applied()}, err // the loop may still be about to fill in s
+		return raft.Status{Applied: n.Applied()}, err
 	}
 	s.Applied = n.Applied()
 	return s, nil

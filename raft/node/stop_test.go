@@ -109,3 +109,38 @@ func TestAFailedDiskAnswersWhoWaits(t *testing.T) {
 		t.Errorf("the node says of its end: %v", err)
 	}
 }
+
+// TestWhatIsAskedOfTheLoopRunsOrItsCallerIsTold ends a wait in the moment in which its answer comes, and before it can come.
+func TestWhatIsAskedOfTheLoopRunsOrItsCallerIsTold(t *testing.T) {
+	for name, want := range map[string]error{"the caller gives up": context.Canceled, "the node stops": ErrStopped} {
+		t.Run(name, func(t *testing.T) {
+			begin := func() (n *Node, caller context.Context, end func()) {
+				n = &Node{requests: newQueue[func()](newWake())}
+				n.ctx, n.cancel = context.WithCancel(t.Context())
+				caller, end = context.WithCancel(t.Context())
+				if errors.Is(want, ErrStopped) {
+					end = n.cancel
+				}
+				return n, caller, end
+			}
+			n, caller, end := begin()
+			end()
+			if err := n.do(caller, func() { t.Error("it ran, though its caller was told that it had not") }); !errors.Is(err, want) {
+				t.Errorf("before it could run: %v", err)
+			}
+			for _, f := range n.requests.take() {
+				f()
+			}
+			for range 100 { // of two things that have both happened a select sees either
+				n, caller, end := begin()
+				go func() {
+					<-n.requests.wake
+					n.requests.take()[0]()
+				}()
+				if err := n.do(caller, end); err != nil {
+					t.Fatalf("it ran, and its caller is told: %v", err)
+				}
+			}
+		})
+	}
+}
