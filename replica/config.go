@@ -23,7 +23,7 @@ const (
 // Member is a replica that a cluster begins with.
 type Member = bootstrap.StaticMember
 
-// Config says what a replica is made of. Dir, Name, one of Listen and Listeners, and one of StateMachine and OpenMachine are needed.
+// Config says what a replica is made of. Dir, Name, one of Listen, Listeners and Alone, and one of StateMachine and OpenMachine are needed.
 type Config struct {
 	// Dir is the data directory. It belongs to the replica, is made when it is missing, and is locked.
 	Dir string
@@ -33,6 +33,8 @@ type Config struct {
 	Listen string
 	// Listeners are used instead of Listen; the replica closes them.
 	Listeners []net.Listener
+	// Alone listens for nobody: none but the only member of a cluster can do that.
+	Alone bool
 
 	// InitialCluster names all members that a new cluster begins with, this one among them; all are given the same. It counts only
 	// while the directory is empty. Without it an empty replica waits for Bootstrap, or for a leader that adds it (Add).
@@ -80,7 +82,9 @@ func (cfg *Config) complete() error {
 		return errors.New("replica: Config needs a Dir and a Name")
 	case (cfg.StateMachine == nil) == (cfg.OpenMachine == nil):
 		return errors.New("replica: Config needs either a StateMachine or OpenMachine")
-	case (cfg.Listen == "") == (len(cfg.Listeners) == 0):
+	case cfg.Alone && (cfg.Listen != "" || len(cfg.Listeners) > 0):
+		return errors.New("replica: Config has an address to listen on, and Alone")
+	case !cfg.Alone && (cfg.Listen == "") == (len(cfg.Listeners) == 0):
 		return errors.New("replica: Config needs either Listen or Listeners")
 	}
 	if cfg.HeartbeatInterval == 0 {
@@ -100,7 +104,7 @@ func (cfg *Config) complete() error {
 	if cfg.OpenMachine == nil {
 		cfg.OpenMachine = func(p Place) (Machine, error) { return openMemory(cfg.StateMachine, p) }
 	}
-	if len(cfg.Listeners) > 0 {
+	if cfg.Alone || len(cfg.Listeners) > 0 {
 		return nil
 	}
 	l, err := net.Listen("tcp", cfg.Listen)

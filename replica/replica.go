@@ -59,8 +59,11 @@ func Open(cfg Config) (_ *Replica, err error) {
 	}
 	r := &Replica{
 		cfg: cfg, logger: cfg.Logger, prepare: preparation{cfg.OpenMachine, cfg.Logger},
-		address: cfg.Listeners[0].Addr().String(), bootstraps: make(chan bootstrapCall), refounds: make(chan refoundCall),
+		bootstraps: make(chan bootstrapCall), refounds: make(chan refoundCall),
 		stopping: make(chan struct{}), began: make(chan struct{}), done: make(chan struct{}), moved: make(chan struct{}),
+	}
+	if len(cfg.Listeners) > 0 {
+		r.address = cfg.Listeners[0].Addr().String()
 	}
 	if r.dir, err = identity.Open(cfg.Dir, cfg.Name); err != nil {
 		return nil, err

@@ -33,7 +33,7 @@ func (n *node) live(ctx context.Context, fronts *fronts) error {
 	options := member.Options{Config: n.cfg, Metrics: n.metrics, Logger: n.logger}
 	var machine *member.Machine // of the member, once there is one
 	r, err := replica.Open(replica.Config{
-		Dir: n.cfg.DataDir, Name: n.cfg.Name, Listeners: listeners,
+		Dir: n.cfg.DataDir, Name: n.cfg.Name, Listeners: listeners, Alone: len(n.cfg.ListenPeer) == 0,
 		InitialCluster: n.initialCluster(), InitialToken: n.cfg.InitialClusterToken, AnyToken: !n.cfg.InitialClusterTokenSet,
 		OpenMachine: func(p replica.Place) (_ replica.Machine, err error) {
 			machine, err = member.OpenMachine(options, p)

@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"syscall"
 	"time"
 
 	"github.com/raftkv/raftkv/server/config"
@@ -32,7 +34,7 @@ func listen(what string, addresses []config.Listen) ([]net.Listener, error) {
 				target = ":" + port
 			}
 		}
-		l, err := net.Listen("tcp", target)
+		l, err := open(a, target)
 		if err != nil {
 			closeAll(out)
 			return nil, fmt.Errorf("listen for %s on %s: %w: is another process there, or is the address not this machine's?", what, a, err)
@@ -40,6 +42,29 @@ func listen(what string, addresses []config.Listen) ([]net.Listener, error) {
 		out = append(out, l)
 	}
 	return out, nil
+}
+
+// open opens one address. The file of a socket that a dead process has left is taken away.
+func open(a config.Listen, target string) (net.Listener, error) {
+	if !a.Unix {
+		return net.Listen("tcp", target)
+	}
+	l, err := net.Listen("unix", target)
+	if errors.Is(err, syscall.EADDRINUSE) && abandoned(target) && os.Remove(target) == nil {
+		return net.Listen("unix", target)
+	}
+	return l, err
+}
+
+// abandoned tells whether a file is a socket that nobody listens on.
+func abandoned(path string) bool {
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		_ = conn.Close() // it has shown what it was for
+		return false
+	}
+	info, statErr := os.Lstat(path)
+	return errors.Is(err, syscall.ECONNREFUSED) && statErr == nil && info.Mode()&os.ModeSocket != 0
 }
 
 func closeAll(listeners []net.Listener) {

@@ -13,13 +13,19 @@ import (
 
 	"github.com/raftkv/raftkv/server"
 	"github.com/raftkv/raftkv/server/config"
+	"github.com/raftkv/raftkv/server/etcd"
 )
 
 // version is set by the linker.
 var version = "dev"
 
+// etcdVersion begins the line by which scripts that were made for etcd tell its version.
+const etcdVersion = "etcd Version: "
+
 func main() {
-	if err := command().Execute(); err != nil {
+	root := command()
+	root.SetArgs(config.Arguments(root.Flags(), os.Args[1:]))
+	if err := root.Execute(); err != nil {
 		fmt.Fprintf(os.Stderr, "raftkv-node: %v\n", err)
 		os.Exit(1)
 	}
@@ -48,6 +54,7 @@ func command() *cobra.Command {
 			return server.Run(ctx, cfg, server.Options{Version: version})
 		},
 	}
+	root.SetVersionTemplate(fmt.Sprintf("raftkv-node {{.Version}}\n%s%s\n", etcdVersion, etcd.Version))
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return config.FlagError(err) })
 	root.Flags().AddFlagSet(flags)
 	root.Flags().SortFlags = false
@@ -60,7 +67,7 @@ func command() *cobra.Command {
 	root.AddCommand(&cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
 		Run: func(cmd *cobra.Command, _ []string) {
-			fmt.Fprintf(cmd.OutOrStdout(), "raftkv-node %s %s %s/%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			fmt.Fprintf(cmd.OutOrStdout(), "raftkv-node %s %s %s/%s\n%s%s\n", version, runtime.Version(), runtime.GOOS, runtime.GOARCH, etcdVersion, etcd.Version)
 		},
 	})
 	return root

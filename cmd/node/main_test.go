@@ -34,6 +34,11 @@ func TestVersion(t *testing.T) {
 	if text, err := run("version"); err != nil || !strings.HasPrefix(text, "raftkv-node "+version+" go") {
 		t.Errorf("%q, %v", text, err)
 	}
+	// As Kubernetes' hack/lib/etcd.sh asks: the third word of the line with "Version".
+	text, err := run("--version")
+	if _, line, found := strings.Cut(text, "etcd Version: "); err != nil || !found || !strings.HasPrefix(line, "3.6.") || strings.Count(text, "Version") != 1 {
+		t.Errorf("%q, %v", text, err)
+	}
 }
 
 func TestBadUseIsRefused(t *testing.T) {

@@ -21,6 +21,7 @@ const (
 	DefaultMaxValueBytes         = 3 << 19
 	DefaultMaxRequestBytes       = 3 << 19
 	DefaultMaxTxnOps             = 128
+	DefaultMaxStreams            = 1 << 16
 	DefaultWatchProgressInterval = 10 * time.Minute
 	DefaultClusterToken          = "raftkv-cluster"
 )
@@ -70,6 +71,8 @@ type Config struct {
 	MaxRequestBytes int
 	// MaxTxnOps bounds each list of a transaction.
 	MaxTxnOps int
+	// MaxStreams bounds the gRPC calls of one connection at a time.
+	MaxStreams uint32
 	// WatchProgressInterval is how long a watch that asked for it is silent before it is told how far it is.
 	WatchProgressInterval time.Duration
 
@@ -92,17 +95,24 @@ type StaticMember struct {
 
 // Listen is one address to listen on.
 type Listen struct {
-	// Address is host:port as net.Listen takes it; the host may be empty.
+	// Address is host:port as net.Listen takes it, the host may be empty; or the path of a socket.
 	Address string
+	// Unix says that the address is a path.
+	Unix bool
 }
 
 // String is the URL form.
-func (l Listen) String() string { return (&url.URL{Scheme: "http", Host: l.Address}).String() }
+func (l Listen) String() string {
+	if l.Unix {
+		return unixScheme + l.Address
+	}
+	return (&url.URL{Scheme: "http", Host: l.Address}).String()
+}
 
 // Unspecified says that the address means all of the machine's addresses, so that it tells nobody where to dial.
 func (l Listen) Unspecified() bool {
 	host, _, err := net.SplitHostPort(l.Address)
-	if err != nil {
+	if err != nil || l.Unix {
 		return true
 	}
 	if host == "" {

@@ -177,11 +177,9 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		{"too many", "--name=a " + peerFlag + " --initial-cluster=a=http://h:1,b=http://h:2,c=http://h:3,d=http://h:4,e=http://h:5,f=http://h:6,g=http://h:7,h=http://h:8", "at most 7 voters"},
 		{"undialable", "--name=a " + peerFlag + " --initial-cluster=a=http://0.0.0.0:1", "no host that others could dial"},
 		{"advertise differs", "--name=a " + peerFlag + " --initial-cluster=a=http://h:1 --initial-advertise-peer-urls=http://h:2", "make them equal"},
-		{"advertise unspecified", "--name=a " + peerFlag + " --advertise-client-urls=http://0.0.0.0:1", "no host that others could dial"},
 		{"heartbeat", "--name=a " + peerFlag + " --heartbeat-interval=200", "at least 5 times the heartbeat"},
 		{"tiny heartbeat", "--name=a " + peerFlag + " --heartbeat-interval=0", "the least is 5 ms"},
 		{"slow election", "--name=a " + peerFlag + " --election-timeout=60000", "the most is 50000 ms"},
-		{"snapshot count", "--name=a " + peerFlag + " --snapshot-count=1", "the least is 100"},
 		{"snapshot rate", "--name=a " + peerFlag + " --snapshot-send-bytes-per-second=1000", "the least is 131072"},
 		{"clock drift", "--name=a " + peerFlag + " --max-clock-drift-percent=90", "from 1 to 50"},
 		{"quota", "--name=a " + peerFlag + " --quota-backend-bytes=1", "it must be from"},
@@ -246,7 +244,7 @@ func TestEveryFlagIsInTheHelpOnce(t *testing.T) {
 		t.Errorf("%d flags in groups, %d declared", count, n)
 	}
 	declared := 0
-	f.VisitAll(func(*pflag.Flag) { declared++ })
+	ownSettings(f, func(*pflag.Flag) { declared++ })
 	if declared != count {
 		t.Errorf("%d flags are declared, %d are in the help's groups", declared, count)
 	}

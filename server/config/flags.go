@@ -16,6 +16,7 @@ const (
 	keyName                = "name"
 	keyDataDir             = "data-dir"
 	keyListenClient        = "listen-client-urls"
+	keyListenClientHTTP    = "listen-client-http-urls"
 	keyListenPeer          = "listen-peer-urls"
 	keyListenMetrics       = "listen-metrics-urls"
 	keyAdvertiseClient     = "advertise-client-urls"
@@ -36,6 +37,7 @@ const (
 	keyMaxValueBytes       = "max-value-bytes"
 	keyMaxRequestBytes     = "max-request-bytes"
 	keyMaxTxnOps           = "max-txn-ops"
+	keyMaxStreams          = "max-concurrent-streams"
 	keyWatchProgress       = "watch-progress-notify-interval"
 	keyAdminTokenFile      = "admin-token-file"
 	keyUnsafeNoFsync       = "unsafe-no-fsync"
@@ -57,11 +59,11 @@ var groups = []group{
 		[]string{keyInitialCluster, keyInitialClusterToken, keyInitialClusterState}},
 	{"Raft", []string{keyHeartbeatInterval, keyElectionTimeout, keySnapshotCount, keySnapshotRate, keyLeaseReads, keyClockDrift}},
 	{"History", []string{keyCompactionMode, keyCompactionRetention}},
-	{"Limits", []string{keyQuotaBackendBytes, keyMaxKeyBytes, keyMaxValueBytes, keyMaxRequestBytes, keyMaxTxnOps}},
+	{"Limits", []string{keyQuotaBackendBytes, keyMaxKeyBytes, keyMaxValueBytes, keyMaxRequestBytes, keyMaxTxnOps, keyMaxStreams}},
 	{"Watches", []string{keyWatchProgress}},
 	{"Administration", []string{keyAdminTokenFile}},
 	{"Logging", []string{keyLogLevel, keyLogFormat}},
-	{"Taken from scripts made for etcd", []string{keyUnsafeNoFsync}},
+	{"Taken from scripts made for etcd", []string{keyListenClientHTTP, keyUnsafeNoFsync}},
 }
 
 // Flags declares every setting on a flag set of its own. Its values are read by Load.
@@ -71,7 +73,8 @@ func Flags() *pflag.FlagSet {
 	f.String(keyConfigFile, "", "YAML `file` whose keys are the names of these flags")
 	f.String(keyName, "", "human-readable `name` of this node (required but for a cluster of one: default \""+singleName+"\")")
 	f.String(keyDataDir, "", "`directory` of log, state and identity (default \"NAME.raftkv\")")
-	f.String(keyListenClient, "", "comma-separated `URLs` to serve clients on, such as http://127.0.0.1:2379")
+	f.String(keyListenClient, "", "comma-separated `URLs` to serve clients on, such as http://127.0.0.1:2379 or unix:///run/raftkv.sock")
+	f.String(keyListenClientHTTP, "", "comma-separated `URLs` to serve clients on as well: all of them speak all protocols")
 	f.String(keyListenPeer, "", "comma-separated `URLs` to serve peers and the admin calls on, such as http://10.0.0.1:2380")
 	f.String(keyListenMetrics, "", "comma-separated `URLs` for /livez, /readyz, /metrics and /v1/status, such as http://127.0.0.1:8080")
 	f.String(keyAdvertiseClient, "", "`URL` that clients reach this node by (default: the first of --listen-client-urls with a host)")
@@ -94,11 +97,13 @@ func Flags() *pflag.FlagSet {
 	f.Int(keyMaxRequestBytes, 0, "largest request in `bytes`, all its keys and values together "+
 		fmt.Sprintf("(default %d, or what the largest key and value take)", DefaultMaxRequestBytes))
 	f.Int(keyMaxTxnOps, DefaultMaxTxnOps, "most `operations` in each branch of a transaction, and comparisons")
+	f.Uint32(keyMaxStreams, DefaultMaxStreams, "most gRPC `calls` of one connection at a time; further ones wait in the client")
 	f.Duration(keyWatchProgress, DefaultWatchProgressInterval, "`time` after which a silent watch that asked for it is told how far it is")
 	f.String(keyAdminTokenFile, "", "`file` with the cluster's admin token; without it membership calls are refused")
 	f.Bool(keyUnsafeNoFsync, false, "ignored with a warning: a node always waits for its disk before it acknowledges a write")
 	f.String(keyLogLevel, "info", "`level`: debug, info, warn or error")
 	f.String(keyLogFormat, string(LogText), "`format`: text or json")
+	declareForeign(f)
 	return f
 }
 
@@ -144,6 +149,7 @@ func Usage(f *pflag.FlagSet) string {
 		fmt.Fprintf(&b, "%s:\n%s\n", g.title, part.FlagUsagesWrapped(columns))
 	}
 	fmt.Fprintf(&b, "Every flag can also be an environment variable (--data-dir is %s) or a key of --config-file.\n", EnvironmentName(keyDataDir))
+	b.WriteString("Flags of etcd that tune what is built otherwise here are taken and ignored, with a warning.\n")
 	b.WriteString("A flag wins over the environment, the environment over the file, the file over the default.\n")
 	return b.String()
 }

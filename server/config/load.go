@@ -17,6 +17,7 @@ import (
 // Load completes the parsed flags from the environment and the configuration file, and validates the whole. environ is in the
 // form of os.Environ. All that is wrong is reported at once.
 func Load(f *pflag.FlagSet, environ []string) (Config, error) {
+	settleAliases(f)
 	fromEnvironment, warnings, err := loadEnvironment(f, environ)
 	if err != nil {
 		return Config{}, err
@@ -44,7 +45,7 @@ const delimiter = "."
 // loadEnvironment takes the variables that name a setting.
 func loadEnvironment(f *pflag.FlagSet, environ []string) (*koanf.Koanf, []string, error) {
 	byVariable := map[string]string{}
-	f.VisitAll(func(x *pflag.Flag) { byVariable[EnvironmentName(x.Name)] = x.Name })
+	ownSettings(f, func(x *pflag.Flag) { byVariable[EnvironmentName(x.Name)] = x.Name })
 	warnings, err := strangers(byVariable, environ)
 	if err != nil {
 		return nil, nil, err

@@ -3,8 +3,10 @@ package config
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,9 +25,12 @@ const (
 	minHeartbeatMillis    = 5
 	maxElectionMillis     = 50_000
 	minElectionHeartbeats = 5
-	minSnapshotCount      = 100
-	minQuotaBytes         = 16 << 20
-	maxQuotaBytes         = 1 << 40
+	// minSnapshotCount is what is applied at least between two compactions of the log. A setting below it is raised to it: etcd takes any, and
+	// keeps so many entries besides that few followers ever need a snapshot, which here are half of them.
+	minSnapshotCount = 100
+	// minQuotaBytes is three times what an empty store takes.
+	minQuotaBytes = 48 << 10
+	maxQuotaBytes = 1 << 40
 	// hardMaxKeyBytes is what the store's format takes, less a byte that the end of a range may have more; hardMaxValueBytes keeps one write
 	// well within a frame and an append message.
 	hardMaxKeyBytes   = kv.MaxKeyBytes - 1
@@ -65,7 +70,7 @@ func validate(f *pflag.FlagSet) (Config, error) {
 	own, single := r.single()
 	c := Config{
 		Name:                   r.name(single),
-		ListenClient:           r.listen(keyListenClient),
+		ListenClient:           r.listenClients(),
 		ListenPeer:             r.listen(keyListenPeer),
 		ListenMetrics:          r.listen(keyListenMetrics),
 		InitialClusterToken:    r.text(keyInitialClusterToken),
@@ -93,11 +98,16 @@ func validate(f *pflag.FlagSet) (Config, error) {
 	return c, nil
 }
 
-// singleName is the name of a node that is started without one, as etcd has it.
-const singleName = "default"
+// singleName is the name of a node that is started without one, as etcd has it, and singlePeer the peer address of one that cannot be
+// dialled by others.
+const (
+	singleName = "default"
+	singlePeer = "localhost:2380"
+)
 
 // single recognises a node that is started as etcd is for a try, or by drivers of tests: without a name, a cluster, or an administrator. It is
-// a cluster of its own, under etcd's default name. Its peer URL must be one that can be dialled, as in every cluster.
+// a cluster of its own, under etcd's default name. Others can be added to it if its peer URL can be dialled; but it may also
+// listen for none, or on a port that the system chooses.
 func (r *reader) single() (own StaticMember, ok bool) {
 	if r.text(keyName) != "" || r.text(keyInitialCluster) != "" || r.text(keyAdminTokenFile) != "" || r.text(keyInitialClusterState) != string(ClusterNew) {
 		return StaticMember{}, false
@@ -107,7 +117,17 @@ func (r *reader) single() (own StaticMember, ok bool) {
 			return StaticMember{Name: singleName, PeerAddress: a}, true
 		}
 	}
-	return StaticMember{}, false
+	peers := splitList(r.text(keyListenPeer))
+	if len(peers) == 0 && r.text(keyListenClient) == "" || slices.ContainsFunc(peers, func(u string) bool { return !chosenPort(u) }) {
+		return StaticMember{}, false
+	}
+	return StaticMember{Name: singleName, PeerAddress: singlePeer}, true
+}
+
+// chosenPort tells whether a URL is an address of this machine alone, with a port that the system chooses.
+func chosenPort(text string) bool {
+	a, err := address(text)
+	return err == nil && strings.HasSuffix(a, ":0") && !(Listen{Address: a}).Unspecified()
 }
 
 // ignored notes what was asked for and is not done.
@@ -115,6 +135,7 @@ func (r *reader) ignored(c *Config) {
 	if unsafe, _ := r.flags.GetBool(keyUnsafeNoFsync); unsafe {
 		c.Warnings = append(c.Warnings, "--"+keyUnsafeNoFsync+" is ignored: this node always waits for its disk before it acknowledges a write")
 	}
+	c.Warnings = append(c.Warnings, foreignWarnings(r.flags)...)
 }
 
 func (r *reader) name(single bool) string {
@@ -163,10 +184,35 @@ func address(text string) (string, error) {
 	return net.JoinHostPort(host, port), nil
 }
 
-func (r *reader) listen(key string) []Listen {
+// unixScheme is that of the path of a socket, absolute or in the working directory.
+const unixScheme = "unix://"
+
+// listenClients also takes sockets: only peers are dialled by address.
+func (r *reader) listenClients() []Listen {
+	var out []Listen
+	for _, key := range []string{keyListenClient, keyListenClientHTTP} {
+		var urls []string
+		for _, part := range splitList(r.text(key)) {
+			switch path, unix := strings.CutPrefix(part, unixScheme); {
+			case !unix:
+				urls = append(urls, part)
+			case path == "" || strings.ContainsAny(path, "?#"):
+				r.failf(key, "%q names no socket: write it like unix:///run/raftkv.sock", part)
+			default:
+				out = append(out, Listen{Address: path, Unix: true})
+			}
+		}
+		out = append(out, r.addresses(key, urls)...)
+	}
+	return out
+}
+
+func (r *reader) listen(key string) []Listen { return r.addresses(key, splitList(r.text(key))) }
+
+func (r *reader) addresses(key string, urls []string) []Listen {
 	var out []Listen
 	seen := map[string]bool{}
-	for _, part := range splitList(r.text(key)) {
+	for _, part := range urls {
 		a, err := address(part)
 		switch {
 		case err != nil:
@@ -192,6 +238,12 @@ func splitList(text string) []string {
 	return out
 }
 
+// errNoHost and errNoPort are about addresses that can be listened on, but not dialled.
+var (
+	errNoHost = errors.New("names no host that others could dial")
+	errNoPort = errors.New("port 0, which nobody can dial")
+)
+
 // dialable checks an address that others are to dial.
 func dialable(text string) (string, error) {
 	a, err := address(text)
@@ -199,10 +251,10 @@ func dialable(text string) (string, error) {
 		return "", err
 	}
 	if (Listen{Address: a}).Unspecified() {
-		return "", fmt.Errorf("%q names no host that others could dial", text)
+		return "", fmt.Errorf("%q %w", text, errNoHost)
 	}
 	if strings.HasSuffix(a, ":0") {
-		return "", fmt.Errorf("%q: port 0 cannot be dialled", text)
+		return "", fmt.Errorf("%q has %w", text, errNoPort)
 	}
 	return a, nil
 }
@@ -252,27 +304,7 @@ func (r *reader) cluster(c *Config) {
 }
 
 func (r *reader) advertise(c *Config) {
-	one := func(key string, listen []Listen) string {
-		parts := splitList(r.text(key))
-		if len(parts) > 1 {
-			r.failf(key, "%d URLs: give one; a name may resolve to several addresses", len(parts))
-			return ""
-		}
-		if len(parts) == 1 {
-			a, err := dialable(parts[0])
-			if err != nil {
-				r.failf(key, "%v", err)
-			}
-			return a
-		}
-		for _, l := range listen {
-			if a, err := dialable(l.String()); err == nil {
-				return a
-			}
-		}
-		return ""
-	}
-	c.AdvertiseClient = one(keyAdvertiseClient, c.ListenClient)
+	r.advertiseClient(c)
 	own := ""
 	for _, m := range c.InitialCluster {
 		if m.Name == c.Name {
@@ -283,10 +315,52 @@ func (r *reader) advertise(c *Config) {
 		c.AdvertisePeer = own
 		return
 	}
-	c.AdvertisePeer = one(keyAdvertisePeer, c.ListenPeer)
+	switch parts := splitList(r.text(keyAdvertisePeer)); len(parts) {
+	case 0:
+		c.AdvertisePeer = firstDialable(c.ListenPeer)
+	case 1:
+		var err error
+		if c.AdvertisePeer, err = dialable(parts[0]); err != nil {
+			r.failf(keyAdvertisePeer, "%v", err)
+		}
+	default:
+		r.failf(keyAdvertisePeer, "%d URLs: give one; a name may resolve to several addresses", len(parts))
+	}
 	if own != "" && c.AdvertisePeer != "" && c.AdvertisePeer != own {
 		r.failf(keyAdvertisePeer, "http://%s differs from this node's URL in --%s, http://%s: make them equal", c.AdvertisePeer, keyInitialCluster, own)
 	}
+}
+
+// advertiseClient decides what clients are told to dial: one address. etcd takes one that nobody can dial too, and many a script gives it one.
+func (r *reader) advertiseClient(c *Config) {
+	parts := splitList(r.text(keyAdvertiseClient))
+	if len(parts) == 0 {
+		c.AdvertiseClient = firstDialable(c.ListenClient)
+		return
+	}
+	for _, part := range parts {
+		a, err := dialable(part)
+		switch {
+		case errors.Is(err, errNoHost), errors.Is(err, errNoPort):
+			c.Warnings = append(c.Warnings, fmt.Sprintf("--%s: %v: it is not told to clients", keyAdvertiseClient, err))
+		case err != nil:
+			r.failf(keyAdvertiseClient, "%v", err)
+		case c.AdvertiseClient == "":
+			c.AdvertiseClient = a
+		default:
+			c.Warnings = append(c.Warnings, fmt.Sprintf("--%s: %q is not told to clients: they are told one address; a name may resolve to several", keyAdvertiseClient, part))
+		}
+	}
+}
+
+// firstDialable is the first address that others can dial, "" if there is none.
+func firstDialable(listen []Listen) string {
+	for _, l := range listen {
+		if a, err := dialable(l.String()); err == nil {
+			return a
+		}
+	}
+	return ""
 }
 
 func (r *reader) timing(c *Config) {
@@ -312,13 +386,13 @@ func (r *reader) timing(c *Config) {
 		r.failf(keyClockDrift, "%d percent, it must be from 1 to %d", c.ClockDriftPercent, raft.MaxClockDriftPercent)
 	}
 	c.SnapshotCount, _ = r.flags.GetUint64(keySnapshotCount)
-	if c.SnapshotCount < minSnapshotCount {
-		r.failf(keySnapshotCount, "%d entries, the least is %d", c.SnapshotCount, minSnapshotCount)
-	}
+	c.SnapshotCount = max(c.SnapshotCount, minSnapshotCount)
 }
 
 func (r *reader) limits(c *Config) {
-	c.QuotaBackendBytes, _ = r.flags.GetInt64(keyQuotaBackendBytes)
+	if c.QuotaBackendBytes, _ = r.flags.GetInt64(keyQuotaBackendBytes); c.QuotaBackendBytes == 0 {
+		c.QuotaBackendBytes = DefaultQuotaBackendBytes // what zero is to etcd
+	}
 	if c.QuotaBackendBytes < minQuotaBytes || c.QuotaBackendBytes > maxQuotaBytes {
 		r.failf(keyQuotaBackendBytes, "%d bytes, it must be from %d to %d", c.QuotaBackendBytes, minQuotaBytes, int64(maxQuotaBytes))
 	}
@@ -340,6 +414,9 @@ func (r *reader) limits(c *Config) {
 func (r *reader) request(c *Config) {
 	if c.MaxTxnOps = r.integer(keyMaxTxnOps); c.MaxTxnOps < 1 || c.MaxTxnOps > hardMaxTxnOps {
 		r.failf(keyMaxTxnOps, "%d operations, it must be from 1 to %d", c.MaxTxnOps, hardMaxTxnOps)
+	}
+	if c.MaxStreams, _ = r.flags.GetUint32(keyMaxStreams); c.MaxStreams == 0 {
+		r.failf(keyMaxStreams, "0 calls: a client could not call at all")
 	}
 	least := c.MaxKeyBytes + c.MaxValueBytes + requestSlackBytes
 	if c.MaxRequestBytes = r.integer(keyMaxRequestBytes); c.MaxRequestBytes == 0 {
@@ -388,6 +465,8 @@ func (r *reader) history(c *Config) {
 func (r *reader) logging(c *Config) {
 	level := r.text(keyLogLevel)
 	switch strings.ToLower(level) {
+	case "dpanic", "panic", "fatal": // etcd's, above its errors
+		c.LogLevel = slog.LevelError
 	case "debug", "info", "warn", "error":
 		if err := c.LogLevel.UnmarshalText([]byte(level)); err != nil {
 			r.failf(keyLogLevel, "%q: %v", level, err)

@@ -82,7 +82,7 @@ func ailmentTogether(ctx context.Context, store backend.Store, excluded []string
 
 // serveVersion tells the version of etcd whose API is spoken here.
 func serveVersion(w http.ResponseWriter, _ *http.Request) {
-	answer(w, http.StatusOK, map[string]string{"etcdserver": Version, "etcdcluster": Version, "storage": Version})
+	answer(w, http.StatusOK, map[string]string{"etcdserver": Version, "etcdcluster": ClusterVersion, "storage": ClusterVersion})
 }
 
 // reading takes requests that read, each for so long as its answer may take.

@@ -38,7 +38,7 @@ func (s *maintenanceService) Status(ctx context.Context, _ *pb.StatusRequest) (*
 		return nil, err
 	}
 	return &pb.StatusResponse{
-		Header: header(store, now.Revision), Version: Version, StorageVersion: Version, Leader: uint64(now.Leader), IsLearner: now.Learner,
+		Header: header(store, now.Revision), Version: Version, StorageVersion: ClusterVersion, Leader: uint64(now.Leader), IsLearner: now.Learner,
 		RaftTerm: uint64(now.Term), RaftIndex: uint64(now.Committed), RaftAppliedIndex: uint64(now.Applied), Errors: now.Errors,
 		DbSize: now.FileBytes, DbSizeInUse: now.UsedBytes, DbSizeQuota: now.QuotaBytes,
 	}, nil

@@ -21,16 +21,18 @@ import (
 	"github.com/raftkv/raftkv/server/etcd/v3lockpb"
 )
 
-// Version is the version of etcd whose API is spoken. Clients such as kube-apiserver choose by it what they ask for.
-const Version = "3.6.0"
+// Version is the version of etcd whose API is spoken, and whose own tests are run (docs/ETCD-COMPATIBILITY.md). Clients such as kube-apiserver
+// choose by it what they ask for. ClusterVersion is what etcd's members of that version agree on.
+const (
+	Version        = "3.6.8"
+	ClusterVersion = "3.6.0"
+)
 
 const (
 	// requestTimeout bounds a request whose caller gave it no deadline, or a later one.
 	requestTimeout = 7 * time.Second
 	// messageOverheadBytes is what a request may have beside keys and values.
 	messageOverheadBytes = 512 << 10
-	// maxStreamsPerConnection bounds the calls on one connection; further ones wait in the client.
-	maxStreamsPerConnection = 1 << 16
 	// leastPing and the others are etcd's: a client that pings more often is cut off, a silent one is asked whether it lives.
 	leastPing     = 5 * time.Second
 	silence       = 2 * time.Hour
@@ -56,6 +58,8 @@ type Cluster interface {
 type Options struct {
 	// MaxRequestBytes is the limit past which a request is refused as too large.
 	MaxRequestBytes int
+	// MaxStreams bounds the calls on one connection, zero not at all; further ones wait in the client. All of the JSON gateway's are on one.
+	MaxStreams uint32
 	// ElectionTimeout is the cluster's: streams that require a leader end when none is known for three of them.
 	ElectionTimeout time.Duration
 	// Observer, if not nil, is told of each call.
@@ -102,7 +106,7 @@ func New(store func() backend.Store, cluster func() Cluster, options Options) *S
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(options.MaxRequestBytes+messageOverheadBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
-		grpc.MaxConcurrentStreams(maxStreamsPerConnection),
+		grpc.MaxConcurrentStreams(options.MaxStreams),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: leastPing}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: silence, Timeout: silenceAnswer}),
 		grpc.ReadBufferSize(bufferBytes), grpc.WriteBufferSize(bufferBytes),

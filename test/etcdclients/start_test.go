@@ -1,0 +1,69 @@
+package etcdclients
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+)
+
+// TestANodeStartsAsKubernetesStartsEtcd for its integration tests: on a socket, with a peer port that the system chooses, flags of one dash, and no
+// name; then without a peer port, as many a script does, on the socket that a kill has left.
+func TestANodeStartsAsKubernetesStartsEtcd(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "socket") // a path short enough for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	socket := filepath.Join(dir, "etcd.sock")
+	n := &node{name: "default", client: "unix://" + socket, log: filepath.Join(dir, "log"), args: []string{
+		"--data-dir", filepath.Join(dir, "data"), "--listen-client-urls", "unix://" + socket,
+		"--advertise-client-urls", "http://127.0.0.111:0", "--listen-peer-urls", "http://127.0.0.1:0", "-log-level", "info",
+		"--quota-backend-bytes", "8589934592",
+	}}
+	for _, want := range []int{0, 1} {
+		if err := n.start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.serves(); err != nil {
+			t.Fatal(err)
+		}
+		c, err := clientv3.New(clientv3.Config{Endpoints: []string{n.client}, DialTimeout: patience})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := must(c.Get(within(t), "k"))(t); len(r.Kvs) != want {
+			t.Errorf("%d keys, want %d", len(r.Kvs), want)
+		}
+		_ = must(c.Put(within(t), "k", "v"))(t)
+		_ = c.Close()
+		n.end(syscall.SIGKILL)
+		if _, err := os.Stat(socket); err != nil {
+			t.Errorf("the socket is gone: %v", err)
+		}
+		n.args = []string{"--data-dir", filepath.Join(dir, "data"), "--listen-client-urls", "unix://" + socket, "--strict-reconfig-check=false"}
+	}
+	// A socket that somebody serves is not taken away from it.
+	l, err := net.Listen("unix", filepath.Join(dir, "taken"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	other := &node{name: "default", log: filepath.Join(dir, "other.log"), args: []string{"--data-dir", filepath.Join(dir, "other"), "--listen-client-urls", "unix://" + l.Addr().String()}}
+	if err := other.start(); err != nil {
+		t.Fatal(err)
+	}
+	defer other.end(syscall.SIGKILL)
+	if err := other.serves(); err == nil {
+		t.Error("a socket that is served was taken")
+	}
+	if conn, err := net.Dial("unix", l.Addr().String()); err != nil {
+		t.Errorf("the socket that was served: %v", err)
+	} else {
+		_ = conn.Close()
+	}
+}
