@@ -45,6 +45,7 @@ type PeerEvent struct {
 	Lost bool
 	// Client is the connection, for PeerConnected.
 	Client *Client
+	dialed string // its address
 }
 
 // PeerOptions tune a Peer; Address is needed.
@@ -155,7 +156,10 @@ func (p *Peer) run() {
 			}
 			return
 		}
-		p.set(event)
+		if !p.set(event) {
+			_ = event.Client.Close()
+			continue
+		}
 		if event.State != PeerConnected {
 			failures++
 			p.pause(p.backoff(failures, event.State))
@@ -205,11 +209,12 @@ func (p *Peer) dial() PeerEvent {
 	if p.opts.Metadata != nil {
 		opts.Metadata = p.opts.Metadata()
 	}
-	c, err := Dial(p.ctx, p.Address(), opts)
+	address := p.Address()
+	c, err := Dial(p.ctx, address, opts)
 	if err != nil {
 		return PeerEvent{State: stateFor(err), Err: err}
 	}
-	return PeerEvent{State: PeerConnected, Client: c}
+	return PeerEvent{State: PeerConnected, Client: c, dialed: address}
 }
 
 // stateFor tells a server that said no from one that could not be reached.
@@ -240,8 +245,13 @@ func (p *Peer) pause(d time.Duration) {
 	}
 }
 
-func (p *Peer) set(e PeerEvent) {
+// set makes a change known, unless it is a connection to where the peer was when it was dialed and is not any more.
+func (p *Peer) set(e PeerEvent) bool {
 	p.mu.Lock()
+	if e.Client != nil && e.dialed != p.address {
+		p.mu.Unlock()
+		return false
+	}
 	p.state, p.lastErr, p.client = e.State, e.Err, e.Client
 	close(p.changed)
 	p.changed = make(chan struct{})
@@ -249,6 +259,7 @@ func (p *Peer) set(e PeerEvent) {
 	if p.opts.OnEvent != nil {
 		p.opts.OnEvent(e)
 	}
+	return true
 }
 
 // connection waits for a connection, up to the context's end or ConnectWait; with failFast it does not wait.

@@ -142,6 +142,32 @@ func TestPeerLeavesADrainingServer(t *testing.T) {
 	}
 }
 
+// A peer that moves while its old address is being dialed is looked for at the new one.
+func TestAPeerThatMovesDuringADialIsNotLeftBehind(t *testing.T) {
+	_, old := serve(t, rpc.ServerOptions{}, newImpl())
+	_, moved := serve(t, rpc.ServerOptions{}, newImpl())
+	peers := make(chan *rpc.Peer, 1)
+	var seen events
+	p := newPeer(t, rpc.PeerOptions{Address: old, OnEvent: seen.add, Client: rpc.ClientOptions{
+		Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := new(net.Dialer).DialContext(ctx, network, address)
+			if address == old {
+				(<-peers).SetAddress(moved)
+			}
+			return conn, err
+		},
+	}})
+	peers <- p
+	c, err := p.Connected(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.RemoteAddr().String(); got != moved {
+		t.Errorf("connected to %s, the peer has moved to %s", got, moved)
+	}
+	eventually(t, "one connection is told", func() bool { return seen.count(connected) == 1 })
+}
+
 func TestPeerClosed(t *testing.T) {
 	_, addr := serve(t, rpc.ServerOptions{}, newImpl())
 	p := rpc.NewPeer(rpc.PeerOptions{Address: addr})
