@@ -299,6 +299,27 @@ func TestAFailedUpdateOfTheOnlyMemberIsSaidAndTakenBack(t *testing.T) {
 	s.until("back at once", func(c *v1.RaftCluster) bool { return asSpecified(c) && s.images() == "good" })
 }
 
+// Kubernetes keeps ten revisions that no pod has: one that is gone is neither promised nor asked for again and again.
+func TestALastGoodRevisionThatIsGoneIsNotPromised(t *testing.T) {
+	s := newStory(t, 83)
+	s.k.bad = func(p *corev1.Pod) bool { return strings.Contains(p.Spec.Containers[0].Image, "bad") }
+	s.apply("spec: {replicas: 1, image: raftkv/node:good, storage: {size: 1Gi}, updateStrategy: {progressDeadline: 30s}}")
+	good := s.until("ready", asSpecified).Status.GoodRevision
+	s.change(`{"spec":{"image":"raftkv/node:bad"}}`)
+	s.until("begun", func(*v1.RaftCluster) bool { return s.images() == "bad" })
+	if err := s.c.Delete(context.Background(), &appsv1.ControllerRevision{ObjectMeta: metav1.ObjectMeta{Namespace: s.key.Namespace, Name: good}}); err != nil {
+		t.Fatal(err)
+	}
+	s.later(time.Minute)
+	c := s.until("stalled", s.stalled(plan.ReasonUpdateFailed))
+	stalled := meta.FindStatusCondition(c.Status.Conditions, v1.ConditionStalled)
+	if !strings.Contains(stalled.Message, "is not kept any more") || strings.Contains(stalled.Message, "come back with the last good") || s.workloadImage() != "bad" {
+		t.Errorf("the StatefulSet has image %s, and the condition says %q", s.workloadImage(), stalled.Message)
+	}
+	s.change(`{"spec":{"image":"raftkv/node:good"}}`)
+	s.until("back at once", func(c *v1.RaftCluster) bool { return asSpecified(c) && s.images() == "good" })
+}
+
 // What the RaftCluster's schema lets pass and Kubernetes does not take of a child is said in the status, and the store goes on.
 func TestWhatKubernetesDoesNotTakeIsSaid(t *testing.T) {
 	s := newStory(t, 49)

@@ -127,7 +127,7 @@ func (r *Reconciler) observe(ctx context.Context, key types.NamespacedName, d de
 			return nil, err
 		}
 	}
-	return s, nil
+	return s, r.observeGood(ctx, s)
 }
 
 func desiredReplicas(c *v1.RaftCluster) int32 {

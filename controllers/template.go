@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -43,16 +44,38 @@ func templateDigest(set *appsv1.StatefulSet) (string, error) {
 	return hex.EncodeToString(sum[:8]), nil
 }
 
+// observeGood looks whether the last good revision is still kept, where it may have to be put back. Kubernetes keeps ten that no pod has.
+func (r *Reconciler) observeGood(ctx context.Context, s *snapshot) error {
+	o := &s.observation
+	late := slices.ContainsFunc(o.Pods, func(p plan.Pod) bool { return p.Late })
+	if s.depth != live || !late || o.Good == "" || o.Workload == nil || o.Good == o.Workload.Revision {
+		return nil
+	}
+	_, kept, err := r.keptRevision(ctx, s, o.Good)
+	o.GoodGone = err == nil && !kept
+	return err
+}
+
+// keptRevision reads one of the StatefulSet's revisions; false if there is none of that name, or it is somebody else's.
+func (r *Reconciler) keptRevision(ctx context.Context, s *snapshot, name string) (*appsv1.ControllerRevision, bool, error) {
+	var revision appsv1.ControllerRevision
+	err := r.Live.Get(ctx, client.ObjectKey{Namespace: s.cluster.Namespace, Name: name}, &revision)
+	if client.IgnoreNotFound(err) != nil {
+		return nil, false, fmt.Errorf("read revision %s: %w", name, err)
+	}
+	return &revision, err == nil && metav1.IsControlledBy(&revision, s.statefulSet), nil
+}
+
 // putBack applies the StatefulSet with the template of an earlier revision, which Kubernetes keeps as long as a pod has it.
 func (r *Reconciler) putBack(ctx context.Context, s *snapshot, t plan.PutBack) error {
-	var revision appsv1.ControllerRevision
-	if err := r.Live.Get(ctx, client.ObjectKey{Namespace: s.cluster.Namespace, Name: t.Revision}, &revision); err != nil {
-		return fmt.Errorf("read revision %s: %w", t.Revision, err)
+	revision, kept, err := r.keptRevision(ctx, s, t.Revision)
+	switch {
+	case err != nil:
+		return err
+	case !kept:
+		return fmt.Errorf("StatefulSet %s has no revision %s", s.statefulSet.Name, t.Revision)
 	}
-	if !metav1.IsControlledBy(&revision, s.statefulSet) {
-		return fmt.Errorf("revision %s does not belong to StatefulSet %s", t.Revision, s.statefulSet.Name)
-	}
-	template, err := templateOf(&revision)
+	template, err := templateOf(revision)
 	if err != nil {
 		return err
 	}

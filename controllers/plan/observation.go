@@ -29,8 +29,10 @@ type Observation struct {
 	// NewClusterID is a random ID, for the case that this decision founds the cluster.
 	NewClusterID raft.ClusterID
 
-	// Good is the revision of the pods' template with which all pods were last ready; empty if that is not known.
-	Good string
+	// Good is the revision of the pods' template with which all pods were last ready; empty if that is not known. GoodGone says that Kubernetes does
+	// not keep it any more, as far as that was looked for.
+	Good     string
+	GoodGone bool
 
 	// Leaderless says that no leader was seen for so long that a quorum would have elected one, if there was a quorum.
 	Leaderless bool

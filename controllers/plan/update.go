@@ -72,21 +72,22 @@ func (o *Observation) readyWith(revision string) bool {
 	return slices.ContainsFunc(o.Pods, func(p Pod) bool { return p.Revision == revision && p.Ready })
 }
 
-// lastGood is the revision to go back to: that of the ready pod which the update would have reached last, or that with which all pods were last
-// ready. There is none where the new template has made a pod ready: then it is good, too, and the trouble is another pod's own.
+// lastGood is the revision to go back to: that of the ready pod which the update would have reached last, which Kubernetes keeps as long as a pod has it, or
+// that with which all pods were last ready, if it is still kept. There is none where the new template has made a pod ready: then it is good, too, and the trouble is another
+// pod's own.
 func lastGood(o *Observation) string {
 	if o.readyWith(o.Workload.Revision) {
 		return ""
 	}
 	for i := range o.Pods {
-		if p := &o.Pods[i]; p.Ordinal < o.Desired && p.Ready && outdated(o, p) {
+		if p := &o.Pods[i]; p.Ordinal < o.Desired && p.Ready && p.Revision != "" && outdated(o, p) {
 			return p.Revision
 		}
 	}
-	if o.Good != o.Workload.Revision {
-		return o.Good
+	if o.Good == o.Workload.Revision || o.GoodGone {
+		return ""
 	}
-	return ""
+	return o.Good
 }
 
 // updateFailed says which pod the template of that revision did not make ready, and what happens to the others.
@@ -123,6 +124,8 @@ func updateFailed(o *Observation, v *View, revision string, putBack bool) *Reaso
 		others = fmt.Sprintf("the %d pods that are still on an older one are left alone, ", waiting)
 	case putBack:
 		others = "pods that are deleted come back with the last good template, "
+	case o.GoodGone:
+		others = "the last good template is not kept any more, so that pods that are deleted come back with this one, "
 	}
 	return because(ReasonUpdateFailed,
 		"pod %s has the new template and did not become ready in time%s; %sand %s; correct the spec or put it back, and the pod is restarted at once",

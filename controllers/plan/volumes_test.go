@@ -98,6 +98,7 @@ func TestAnUpdateThatFails(t *testing.T) {
 		{"without a leader, a pod that answers nobody is restarted on the old template again", late(healthy(1), 0).old(0).do(func(o *Observation) { o.pod(0).Running = true }), "evict demo-0"},
 	})
 	good := func(s *scene) *scene { return s.do(func(o *Observation) { o.Good = revisionOld }) }
+	gone := func(s *scene) *scene { return good(s).do(func(o *Observation) { o.GoodGone = true }) }
 	check(t, []row{
 		{"the only voter's: the pod that dies comes back with what was good", good(late(healthy(1), 0)), "put back r1"},
 		{"the only voter's, and it runs", good(healthy(1).wedged(0)), "put back r1"},
@@ -113,8 +114,22 @@ func TestAnUpdateThatFails(t *testing.T) {
 		{"without a leader no pod gets a template that nobody has answered with", healthy(3).leaderless().old(0, 1).silent(2).silent(1), "wait QuorumUnreachable"},
 		{"once one has, the next gets it", healthy(3).leaderless().old(0, 1).silent(1), "delete demo-1"},
 		{"a pod of the new template that is ending is not waited for", healthy(3).leaderless().old(0, 1).silent(1).silent(2).do(func(o *Observation) { o.pod(2).Terminating = true }), "delete demo-1"},
+		{"what was good is not kept any more", gone(late(healthy(1), 0)), "stalled UpdateFailed"},
+		{"what was good is not kept any more, but a pod has another old one and is ready", gone(late(healthy(3).old(0, 1), 2)), "put back r1"},
+		{"a ready pod that lost the label of its revision says nothing of it", late(healthy(3).old(0, 1), 2).do(func(o *Observation) { o.pod(0).Revision, o.pod(1).Revision = "", "" }), "stalled UpdateFailed"},
 		{"all are on the new one, which has made none ready", good(late(healthy(3), 2).do(unready(0)).do(unready(1))), "put back r1"},
 	})
+	for _, c := range []struct {
+		s         *scene
+		says, not string
+	}{
+		{good(late(healthy(1), 0)), "come back with the last good template", "not kept"},
+		{gone(late(healthy(1), 0)), "the last good template is not kept any more, so that pods that are deleted come back with this one", "come back with the last good"},
+	} {
+		if d := Plan(&c.s.o); d.Stalled == nil || !strings.Contains(d.Stalled.Message, c.says) || strings.Contains(d.Stalled.Message, c.not) {
+			t.Errorf("got %v, want that it says %q", d.Stalled, c.says)
+		}
+	}
 	both := Plan(&good(late(healthy(3).old(0), 1).silent(2).leaderless()).o)
 	if both.Stalled == nil || !strings.Contains(both.Stalled.Message, "1 of 3 voters answer") || !strings.Contains(both.Stalled.Message, "no member leads") {
 		t.Errorf("a quorum that is out of reach is not told beside a failed update: %v", both.Stalled)
