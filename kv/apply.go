@@ -65,6 +65,9 @@ func (m *Machine) applyBatch(entries []raft.Entry) (_ []any, changes *Changes, _
 		return nil, nil, err
 	}
 	m.current.sessions, m.current.leases = m.sessions.Digest(), m.leases.digest
+	if m.current.active.unsettled() >= settleMost {
+		m.current.active.settle()
+	}
 	m.publish()
 	if a.observed && (len(a.events) > 0 || len(a.changes) > 0 || m.current.compacted != compacted) {
 		changes = &Changes{Revision: m.current.revision, Compacted: m.current.compacted, Events: a.events, Leases: a.changes}

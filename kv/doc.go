@@ -27,7 +27,8 @@
 //
 // Machine.Get and Machine.Range read at the revision that was last applied, or at an older one that is not compacted
 // away; Read runs a transaction that writes nothing, and Events reads the history in the order of its revisions, which is what watches
-// need (package watch). Reads never wait for writes, flushes or compaction, nor the other way round. The answer's slices must
+// need (package watch). Reads never wait for the disk's work of writes, flushes or compaction, nor the other way round: what was written is sorted when it is
+// first read, up to some thousands of keys at once, and who reads meanwhile waits for that. The answer's slices must
 // not be changed by the caller.
 //
 // # Durability

@@ -86,7 +86,7 @@ func (m *Machine) flush(u urgency) (flushed bool, err error) {
 	h.logical = m.current.logical
 	changes, leases := m.sessions.Changes(), m.leases.changes()
 	frozen, s := m.current.active, m.current.store
-	m.current.frozen, m.current.active = frozen, newOverlay()
+	m.current.frozen, m.current.active = &frozen, newLayer()
 	m.publish()
 	m.overlayMoved.Broadcast()
 	m.mu.Unlock()
@@ -124,16 +124,17 @@ func (m *Machine) flush(u urgency) (flushed bool, err error) {
 	return true, nil
 }
 
-// flushTo adds the overlay to a batch, each bucket in the order of its keys, which the store takes best.
-func (o *overlay) flushTo(b *store.Batch) {
-	b.Grow(2 * len(o.order))
+// flushTo adds the layer to a batch, each bucket in the order of its keys, which the store takes best.
+func (l *layer) flushTo(b *store.Batch) {
+	l.settle()
+	b.Grow(2 * len(l.order))
 	var a arena
-	for n := o.head.next[0].Load(); n != nil; n = n.next[0].Load() {
+	for n := l.head.next[0].Load(); n != nil; n = n.next[0].Load() {
 		// Escaping at most doubles a key.
 		k := a.done(appendIndexKey(a.room(2*len(n.key)+2+revisionBytes), n.key, n.mod))
 		b.Put(bucketIndex, k, a.done(appendIndex(a.room(versionBytes), k, &n.version)))
 	}
-	for _, n := range o.order {
+	for _, n := range l.order {
 		k := a.done(appendRecordKey(a.room(recordKeyBytes), n.mod, n.sub))
 		v := appendRecord(a.room(versionBytes+len(n.key)+len(n.value)), k, n.key, &n.version)
 		b.Put(bucketRecords, k, a.done(v))

@@ -65,7 +65,11 @@ func (h *history) read(v *view) error {
 	}
 	// What the store's view has too was read there.
 	from := max(h.request.From, stored.logical.revision+1)
-	for _, order := range [][]*overlayNode{v.state.frozenOrder(), v.state.activeOrder} {
+	written := [][]*overlayNode{v.state.active.order}
+	if f := v.state.frozen; f != nil {
+		written = [][]*overlayNode{f.order, v.state.active.order}
+	}
+	for _, order := range written {
 		i := sort.Search(len(order), func(i int) bool { return order[i].mod >= from })
 		for _, n := range order[i:] {
 			if n.mod > latest {

@@ -189,7 +189,7 @@ func (m *Machine) load(s store.Store) error {
 	m.cluster = h.cluster
 	m.header, m.removal = h, removal{next: h.scrub}
 	m.sessions, m.leases, m.points = table, leases, hashPoints{}
-	m.current = state{logical: h.logical, sessions: table.Digest(), leases: leases.digest, active: newOverlay(), store: s, origin: s}
+	m.current = state{logical: h.logical, sessions: table.Digest(), leases: leases.digest, active: newLayer(), store: s, origin: s}
 	m.publish()
 	m.durable.Store(uint64(h.logical.meta.Index))
 	if m.options.Observer != nil {
@@ -226,7 +226,6 @@ func loadSessions(v store.View) (*session.Table, error) {
 // publish makes the current state the one that reads see. The caller holds mu or is alone.
 func (m *Machine) publish() {
 	s := m.current
-	s.activeOrder = s.active.order
 	m.published.Store(&s)
 }
 

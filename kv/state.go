@@ -15,21 +15,12 @@ type state struct {
 	logical
 	sessions uint64 // the digest of the table of sessions
 	leases   uint64 // the digest of the table of leases
-	active   *overlay
-	// activeOrder is what the active overlay held, in the order of the writes, when the state was published.
-	activeOrder []*overlayNode
-	frozen      *overlay // being flushed; nil when nothing is
-	store       store.Store
+	active   layer
+	frozen   *layer // being flushed; nil when nothing is
+	store    store.Store
 	// origin is the store that the state was loaded from: a defragmentation copies what it has, perhaps damage too, a snapshot
 	// brings another.
 	origin store.Store
-}
-
-func (s *state) frozenOrder() []*overlayNode {
-	if s.frozen == nil {
-		return nil
-	}
-	return s.frozen.order
 }
 
 // logical is the part of the state that is the same on every member and is stored as one record.

@@ -42,18 +42,24 @@ func (v *view) open() error {
 	return nil
 }
 
-// overlays returns the overlays, the newer first.
+// overlays returns the overlays with all that the state holds in order, the newer first.
 func (v *view) overlays() []*overlay {
+	layers := []*layer{&v.state.active, v.state.frozen}
 	if v.state.frozen == nil {
-		return []*overlay{v.state.active}
+		layers = layers[:1]
 	}
-	return []*overlay{v.state.active, v.state.frozen}
+	out := make([]*overlay, len(layers))
+	for i, l := range layers {
+		l.settle()
+		out[i] = l.overlay
+	}
+	return out
 }
 
 // get returns the key's version at the view's revision, which may be a tombstone, or one with mod zero if there is
 // none. The value is there only if it is asked for, and may belong to the store's view.
 func (v *view) get(key []byte, withValue bool) (version, error) {
-	if found, ok := v.getOverlay(v.state.active, key); ok {
+	if found, ok := v.getOverlay(&v.state.active, key); ok {
 		return found, nil
 	}
 	if v.state.frozen != nil {
@@ -76,11 +82,12 @@ func (v *view) get(key []byte, withValue bool) (version, error) {
 	return found, v.fetch(key, &found)
 }
 
-func (v *view) getOverlay(o *overlay, key []byte) (version, bool) {
+func (v *view) getOverlay(l *layer, key []byte) (version, bool) {
 	if !v.writer {
-		return o.get(key, v.revision)
+		l.settle()
+		return l.get(key, v.revision)
 	}
-	if n, ok := o.latest[string(key)]; ok {
+	if n, ok := l.latest[string(key)]; ok {
 		return n.version, true
 	}
 	return version{}, false
