@@ -84,10 +84,15 @@ func (c *Core) leaveJoint() {
 	}
 }
 
-// ProposeClusterVersion appends the feature level that every member can read.
+// ProposeClusterVersion appends the feature level that every member can read, and returns the index of its entry. It only ever rises, since
+// what was written at a level must stay readable: for one that is not above the last in the log, committed or not, it returns where that was
+// brought and appends nothing.
 func (c *Core) ProposeClusterVersion(version uint32) (Index, error) {
 	if err := c.mayPropose(); err != nil {
 		return 0, err
+	}
+	if last := c.versions.last(); version <= last.value {
+		return last.index, nil
 	}
 	c.appendOwn(Entry{Type: EntryClusterVersion, Data: binary.BigEndian.AppendUint32(nil, version)})
 	c.versions.push(c.log.last().Index, version)

@@ -28,6 +28,29 @@ func (p *pump) raiseVersion(l *Core, version uint32) {
 	p.settle()
 }
 
+func TestTheClusterVersionNeverGoesBack(t *testing.T) {
+	p := newPump(t, 3)
+	l := p.elect(1)
+	p.cut = func(m Message) bool { return m.Type == MsgAppendResponse } // nothing is committed, so nobody has applied it
+	raised, err := l.ProposeClusterVersion(4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, version := range []uint32{3, 4, 0} {
+		if at, err := l.ProposeClusterVersion(version); err != nil || at != raised || l.log.last().Index != raised {
+			t.Errorf("version %d behind version 4 at entry %d: entry %d, %v, the log ends at %d", version, raised, at, err, l.log.last().Index)
+		}
+	}
+	if at, err := l.ProposeClusterVersion(5); err != nil || at != raised+1 {
+		t.Errorf("version 5: entry %d, %v", at, err)
+	}
+	p.cut = nil
+	p.tick(4)
+	if v := l.Status().ClusterVersion; v != 5 {
+		t.Errorf("version %d is in force", v)
+	}
+}
+
 // jointPump is three voters and two learners that have caught up, at a cluster version that allows joint memberships.
 func jointPump(t *testing.T) (*pump, *Core) {
 	p := newPump(t, 3)
