@@ -75,10 +75,11 @@ type callError struct {
 }
 
 func (e *callError) Error() string {
-	if e.text == "" {
-		return e.kind.Error()
+	kind := e.kind.Error()
+	if e.text == "" || kind == "raftkv: "+e.text { // a node that has no more to say than that says it in the same words
+		return kind
 	}
-	return e.kind.Error() + ": " + e.text
+	return kind + ": " + e.text
 }
 
 // Unwrap makes it both.

@@ -19,9 +19,26 @@ section() { printf '\n=== %s\n' "$*"; }
 go_test() {
   local module=$1 packages
   shift
-  packages=$(go list -C "$module" ./... | grep -vE "/raft/sim$|${without:-^$}")
+  packages=$(go list -C "$module" ./... | grep -vE "/raft/sim$|${without:-^$}") || return
   # shellcheck disable=SC2086
   go test -C "$module" "$@" $packages
+}
+
+failed=()
+
+# tried WHAT COMMAND... remembers a failure and goes on: one run tells all that is broken.
+tried() {
+  local what=$1
+  shift
+  "$@" || failed+=("$what")
+}
+
+# verdict fails if anything that was tried did.
+verdict() {
+  [[ ${#failed[@]} -gt 0 ]] || return 0
+  section "FAILED: ${#failed[@]} of the above"
+  printf '%s\n' "${failed[@]}"
+  return 1
 }
 
 # The operator's tests want a real API server: the one that localkube builds, unless KUBEBUILDER_ASSETS names another.
@@ -60,8 +77,9 @@ case "${1:-}" in
     api_server
     for module in "${modules[@]}"; do
       section "unit tests of module $module"
-      go_test "$module" -timeout 10m
+      tried "$module" go_test "$module" -timeout 10m
     done
+    verdict
     ;;
   sim)
     section "simulation"
@@ -81,10 +99,11 @@ case "${1:-}" in
       [[ $module != test/powerloss ]] || continue
       section "unit tests of module $module under the race detector"
       # `make vet` and the unit tests without the detector vet the same code.
-      without='/test/sockets$' go_test "$module" -race -vet=off -timeout 15m
+      without='/test/sockets$' tried "$module" go_test "$module" -race -vet=off -timeout 15m
     done
     section "simulation under the race detector"
-    go test -race -vet=off -timeout 15m -run 'TestCampaign$' ./raft/sim -sim.seeds=$race_seeds
+    tried raft/sim go test -race -vet=off -timeout 15m -run 'TestCampaign$' ./raft/sim -sim.seeds=$race_seeds
+    verdict
     ;;
   hunt)
     hunt

@@ -39,13 +39,13 @@ func (a *app) alarmCommand() *cobra.Command {
 		Short: "Lower alarms",
 		Long: "Lowers the alarms of all members, or of one. no-space clears by itself once there is room, and comes up again if there is none;\n" +
 			"before corrupt is lowered, the member should have been replaced.",
-		Example: a.examples("alarm disarm", "alarm disarm --member b"),
+		Example: a.examples("alarm disarm", "alarm disarm --member demo-1"),
 		Args:    exactly(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withStore(cmd, func(ctx context.Context, c *client.Client) error {
 				var of client.Alarm
 				if member != "" {
-					m, err := memberNamed(ctx, c, member)
+					m, err := a.memberNamed(ctx, c, member)
 					if err != nil {
 						return err
 					}

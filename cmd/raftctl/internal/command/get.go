@@ -118,11 +118,12 @@ type rangeResult struct {
 	Revision uint64     `json:"revision,string"`
 	Items    []keyValue `json:"items"`
 	More     bool       `json:"more"`
-	Count    uint64     `json:"count,string,omitempty"`
+	// Count is there if it was asked for.
+	Count *uint64 `json:"count,string,omitempty"`
 }
 
 func (a *app) printRange(r client.RangeResult, valuesToo bool) error {
-	return a.printer().Print(rangeResult{r.Revision, a.keyValues(r.Items, valuesToo), r.More, r.Count}, func(t *output.Rows) {
+	return a.printer().Print(rangeResult{Revision: r.Revision, Items: a.keyValues(r.Items, valuesToo), More: r.More}, func(t *output.Rows) {
 		a.rows(t, r.Items, valuesToo)
 		if r.More {
 			t.Text("there are more: raise --limit, or go on behind the last key with --from")

@@ -36,6 +36,9 @@ var group struct {
 type node struct{ name, client, metrics string }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(environmentAsRaftctl) != "" {
+		os.Exit(beRaftctl())
+	}
 	code := m.Run()
 	if group.stop != nil {
 		group.stop()

@@ -15,7 +15,7 @@ func (a *app) moveLeaderCommand() *cobra.Command {
 		Short: "Hand the leadership over",
 		Long: "Has the leader hand over to MEMBER, given by name or ID, or else to the voter that is most caught up. Writes wait for some milliseconds and\n" +
 			"none is lost.",
-		Example: a.examples("move-leader", "move-leader b", "move-leader --cluster demo demo-1"),
+		Example: a.examples("move-leader", "move-leader demo-1", "move-leader --cluster demo demo-1"),
 		Args:    between(0, "MEMBER"),
 		RunE: func(cmd *cobra.Command, words []string) error {
 			return a.withStore(cmd, func(ctx context.Context, c *client.Client) error {
@@ -33,7 +33,7 @@ func (a *app) moveLeaderCommand() *cobra.Command {
 func (a *app) handOver(ctx context.Context, c *client.Client, to string) error {
 	var id client.MemberID
 	if to != "" {
-		m, err := memberNamed(ctx, c, to)
+		m, err := a.memberNamed(ctx, c, to)
 		switch {
 		case err != nil:
 			return err

@@ -50,7 +50,7 @@ func (a *app) leaseCommand() *cobra.Command {
 		Short: "Grant, renew, end and look at leases",
 		Long: "A lease ends when it is not renewed within its time to live, and the keys that were put with it are deleted.\n" +
 			"IDs of leases are hexadecimal.",
-		Example: a.examples("lease grant 60s", "put lock me --lease 5f3a", "lease keep-alive 5f3a", "lease list"),
+		Example: a.examples("lease grant 60s --id 5f3a", "put lock me --lease 5f3a", "lease keep-alive 5f3a", "lease list"),
 		RunE:    needsCommand,
 	}
 	cmd.AddCommand(a.leaseGrantCommand(), a.leaseRevokeCommand(), a.leaseKeepAliveCommand(), a.leaseTimeToLiveCommand(), a.leaseListCommand())

@@ -70,7 +70,7 @@ func (a *app) printMembers(members []client.Member) error {
 }
 
 // memberNamed is the member of that name or ID.
-func memberNamed(ctx context.Context, c *client.Client, named string) (client.Member, error) {
+func (a *app) memberNamed(ctx context.Context, c *client.Client, named string) (client.Member, error) {
 	members, err := c.Members(ctx)
 	if err != nil {
 		return client.Member{}, err
@@ -80,5 +80,5 @@ func memberNamed(ctx context.Context, c *client.Client, named string) (client.Me
 			return m, nil
 		}
 	}
-	return client.Member{}, notFound("there is no member of the name or ID " + named + ": see member list")
+	return client.Member{}, notFound("there is no member of the name or ID " + named + ": see " + a.program() + " member list")
 }

@@ -46,5 +46,5 @@ func errorText(err error) string {
 	case errors.Is(err, context.DeadlineExceeded):
 		return "does not answer"
 	}
-	return err.Error()
+	return withoutPrefix(err)
 }

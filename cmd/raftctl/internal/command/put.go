@@ -21,7 +21,7 @@ func (a *app) putCommand() *cobra.Command {
 		Use:   "put KEY [VALUE]",
 		Short: "Write a key",
 		Long: "Writes a key. Without VALUE, or with -, the value is what comes on standard input, byte for byte.\n" +
-			"The answer is the revision of the write: it is on the disks of a majority then.",
+			"The answer is the revision of the write: it is on the disks of a majority then. Give a large value on a slow line a longer --timeout.",
 		Example: a.examples("put greeting hello", "% put photo < photo.jpg", "put lock me --lease 5f3a", "put --hex 00ff 6869", "put greeting --ignore-value --lease 5f3a"),
 		Args:    between(1, "KEY", "VALUE"),
 		RunE: func(cmd *cobra.Command, words []string) error {

@@ -99,6 +99,11 @@ func Root(e Environment) *cobra.Command {
 	root.MarkFlagsMutuallyExclusive("endpoints", "cluster")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(output.Formats(), cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 	_ = root.RegisterFlagCompletionFunc("cluster", a.completeClusters)
+	_ = root.RegisterFlagCompletionFunc("kubeconfig", func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return nil, cobra.ShellCompDirectiveDefault
+	})
+	// Keys, leases and members are no files; commands that take one say so.
+	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 
 	root.AddGroup(&cobra.Group{ID: groupKeys, Title: "Keys:"}, &cobra.Group{ID: groupNodes, Title: "Nodes:"},
 		&cobra.Group{ID: groupKubernetes, Title: "Clusters in Kubernetes:"}, &cobra.Group{ID: groupOther, Title: "Other:"})

@@ -87,13 +87,13 @@ var advice = []struct {
 	err  error
 	text string
 }{
-	{client.ErrUnknown, "it was carried out at most once: read before you try again"},
+	{client.ErrUnknown, "it was carried out at most once: read before you try again, with a longer --timeout if much goes over a slow line"},
 	{client.ErrResultLost, "it was carried out: do not repeat it, read what it did"},
 	{client.ErrUnavailable, "nothing was done. See whether the addresses are right (--endpoints, --cluster) and enough members run: %[1]s status"},
 	{client.ErrBusy, "nothing was done: try again, or with a longer --timeout"},
 	{client.ErrNoSpace, "delete what is not needed, then %[1]s compact REVISION and %[1]s defrag; the alarm clears by itself"},
-	{client.ErrCompacted, "take a later revision, or none for the latest"},
-	{client.ErrFutureRevision, "take an earlier revision, or none for the latest"},
+	{client.ErrCompacted, "take a later revision: %[1]s status -o json shows where the history begins and what is the latest"},
+	{client.ErrFutureRevision, "take an earlier revision: %[1]s status shows the latest"},
 	{client.ErrTooLarge, "ask for less with --limit or --keys-only, or write less at once"},
 	{client.ErrLeaseNotFound, "it has ended or was revoked, and its keys are deleted: see %[1]s lease list"},
 	{client.ErrUnsupported, "wait until all members run the new version: %[1]s status"},
@@ -104,7 +104,7 @@ func explain(err error, program string) string {
 	if errors.Is(err, errSilent) {
 		return ""
 	}
-	text := strings.TrimPrefix(err.Error(), "raftkv: ")
+	text := withoutPrefix(err)
 	var mistake *usageError
 	if errors.As(err, &mistake) {
 		return text
@@ -120,6 +120,9 @@ func explain(err error, program string) string {
 	}
 	return text
 }
+
+// withoutPrefix is the text of an error. Whoever runs raftctl knows whose errors these are.
+func withoutPrefix(err error) string { return strings.TrimPrefix(err.Error(), "raftkv: ") }
 
 // exactly is cobra's check of the number of words, as a usageError that names them.
 func exactly(words ...string) cobra.PositionalArgs {
@@ -137,4 +140,12 @@ func between(least int, words ...string) cobra.PositionalArgs {
 		}
 		return nil
 	}
+}
+
+// completeFile completes the one word of a command that is the name of a file.
+func completeFile(_ *cobra.Command, given []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(given) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return nil, cobra.ShellCompDirectiveDefault
 }

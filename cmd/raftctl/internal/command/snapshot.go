@@ -40,8 +40,9 @@ func (a *app) snapshotSaveCommand() *cobra.Command {
 		Short: "Save a snapshot of one node",
 		Long: "Saves a snapshot of one node, with all that was acknowledged before it began. The file appears under its name only when it is whole and was\n" +
 			"checked, on its way and on the disk. A file that is there already is not touched without --force. --timeout bounds the whole.",
-		Example: a.examples("snapshot save backup.snapshot", "snapshot save --cluster demo --timeout 10m backup.snapshot", "snapshot save --force --from 10.0.0.1:2379 backup.snapshot"),
-		Args:    exactly("FILE"),
+		Example:           a.examples("snapshot save backup.snapshot", "snapshot save --cluster demo --timeout 10m backup.snapshot", "snapshot save --force --from 10.0.0.1:2379 backup.snapshot"),
+		Args:              exactly("FILE"),
+		ValidArgsFunction: completeFile,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			if _, err := os.Lstat(words[0]); err == nil && !force {
 				return usage("%s is there already: give another name, or --force to replace it", words[0])
@@ -73,11 +74,12 @@ func (a *app) snapshotSaveCommand() *cobra.Command {
 
 func (a *app) snapshotStatusCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:     "status FILE",
-		Short:   "Check a snapshot file and tell what it holds",
-		Long:    "Reads the file to its end, checks every record and checksum in it, and tells what it holds. Exit code 1 says that it is damaged.",
-		Example: a.examples("snapshot status backup.snapshot", "snapshot status backup.snapshot -o json"),
-		Args:    exactly("FILE"),
+		Use:               "status FILE",
+		Short:             "Check a snapshot file and tell what it holds",
+		Long:              "Reads the file to its end, checks every record and checksum in it, and tells what it holds. Exit code 1 says that it is damaged.",
+		Example:           a.examples("snapshot status backup.snapshot", "snapshot status backup.snapshot -o json"),
+		Args:              exactly("FILE"),
+		ValidArgsFunction: completeFile,
 		RunE: func(_ *cobra.Command, words []string) error {
 			f, err := os.Open(words[0])
 			if err != nil {

@@ -23,7 +23,8 @@ func (a *app) txnCommand() *cobra.Command {
 			"Exit code 0 says that it was carried out, whichever branch ran; the answer says which.\n\n" + txn.Syntax,
 		Example: a.examples("txn lock.txn", "% txn -o json < lock.json",
 			"printf 'if\\n missing lock\\nthen\\n put lock me\\nelse\\n get lock\\n' | % txn"),
-		Args: between(0, "FILE"),
+		Args:              between(0, "FILE"),
+		ValidArgsFunction: completeFile,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			from, name := a.In, "standard input"
 			if len(words) > 0 && words[0] != "-" {
@@ -91,8 +92,11 @@ func (a *app) txnResult(d *txn.Document, r client.TxnResult) txnResult {
 		case "del":
 			one.Deleted = &o.Deleted
 		case "get":
-			if o.Range != nil {
-				one.Range = &rangeResult{o.Range.Revision, a.keyValues(o.Range.Items, !ran[i].Get.KeysOnly), o.Range.More, o.Range.Count}
+			if g := ran[i].Get; o.Range != nil {
+				one.Range = &rangeResult{Revision: o.Range.Revision, Items: a.keyValues(o.Range.Items, !g.KeysOnly), More: o.Range.More}
+				if g.CountOnly || g.Count {
+					one.Range.Count = &o.Range.Count
+				}
 			}
 		case "txn":
 			if o.Txn != nil {
