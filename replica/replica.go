@@ -233,6 +233,16 @@ func (r *Replica) Replicate(ctx context.Context, command []byte) (any, error) {
 	return m.node.Propose(ctx, command)
 }
 
+// ReplicateInTerm is Replicate for what this replica has decided as the leader of that term, and that no other leader is to carry out: it is
+// appended to this replica's own log while it leads that term, or refused.
+func (r *Replica) ReplicateInTerm(ctx context.Context, term raft.Term, command []byte) (any, error) {
+	m, err := r.running(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return m.node.ProposeInTerm(ctx, term, command)
+}
+
 // Barrier returns once this replica's state holds everything that was committed when it was called: a read of it is then
 // linearizable. Any replica may be asked; all that wait share one round of messages.
 func (r *Replica) Barrier(ctx context.Context) error {

@@ -47,6 +47,8 @@ type proposal struct {
 	group *group
 	// owned says that the session is its proposer's own: session, sequence and data are set for good.
 	owned bool
+	// term is that of the only leader whose log it may be appended to, by that leader itself; zero means any.
+	term raft.Term
 
 	// Guarded by proposals.mu, and changed by the loop alone, which reads them without it.
 	session  uint64
@@ -125,6 +127,19 @@ func (p *proposals) init(wake chan struct{}) {
 // Propose replicates a command and returns what the state machine answered when it was applied on this member.
 // Any member takes proposals. The errors are those of this package and tell what is known of the outcome.
 func (n *Node) Propose(ctx context.Context, command []byte) (any, error) {
+	return n.proposeFor(ctx, 0, command)
+}
+
+// ProposeInTerm is Propose for what holds only as long as this member leads that term, such as what it has decided by its own clock: it is
+// neither forwarded nor, once another term has begun, appended here. Its caller is told of that as soon as a leader is known.
+func (n *Node) ProposeInTerm(ctx context.Context, term raft.Term, command []byte) (any, error) {
+	if term == 0 {
+		return nil, ErrUnavailable // in which nobody leads
+	}
+	return n.proposeFor(ctx, term, command)
+}
+
+func (n *Node) proposeFor(ctx context.Context, term raft.Term, command []byte) (any, error) {
 	ps := &n.proposals
 	size := int64(len(command))
 	if size > raft.DefaultMaxEntryBytes-64 {
@@ -141,7 +156,7 @@ func (n *Node) Propose(ctx context.Context, command []byte) (any, error) {
 		n.cfg.Observer.Refused("unavailable")
 		return nil, ErrStopped
 	}
-	p := &proposal{command: command, done: doneChannels.Get().(chan struct{})}
+	p := &proposal{command: command, term: term, done: doneChannels.Get().(chan struct{})}
 	if !ps.queue.add(p, 0, 0, 0) {
 		n.cfg.Observer.Refused("unavailable")
 		return nil, ErrStopped
@@ -378,6 +393,9 @@ func (n *Node) nextBatch(waiting []*proposal) (places int) {
 		if len(n.batch) >= maxBatchProposals || (len(n.batch) > 0 && size+len(p.command) > maxBatchBytes) {
 			break
 		}
+		if n.tooLate(p) {
+			ps.refuse(p)
+		}
 		if !p.settled() {
 			if p.sequence == 0 && !ps.number(p) {
 				break
@@ -390,6 +408,22 @@ func (n *Node) nextBatch(waiting []*proposal) (places int) {
 		places++
 	}
 	return places
+}
+
+// tooLate tells whether a proposal is for another term, or for another leader of this one.
+func (n *Node) tooLate(p *proposal) bool {
+	return p.term != 0 && (p.term != n.core.Term() || n.core.Leader() != n.cfg.ID)
+}
+
+// refuse answers a proposal that must not be sent (again). The caller holds mu.
+func (p *proposals) refuse(x *proposal) {
+	switch x.fate.Load() {
+	case fateUnsent:
+		x.answer(nil, ErrUnavailable)
+	case fateSent:
+		x.answer(nil, ErrUnknown)
+	}
+	p.forgetOne(x)
 }
 
 // sendBatch appends the batch here or forwards it, and returns false when it has to wait.
