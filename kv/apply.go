@@ -225,14 +225,14 @@ func (a *applier) transaction(t *Txn) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	refusal, err := a.check(t, p)
+	refusal, err := a.check(t, &p)
 	if err != nil {
 		return nil, err
 	}
 	if refusal != nil {
 		return a.refuse(refusal), nil
 	}
-	out, err := a.run(t, p)
+	out, err := a.run(t, &p)
 	if err != nil {
 		return nil, err
 	}
@@ -285,7 +285,7 @@ func (a *applier) run(t *Txn, p *path) (*TxnResult, error) {
 		case OpRange:
 			err = a.read(op, result)
 		case OpTxn:
-			result.Txn, err = a.run(op.Txn, nested[0])
+			result.Txn, err = a.run(op.Txn, &nested[0])
 			nested = nested[1:]
 		}
 		if err != nil {

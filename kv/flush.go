@@ -86,7 +86,7 @@ func (m *Machine) flush(u urgency) (flushed bool, err error) {
 	h.logical = m.current.logical
 	changes, leases := m.sessions.Changes(), m.leases.changes()
 	frozen, s := m.current.active, m.current.store
-	m.current.frozen, m.current.active = &frozen, newLayer()
+	m.current.frozen, m.current.active = &frozen, newLayer(len(frozen.latest), len(frozen.order))
 	m.publish()
 	m.overlayMoved.Broadcast()
 	m.mu.Unlock()

@@ -189,7 +189,7 @@ func (m *Machine) load(s store.Store) error {
 	m.cluster = h.cluster
 	m.header, m.removal = h, removal{next: h.scrub}
 	m.sessions, m.leases, m.points = table, leases, hashPoints{}
-	m.current = state{logical: h.logical, sessions: table.Digest(), leases: leases.digest, active: newLayer(), store: s, origin: s}
+	m.current = state{logical: h.logical, sessions: table.Digest(), leases: leases.digest, active: newLayer(0, 0), store: s, origin: s}
 	m.publish()
 	m.durable.Store(uint64(h.logical.meta.Index))
 	if m.options.Observer != nil {

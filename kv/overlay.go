@@ -54,11 +54,12 @@ type layer struct {
 	order []*overlayNode
 }
 
-func newLayer() layer {
-	return layer{overlay: &overlay{
+// newLayer returns an empty layer with room for so many keys and writes.
+func newLayer(keys, writes int) layer {
+	return layer{order: make([]*overlayNode, 0, writes), overlay: &overlay{
 		head:   overlayNode{next: make([]atomic.Pointer[overlayNode], overlayTableHeight)},
 		random: 0x9e3779b97f4a7c15,
-		latest: map[string]*overlayNode{},
+		latest: make(map[string]*overlayNode, keys),
 	}}
 }
 

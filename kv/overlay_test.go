@@ -24,7 +24,7 @@ func awkwardKey(r *rand.Rand) []byte {
 func TestOverlayIsInOrder(t *testing.T) {
 	for seed := range uint64(60) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		l := newLayer()
+		l := newLayer(0, 0)
 		mod := uint64(1)
 		for range 20 {
 			for range r.IntN([]int{2, 40, 200}[seed%3]) {
@@ -79,7 +79,7 @@ func inOrder(t *testing.T, l *layer, latest uint64) {
 func TestOverlayReadsBesideItsWriter(t *testing.T) {
 	const keys, rounds = 64, 300
 	var published atomic.Pointer[layer] // after each round, whose number is the revision of all that it writes
-	l := newLayer()
+	l := newLayer(0, 0)
 	write := func(round int) {
 		for i := range keys {
 			l.add(fmt.Appendf(nil, "%04d", i), version{mod: uint64(round), create: 1})
@@ -150,7 +150,7 @@ func BenchmarkOverlay(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				l := newLayer()
+				l := newLayer(0, 0)
 				for i, key := range keys {
 					l.add(key, version{mod: uint64(i)})
 					if l.unsettled() >= batch {

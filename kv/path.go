@@ -10,7 +10,7 @@ import (
 type path struct {
 	succeeded bool
 	// nested holds one path for each nested transaction of the branch, in their order.
-	nested []*path
+	nested []path
 }
 
 // branch returns the operations that run.
@@ -21,26 +21,26 @@ func (t *Txn) branch(p *path) []Op {
 	return t.Failure
 }
 
-func (a *applier) path(t *Txn) (*path, error) {
-	p := &path{succeeded: true}
+func (a *applier) path(t *Txn) (path, error) {
+	p := path{succeeded: true}
 	for i := range t.Compares {
 		ok, err := a.holds(&t.Compares[i])
 		if err != nil {
-			return nil, err
+			return path{}, err
 		}
 		if !ok {
 			p.succeeded = false
 			break
 		}
 	}
-	ops := t.branch(p)
+	ops := t.branch(&p)
 	for i := range ops {
 		if ops[i].Kind != OpTxn {
 			continue
 		}
 		nested, err := a.path(ops[i].Txn)
 		if err != nil {
-			return nil, err
+			return path{}, err
 		}
 		p.nested = append(p.nested, nested)
 	}
@@ -59,7 +59,7 @@ func (a *applier) check(t *Txn, p *path) (refusal, err error) {
 		case OpRange:
 			refusal = checkRevision(op.Range.Revision, a.state.revision, a.state.compacted)
 		case OpTxn:
-			refusal, err = a.check(op.Txn, nested[0])
+			refusal, err = a.check(op.Txn, &nested[0])
 			nested = nested[1:]
 		}
 		if refusal != nil || err != nil {

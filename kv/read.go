@@ -89,11 +89,11 @@ func (m *Machine) Read(ctx context.Context, t *Txn) (*Result, error) {
 		if err != nil {
 			return err
 		}
-		refusal, err := a.check(t, p)
+		refusal, err := a.check(t, &p)
 		if err := errors.Join(refusal, err); err != nil {
 			return err
 		}
-		result, err := a.run(t, p)
+		result, err := a.run(t, &p)
 		if err == nil {
 			out = &Result{Revision: v.state.revision, Succeeded: result.Succeeded, Ops: result.Ops}
 		}

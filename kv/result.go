@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,16 +20,19 @@ func (r *Result) encode() []byte {
 	if r.Succeeded {
 		flags = resultSucceeded
 	}
-	for i, err := range refusals {
-		if err != nil && errors.Is(r.Err, err) {
-			code = byte(i)
+	if r.Err != nil {
+		for i, err := range refusals {
+			if err != nil && errors.Is(r.Err, err) {
+				code = byte(i)
+			}
 		}
 	}
-	b := []byte{flags, code}
-	for _, v := range []uint64{r.Revision, r.Deleted, r.Current, r.Session} {
+	// What is kept takes no more than it needs.
+	b := append(make([]byte, 0, 2+4*binary.MaxVarintLen64), flags, code)
+	for _, v := range [...]uint64{r.Revision, r.Deleted, r.Current, r.Session} {
 		b = binary.AppendUvarint(b, v)
 	}
-	return b
+	return bytes.Clone(b)
 }
 
 func decodeResult(data []byte) (*Result, error) {
