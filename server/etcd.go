@@ -22,14 +22,31 @@ func (n *node) newEtcd() *etcd.Server {
 	})
 }
 
+// metricsPath is where the metrics are, on their own port and, if there is none, on the clients', as etcd has them.
+const metricsPath = "/metrics"
+
 // byPath gives what etcd serves over plain HTTP its paths, and REST all else.
-func byPath(gateway, rest http.Handler) http.Handler {
+func byPath(gateway, rest, metrics http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if etcd.Serves(r.URL.Path) {
+		switch {
+		case etcd.Serves(r.URL.Path):
+			gateway.ServeHTTP(w, r)
+		case metrics != nil && r.URL.Path == metricsPath:
+			metrics.ServeHTTP(w, r)
+		default:
+			rest.ServeHTTP(w, r)
+		}
+	})
+}
+
+// withHealth serves /health and /version of etcd, which kubelets and scripts ask for on its metrics port too, before what is raftkv's own there.
+func withHealth(gateway, own http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == etcd.HealthPath || r.URL.Path == etcd.VersionPath {
 			gateway.ServeHTTP(w, r)
 			return
 		}
-		rest.ServeHTTP(w, r)
+		own.ServeHTTP(w, r)
 	})
 }
 

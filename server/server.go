@@ -200,16 +200,21 @@ func (n *node) openFronts() (*fronts, error) {
 		closeAll(append(clients, metrics...))
 		return nil, err
 	}
-	own, err := n.newNative()
+	pipelined, err := n.newNative()
 	if err != nil {
 		closeAll(append(clients, metrics...))
 		return nil, err
 	}
+	own, told := status.Handler(n.fresh, n.metrics), n.metrics.HTTP(status.APIGateway, etcd.Streams, gateway)
+	var withMetrics http.Handler
+	if len(metrics) == 0 {
+		withMetrics = own
+	}
 	f := &fronts{
-		client:  newHTTPServer(byPath(n.metrics.HTTP(status.APIGateway, etcd.Streams, gateway), n.metrics.HTTP(status.APIREST, rest.Streams, handler)), n.logger),
+		client:  newHTTPServer(byPath(told, n.metrics.HTTP(status.APIREST, rest.Streams, handler), withMetrics), n.logger),
 		etcd:    front,
-		native:  own,
-		metrics: newHTTPServer(status.Handler(n.fresh, n.metrics), n.logger),
+		native:  pipelined,
+		metrics: newHTTPServer(withHealth(told, own), n.logger),
 	}
 	f.metrics.WriteTimeout = metricsTimeout
 	f.client.RegisterOnShutdown(handler.Stop)

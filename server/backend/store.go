@@ -165,6 +165,8 @@ type Status struct {
 	FileBytes, UsedBytes, QuotaBytes int64
 	// Errors are what is wrong, in words: alarms that are up, no leader.
 	Errors []string
+	// Alarms are those that are up, as far as this node knows.
+	Alarms []kv.Alarm
 }
 
 // Snapshot is a state to be streamed once.

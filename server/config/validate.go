@@ -21,7 +21,7 @@ import (
 
 // Bounds of what may be configured.
 const (
-	maxNameBytes          = 128
+	maxNameBytes          = 255
 	minHeartbeatMillis    = 5
 	maxElectionMillis     = 50_000
 	minElectionHeartbeats = 5

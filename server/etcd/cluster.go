@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -55,6 +56,9 @@ func (s *clusterService) MemberRemove(ctx context.Context, r *pb.MemberRemoveReq
 	store, cluster, m, err := s.member(ctx, r.ID)
 	if err != nil {
 		return nil, err
+	}
+	if now, err := cluster.Members(ctx, false); err == nil && slices.Equal(now.Voters(), []raft.NodeID{m.ID}) {
+		return nil, rpctypes.ErrGRPCMemberNotEnoughStarted
 	}
 	members, err := changed(ctx, cluster, raft.Change{Kind: raft.ChangeRemove, ID: m.ID})
 	if err != nil {

@@ -85,6 +85,12 @@ func (s *Server) Gateway() (http.Handler, error) {
 	})
 	paths.Handle(HealthPath, reading(s.serveHealth))
 	paths.Handle(VersionPath, reading(serveVersion))
+	for path, of := range probes {
+		paths.Handle(path, reading(s.probed(of)))
+		for _, p := range of {
+			paths.Handle(path+"/"+p.name, reading(s.probed([]probe{p})))
+		}
+	}
 	return paths, nil
 }
 

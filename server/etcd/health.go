@@ -110,5 +110,6 @@ func answer(w http.ResponseWriter, code int, what any) {
 
 // Serves tells whether a path belongs to Gateway's handler.
 func Serves(path string) bool {
-	return path == HealthPath || path == VersionPath || strings.HasPrefix(path, GatewayPath)
+	return path == HealthPath || path == VersionPath || path == LivePath || path == ReadyPath ||
+		strings.HasPrefix(path, GatewayPath) || strings.HasPrefix(path, LivePath+"/") || strings.HasPrefix(path, ReadyPath+"/")
 }

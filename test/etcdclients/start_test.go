@@ -1,12 +1,14 @@
 package etcdclients
 
 import (
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
 
@@ -66,4 +68,15 @@ func TestANodeStartsAsKubernetesStartsEtcd(t *testing.T) {
 	} else {
 		_ = conn.Close()
 	}
+}
+
+// TestTheOnlyMemberIsNotRemoved, with etcd's refusal.
+func TestTheOnlyMemberIsNotRemoved(t *testing.T) {
+	mine := own(t, 1)
+	ctx, c := within(t), mine.dial(t)
+	id := must(c.MemberList(ctx))(t).Members[0].ID
+	if _, err := c.MemberRemove(ctx, id); !errors.Is(err, rpctypes.ErrMemberNotEnoughStarted) {
+		t.Errorf("the removal of the only member: %v", err)
+	}
+	_ = must(c.Put(ctx, "k", "v"))(t)
 }

@@ -115,7 +115,8 @@ func (s *Store) Status(context.Context) (backend.Status, error) {
 	if at.Leader == 0 {
 		out.Errors = append(out.Errors, "no leader is known")
 	}
-	for _, a := range s.machine.Alarms() {
+	out.Alarms = s.machine.Alarms()
+	for _, a := range out.Alarms {
 		out.Errors = append(out.Errors, alarmText(a))
 	}
 	return out, nil
@@ -151,6 +152,7 @@ func (s *Store) Alarm(ctx context.Context, r backend.AlarmRequest) ([]kv.Alarm, 
 		return []kv.Alarm{a}, err
 	}
 	lowered := s.matching(r.Member, r.Type)
+	s.measure()
 	for _, a := range lowered {
 		if _, err := s.propose(ctx, kv.LowerAlarm(a)); err != nil {
 			return nil, err

@@ -28,6 +28,8 @@ type Node interface {
 	// Propose replicates a command and returns its result, forwarding it to the leader if need be. The error is one of package
 	// backend's, wrapped, or that of the context, in which case the outcome is unknown.
 	Propose(context.Context, kv.Command) (*kv.Result, error)
+	// ProposeInTerm is Propose for what only this node may carry out, as the leader of that term: it is refused once it does not lead the term.
+	ProposeInTerm(context.Context, raft.Term, kv.Command) (*kv.Result, error)
 	// ReadBarrier returns once reads of this node's state are linearizable: they then include every write that was acknowledged before
 	// ReadBarrier was called.
 	ReadBarrier(context.Context) error
@@ -321,6 +323,7 @@ func (s *Store) Compact(ctx context.Context, r backend.CompactRequest) (uint64, 
 	}
 	if r.Physical {
 		err = s.machine.Scrub(ctx, r.Revision)
+		s.measure() // who waited for room is to find it
 	}
 	return result.Revision, err
 }
@@ -346,4 +349,8 @@ func (s *Store) Snapshot(ctx context.Context) (backend.Snapshot, error) {
 }
 
 // Defragment is that of backend.Store.
-func (s *Store) Defragment(ctx context.Context) error { return s.machine.Defragment(ctx) }
+func (s *Store) Defragment(ctx context.Context) error {
+	err := s.machine.Defragment(ctx)
+	s.measure()
+	return err
+}
