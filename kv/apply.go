@@ -393,8 +393,10 @@ func (a *applier) remove(op *Op, out *OpResult) error {
 func (a *applier) read(op *Op, out *OpResult) error {
 	v := a.view
 	if op.Range.Revision != 0 {
-		v = &view{state: a.state, revision: op.Range.Revision}
-		defer func() { _ = v.close() }()
+		var err error
+		if v, err = v.at(op.Range.Revision); err != nil {
+			return err
+		}
 	}
 	c := newCollector(op.Range, MaxTxnReadBytes-a.readBytes)
 	if err := c.collect(v, op.Keys.Start, 0); err != nil {

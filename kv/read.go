@@ -137,8 +137,8 @@ func (m *Machine) read(ctx context.Context, revision uint64, f func(v *view) err
 		case stored && now.compacted > v.revision && revision != 0:
 			// The view of the store is younger than s: history that f needed may have been missing from it.
 			return ErrCompacted
-		case stored && now.compacted > v.revision:
-			continue
+		case stored && (now.compacted > v.revision || now.compacted > v.earliest && v.earliest != 0):
+			continue // f looks at the compacted revision anew
 		case err != nil:
 			stale, err := m.noteDamage(s.origin, err)
 			if stale {

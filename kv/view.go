@@ -18,6 +18,22 @@ type view struct {
 	// index and records are used for one seek after the other, which costs less than an iterator for each.
 	index, records store.Iterator
 	scratch        []byte
+	// earliest is the lowest revision that at was asked for, zero for none.
+	earliest uint64
+}
+
+// at is a view at another revision in the same view of the store, and is not closed: whoever holds one of the store's views must not open a second, which may
+// have to wait for whoever waits for the first.
+func (v *view) at(revision uint64) (*view, error) {
+	if err := v.open(); err != nil {
+		return nil, err
+	}
+	if v.earliest == 0 || revision < v.earliest {
+		v.earliest = revision
+	}
+	return &view{
+		state: v.state, revision: revision, stored: v.stored, index: v.stored.Iterate(bucketIndex), records: v.stored.Iterate(bucketRecords),
+	}, nil
 }
 
 func (v *view) close() error {

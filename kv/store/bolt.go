@@ -26,6 +26,9 @@ func (s *boltStore) View() (View, error) {
 	if x := s.shared.take(); x != nil {
 		return &sharedView{boltView: boltView{tx: x.tx}, standing: x, from: &s.shared}, nil
 	}
+	if s.shared.over() {
+		return nil, ErrClosed // bbolt would have us wait for all other views to close
+	}
 	tx, err := s.db.Begin(false)
 	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
 		return nil, ErrClosed

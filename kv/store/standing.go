@@ -86,6 +86,13 @@ func (s *sharing) close() error {
 	return s.replace(nil, true)
 }
 
+// over tells whether the store is being closed.
+func (s *sharing) over() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
+
 // sweep ends those without views. It does so side by side: while a commit waits for all of them, a view that waits for the commit holds the lock
 // that each needs last.
 func (s *sharing) sweep() error {

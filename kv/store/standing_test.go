@@ -287,3 +287,27 @@ func TestReadersBesideCommits(t *testing.T) {
 	}
 	ok(t, s.Close())
 }
+
+// A store that is closed waits for its views, and bbolt keeps a lock meanwhile that new ones would wait for.
+func TestNoViewIsOpenedWhileTheStoreCloses(t *testing.T) {
+	d := must[*Directory](t)(NewDirectory(t.TempDir(), DirectoryOptions{}))
+	s := must[Store](t)(d.Open()).(*boltStore)
+	putOne(t, s, "k", "v")
+	held := must[View](t)(s.View())
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	for deadline := time.Now().Add(time.Minute); !s.shared.over(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the store does not begin to close")
+		}
+	}
+	if v, err := s.View(); !errors.Is(err, ErrClosed) {
+		t.Fatal(v, err)
+	}
+	if got := string(held.Get(1, []byte("k"))); got != "v" {
+		t.Fatalf("the view that was open reads %q", got)
+	}
+	if err := errors.Join(held.Close(), <-closed); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -61,6 +61,22 @@ func (x *running) stream(t testing.TB) Stream {
 	return s
 }
 
+// handed waits until the hub has handed the events of a revision out.
+func (x *running) handed(t testing.TB, revision uint64) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		x.hub.mu.Lock()
+		at := x.hub.handed
+		x.hub.mu.Unlock()
+		if at >= revision {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("revision %d is not handed out", revision)
+		}
+	}
+}
+
 func next(t testing.TB, s Stream) Response {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
@@ -195,4 +211,49 @@ func BenchmarkFanOut(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(b.N)*watchers/b.Elapsed().Seconds(), "events/s")
+}
+
+// A member that is removed, or whose machine has failed, closes its machine before its hub. Clients make a watch anew when its stream ends, but take one
+// that is cancelled for over.
+func TestAMachineThatClosesEndsStreamsAndCancelsNoWatch(t *testing.T) {
+	for _, prev := range []bool{false, true} {
+		t.Run(fmt.Sprintf("prev=%v", prev), func(t *testing.T) {
+			x := run(t)
+			for range 5 {
+				x.apply(t, kv.Put([]byte("k"), nil))
+			}
+			x.handed(t, 6) // so that a watch from an earlier revision is behind
+			s := x.stream(t)
+			at := uint64(2)
+			if prev {
+				at = 0 // it is told of the next write, and reads what was there before it
+			}
+			if _, err := s.Watch(Request{ID: AutoID, Keys: kv.All(), StartRevision: at, PrevKV: prev}); err != nil {
+				t.Fatal(err)
+			}
+			if prev {
+				if r := next(t, s); !r.Created {
+					t.Fatalf("%+v", r)
+				}
+				x.apply(t, kv.Put([]byte("k"), nil))
+			}
+			if err := x.machine.Close(); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			for {
+				r, err := s.Next(ctx)
+				if errors.Is(err, ErrClosed) {
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r.Canceled {
+					t.Fatalf("the watch is cancelled for good: %v", r.Err)
+				}
+			}
+		})
+	}
 }

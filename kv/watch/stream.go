@@ -325,7 +325,8 @@ func (s *stream) catchUp(ctx context.Context, w *watcher, from uint64) (*Respons
 		h.mu.Unlock()
 		return nil, nil
 	case err != nil:
-		s.cancel(w, Response{Err: err})
+		// The machine is closed or has failed: whoever watches goes on at another node. That a watch was cancelled, clients take for its end for good.
+		s.closeLocked()
 		h.mu.Unlock()
 		return nil, nil
 	}
@@ -347,9 +348,7 @@ func (s *stream) respond(ctx context.Context, w *watcher, c chunk, revision uint
 	if err != nil {
 		s.hub.mu.Lock()
 		defer s.hub.mu.Unlock()
-		if !w.done {
-			s.cancel(w, Response{Err: err})
-		}
+		s.closeLocked() // as catchUp does
 		return nil
 	}
 	if len(events) == 0 {
