@@ -1,7 +1,6 @@
 package controllers
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -392,20 +391,5 @@ func (r *Reconciler) applyBudget(ctx context.Context, s *snapshot, d *plan.Decis
 		err := r.Client.Delete(ctx, s.budget, client.Preconditions{UID: &s.budget.UID})
 		return client.IgnoreNotFound(err)
 	}
-	return nil
-}
-
-// createToken makes the Secret with the admin token. It is only ever created, so that no token in use is replaced; one that somebody
-// deleted comes back with the token that the nodes know, as long as this operator has seen it.
-func (r *Reconciler) createToken(ctx context.Context, s *snapshot) error {
-	secret := resources.AdminTokenSecret(s.cluster, cmp.Or(s.token, r.NewToken()))
-	anew := child{wanted: secret.DeepCopy()} // the answer lacks the kind
-	if err := r.Client.Create(ctx, secret, fieldOwner); err != nil {
-		if apierrors.IsAlreadyExists(err) {
-			return fmt.Errorf("secret %s has no key %q: delete it, and the operator makes a new one", secret.Name, resources.AdminTokenKey)
-		}
-		return fmt.Errorf("create secret %s: %w", secret.Name, err)
-	}
-	r.childEvent(s.cluster, anew, nil, nil)
 	return nil
 }

@@ -41,6 +41,8 @@ type group struct {
 	lostMembers raft.Membership
 	refounds    int
 	changed     chan struct{} // closed and replaced at each change
+	// token is what new connections need; empty for any.
+	token string
 }
 
 type groupNode struct {
@@ -95,11 +97,24 @@ func (g *group) fail(ip string) {
 
 func (g *group) dial(address, token string) (admin.Service, func(), error) {
 	var s admin.Service
+	bound := false
+	// answers gives the node at the address, if it takes calls over this connection: who was let in once stays so. The group's mutex is held.
+	answers := func() (*groupNode, error) {
+		n := g.nodes[address]
+		switch {
+		case n == nil || n.down || token == "":
+			return nil, rpc.Errorf(rpc.CodeUnavailable, "connection refused")
+		case !bound && g.token != "" && g.token != token:
+			return nil, rpc.Errorf(rpc.CodeUnauthenticated, "the admin token is wrong")
+		}
+		bound = true
+		return n, nil
+	}
 	call := func(f func(n *groupNode) error) (*admin.Status, error) {
 		defer g.lock()()
-		n := g.nodes[address]
-		if n == nil || n.down || token == "" {
-			return nil, rpc.Errorf(rpc.CodeUnavailable, "connection refused")
+		n, err := answers()
+		if err != nil {
+			return nil, err
 		}
 		if f != nil {
 			if err := f(n); err != nil {
@@ -111,18 +126,20 @@ func (g *group) dial(address, token string) (admin.Service, func(), error) {
 	s.Status = func(context.Context, *admin.StatusRequest) (*admin.Status, error) {
 		g.mu.Lock()
 		defer g.mu.Unlock()
-		if n := g.nodes[address]; n != nil && !n.down {
-			return g.status(n), nil
+		n, err := answers()
+		if err != nil {
+			return nil, err
 		}
-		return nil, rpc.Errorf(rpc.CodeUnavailable, "connection refused")
+		return g.status(n), nil
 	}
 	s.WaitStatus = func(ctx context.Context, r *admin.WaitStatusRequest) (*admin.Status, error) {
 		for {
 			g.mu.Lock()
-			n, changed, generation := g.nodes[address], g.changed, g.generation()
-			if n == nil || n.down {
+			changed, generation := g.changed, g.generation()
+			n, err := answers()
+			if err != nil {
 				g.mu.Unlock()
-				return nil, rpc.Errorf(rpc.CodeUnavailable, "connection refused")
+				return nil, err
 			}
 			status := g.status(n)
 			g.mu.Unlock()

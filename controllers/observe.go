@@ -185,44 +185,6 @@ func claimOrdinal(cluster, claim string) (int, bool) {
 	return resources.Ordinal(resources.DataVolume+"-"+cluster, claim)
 }
 
-// tokenFresh is for how long an admin token is believed that was read. A Secret that was deleted or changed is noticed by the first look after
-// that, and before each risky step.
-const tokenFresh = 10 * time.Second
-
-// knownToken is an admin token and when it was read.
-type knownToken struct {
-	token string
-	at    time.Time
-}
-
-// observeToken reads the admin token, unless it was read just before. Secrets are not watched: reading one by its name needs fewer rights.
-func (r *Reconciler) observeToken(ctx context.Context, s *snapshot) error {
-	last, _ := r.tokens.Load(s.cluster.UID)
-	known, _ := last.(knownToken)
-	if s.depth != live && known.token != "" && r.now().Sub(known.at) < tokenFresh {
-		s.token = known.token
-		return nil
-	}
-	var secret corev1.Secret
-	key := client.ObjectKey{Namespace: s.cluster.Namespace, Name: resources.AdminTokenSecretName(s.cluster.Name)}
-	switch err := r.Live.Get(ctx, key, &secret); {
-	case apierrors.IsNotFound(err):
-		s.token, s.noToken = known.token, true
-		return nil
-	case err != nil:
-		return fmt.Errorf("read the admin token: %w", err)
-	}
-	if foreign := foreignTo(s.cluster, "Secret", &secret); foreign != "" {
-		s.observation.Foreign = append(s.observation.Foreign, foreign)
-		return nil
-	}
-	s.token = string(secret.Data[resources.AdminTokenKey])
-	if s.noToken = s.token == ""; !s.noToken {
-		r.tokens.Store(s.cluster.UID, knownToken{s.token, r.now()})
-	}
-	return nil
-}
-
 // observeNodes follows the nodes of the pods that have an address, and gives their answers.
 func (r *Reconciler) observeNodes(ctx context.Context, key types.NamespacedName, s *snapshot, d depth) map[types.UID]nodes.Answer {
 	var targets []nodes.Target

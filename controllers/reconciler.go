@@ -59,7 +59,7 @@ type Reconciler struct {
 	Now func() time.Time
 
 	wake chan types.NamespacedName
-	// tokens are the admin tokens that were seen, and when, by the UIDs of their RaftClusters, of which there is one each.
+	// tokens are the admin tokens that were seen, by the RaftClusters' names.
 	tokens sync.Map
 	// reports is what was reported last, by the RaftClusters' names. Each is worked on by one at a time.
 	reports sync.Map
@@ -151,7 +151,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	s, err := r.observe(ctx, req.NamespacedName, cached)
 	if gone(s, err) {
 		r.Nodes.Follow(req.NamespacedName, nil)
-		r.reports.LoadAndDelete(req.NamespacedName)
+		r.reports.Delete(req.NamespacedName)
+		r.tokens.Delete(req.NamespacedName)
 		forgetMetrics(req.NamespacedName)
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}

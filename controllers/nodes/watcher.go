@@ -20,6 +20,8 @@ const (
 	// minRetry and maxRetry bound the pause after a failed call.
 	minRetry = 100 * time.Millisecond
 	maxRetry = 2 * time.Second
+	// maxRenewal bounds the pause between two trials of a new token: a kubelet may take more than a minute to bring it to its pods.
+	maxRenewal = 10 * time.Second
 )
 
 // ErrNotFollowed is the answer for a pod whose node cannot be asked: it has no address yet, or is not of the cluster.
@@ -85,7 +87,8 @@ func (w *Watcher) followLocked(cluster types.NamespacedName, targets []Target) {
 	old := w.clusters[cluster]
 	next := make(map[types.UID]*follower, len(targets))
 	for _, t := range targets {
-		if f := old[t.UID]; f != nil && f.target == t {
+		if f := old[t.UID]; f != nil && f.target.Name == t.Name && f.target.Address == t.Address {
+			w.renewLocked(f, t.Token)
 			next[t.UID] = f
 			delete(old, t.UID)
 			continue
@@ -104,22 +107,77 @@ func (w *Watcher) followLocked(cluster types.NamespacedName, targets []Target) {
 
 func (w *Watcher) startFollower(cluster types.NamespacedName, t Target) *follower {
 	ctx, cancel := context.WithCancel(context.Background())
-	f := &follower{target: t, cancel: cancel, notify: func() { w.notify(cluster) }, asked: make(chan struct{}),
+	f := &follower{target: t, token: t.Token, ctx: ctx, cancel: cancel, notify: func() { w.notify(cluster) }, asked: make(chan struct{}),
 		answer: Answer{Err: errors.New("the node has not answered yet")}}
-	service, closeConn, err := w.dial(t.Address, t.Token)
+	line, err := w.connect(t.Address, t.Token)
 	if err != nil {
 		f.answer = Answer{Err: err}
 		close(f.asked)
 		return f
 	}
-	f.service = &service
-	w.running.Add(1)
-	go func() {
-		defer w.running.Done()
-		defer closeConn()
+	f.line = line
+	w.running.Go(func() {
 		f.run(ctx)
-	}()
+		f.current().close()
+	})
 	return f
+}
+
+// line is a connection to a node, with the token that it was made with.
+type line struct {
+	service *admin.Service
+	token   string
+	close   func()
+}
+
+func (w *Watcher) connect(address, token string) (*line, error) {
+	service, closeConn, err := w.dial(address, token)
+	if err != nil {
+		return nil, err
+	}
+	return &line{service: &service, token: token, close: closeConn}, nil
+}
+
+// renewLocked has the follower go over to another token as soon as its node takes that. Until then the old connection serves: the kubelet brings a new token to
+// a pod when it next looks at it, and nobody is to be called silent for that long.
+func (w *Watcher) renewLocked(f *follower, token string) {
+	if f.token == token || f.current() == nil {
+		return
+	}
+	f.token = token
+	if f.renewal != nil {
+		f.renewal()
+	}
+	ctx, cancel := context.WithCancel(f.ctx)
+	f.renewal = cancel
+	w.running.Go(func() {
+		defer cancel()
+		for pause := minRetry; f.current().token != token; pause = min(2*pause, maxRenewal) {
+			if w.tryToken(ctx, f, token) {
+				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(pause):
+			}
+		}
+	})
+}
+
+// tryToken goes over to a connection with that token, if the node takes it.
+func (w *Watcher) tryToken(ctx context.Context, f *follower, token string) bool {
+	next, err := w.connect(f.target.Address, token)
+	if err != nil {
+		return false
+	}
+	callCtx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	if _, err := next.service.Status(callCtx, &admin.StatusRequest{}); err != nil || !f.replace(ctx, next) {
+		next.close()
+		return false
+	}
+	return true
 }
 
 func (w *Watcher) follower(cluster types.NamespacedName, pod types.UID) *follower {
@@ -167,23 +225,47 @@ func (w *Watcher) Read(ctx context.Context, cluster types.NamespacedName) map[ty
 // Service is the admin service of the pod's node.
 func (w *Watcher) Service(cluster types.NamespacedName, pod types.UID) (*admin.Service, error) {
 	f := w.follower(cluster, pod)
-	if f == nil || f.service == nil {
+	if f == nil || f.current() == nil {
 		return nil, ErrNotFollowed
 	}
-	return f.service, nil
+	return f.current().service, nil
 }
 
 // follower is the stream of one pod's node.
 type follower struct {
-	target  Target
-	service *admin.Service
-	cancel  context.CancelFunc
-	notify  func()
+	target Target
+	ctx    context.Context
+	cancel context.CancelFunc
+	notify func()
 	// asked is closed when the first call has ended, well or not.
 	asked chan struct{}
 
+	// token is the one that the node is to be asked with; renewal ends the trials of one before. The Watcher's mutex guards both.
+	token   string
+	renewal context.CancelFunc
+
 	mu     sync.Mutex
 	answer Answer
+	// line is nil if no connection can be made at all.
+	line *line
+}
+
+func (f *follower) current() *line {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.line
+}
+
+// replace goes over to another connection, unless the follower, or this renewal, has ended.
+func (f *follower) replace(ctx context.Context, next *line) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if ctx.Err() != nil {
+		return false
+	}
+	f.line.close()
+	f.line = next
+	return true
 }
 
 func (f *follower) last() Answer {
@@ -202,8 +284,13 @@ func (f *follower) read(ctx context.Context) Answer {
 	if a := f.last(); a.Err != nil {
 		return a
 	}
-	s, err := f.service.Status(ctx, &admin.StatusRequest{})
-	return f.check(s, err)
+	for {
+		line := f.current()
+		s, err := line.service.Status(ctx, &admin.StatusRequest{})
+		if err == nil || f.current() == line {
+			return f.check(s, err)
+		}
+	}
 }
 
 // check keeps the answer of another pod, which got the address meanwhile, from counting.
@@ -220,10 +307,15 @@ func (f *follower) check(s *admin.Status, err error) Answer {
 func (f *follower) run(ctx context.Context) {
 	var generation uint64
 	pause := minRetry
-	for first := true; ; first = false {
-		s, err := f.wait(ctx, generation)
+	first := true
+	for {
+		line := f.current()
+		s, err := wait(ctx, line.service, generation)
 		if ctx.Err() != nil {
 			return
+		}
+		if err != nil && f.current() != line {
+			continue // it ended since another has taken its place
 		}
 		next := f.check(s, err)
 		f.mu.Lock()
@@ -232,6 +324,7 @@ func (f *follower) run(ctx context.Context) {
 		f.mu.Unlock()
 		if first {
 			close(f.asked)
+			first = false
 		}
 
 		if next.Err != nil {
@@ -256,14 +349,14 @@ func (f *follower) run(ctx context.Context) {
 }
 
 // wait is one round of the stream. An answer that missed the deadline says nothing about the node, so it is asked once more.
-func (f *follower) wait(ctx context.Context, generation uint64) (*admin.Status, error) {
+func wait(ctx context.Context, service *admin.Service, generation uint64) (*admin.Status, error) {
 	callCtx, cancel := context.WithTimeout(ctx, waitTimeout)
-	s, err := f.service.WaitStatus(callCtx, &admin.WaitStatusRequest{Generation: generation})
+	s, err := service.WaitStatus(callCtx, &admin.WaitStatusRequest{Generation: generation})
 	cancel()
 	if !errors.Is(err, context.DeadlineExceeded) {
 		return s, err
 	}
 	callCtx, cancel = context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	return f.service.Status(callCtx, &admin.StatusRequest{})
+	return service.Status(callCtx, &admin.StatusRequest{})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,24 +24,28 @@ type node struct {
 	address string
 	status  chan admin.Status // each is the answer to one waiting call
 	server  *rpc.Server
+	// token is what it takes, allowed the last that it took.
+	token, allowed atomic.Value
 }
 
 func serve(t *testing.T, name, token string) *node {
 	t.Helper()
 	n := &node{status: make(chan admin.Status, 1)}
+	n.token.Store(token)
 	n.server = rpc.NewServer(rpc.ServerOptions{})
-	last := admin.Status{Name: name, Generation: 1}
+	var last atomic.Pointer[admin.Status]
+	last.Store(&admin.Status{Name: name, Generation: 1})
 	err := rpc.Register(n.server, admin.ServiceName, admin.Service{
 		Status: func(context.Context, *admin.StatusRequest) (*admin.Status, error) {
 			return &admin.Status{Name: name, Term: 99}, nil
 		},
 		WaitStatus: func(ctx context.Context, r *admin.WaitStatusRequest) (*admin.Status, error) {
-			if r.Generation != last.Generation {
-				return &last, nil
+			if s := last.Load(); r.Generation != s.Generation {
+				return s, nil
 			}
 			select {
 			case s := <-n.status:
-				last = s
+				last.Store(&s)
 				return &s, nil
 			case <-ctx.Done():
 				return nil, ctx.Err()
@@ -56,9 +61,10 @@ func serve(t *testing.T, name, token string) *node {
 			return nil, errors.New("not asked")
 		},
 	}, rpc.Authorize(func(_ context.Context, _ string, md rpc.Metadata, _ net.Addr) error {
-		if md[admin.MetadataToken] != token {
+		if md[admin.MetadataToken] != n.token.Load() {
 			return rpc.Errorf(rpc.CodeUnauthenticated, "wrong token")
 		}
+		n.allowed.Store(md[admin.MetadataToken])
 		return nil
 	}))
 	if err != nil {
@@ -191,4 +197,61 @@ func TestForgottenPodsAreNotAsked(t *testing.T) {
 	if _, err := w.Service(demo, "u"); !errors.Is(err, ErrNotFollowed) {
 		t.Errorf("got error %v", err)
 	}
+}
+
+// A new token reaches operator and nodes at different times: at no time is the node called silent, and in the end the new one is in use.
+func TestANewTokenIsTakenOverWithoutASilence(t *testing.T) {
+	n := serve(t, "demo-0", "old")
+	w, wakes := watch(t)
+	follow := func(token string) {
+		w.Follow(demo, []Target{{UID: "u", Name: "demo-0", Address: n.address, Token: token}})
+	}
+	answers := func(when string) {
+		t.Helper()
+		if a := w.Last(demo, "u"); a.Err != nil {
+			t.Fatalf("%s: %v", when, a.Err)
+		}
+		if a := w.Read(context.Background(), demo)["u"]; a.Err != nil {
+			t.Fatalf("%s: %v", when, a.Err)
+		}
+	}
+	follow("old")
+	awake(t, wakes)
+	follow("wrong") // somebody mistyped it, and corrects that
+	follow("new")
+	for range 50 {
+		answers("while the node takes the old one")
+	}
+	n.token.Store("new")
+	for deadline := time.Now().Add(eventually); n.allowed.Load() != "new"; time.Sleep(time.Millisecond) {
+		answers("while the node takes the new one")
+		if time.Now().After(deadline) {
+			t.Fatal("the new token was never tried again")
+		}
+	}
+	// The stream goes on over the new connection.
+	n.status <- admin.Status{Name: "demo-0", Generation: 7, Role: "leader"}
+	for deadline := time.Now().Add(eventually); w.Last(demo, "u").Status.Role != "leader"; time.Sleep(time.Millisecond) {
+		answers("over the new connection")
+		if time.Now().After(deadline) {
+			t.Fatal("no news came")
+		}
+	}
+	for deadline := time.Now().Add(eventually); w.follower(demo, "u").current().token != "new"; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the old connection is still in use")
+		}
+	}
+	if s, err := w.Service(demo, "u"); err != nil {
+		t.Fatal(err)
+	} else if _, err := s.Status(context.Background(), &admin.StatusRequest{}); err != nil {
+		t.Errorf("a call over the new connection: %v", err)
+	}
+	// A token that is changed back before the node took the other is the one in use already.
+	follow("other")
+	follow("new")
+	answers("changed back")
+	follow("other")
+	w.Follow(demo, nil)
+	w.running.Wait()
 }
