@@ -405,6 +405,10 @@ func (a *applier) read(op *Op, out *OpResult) error {
 	if err := c.finish(v); err != nil {
 		return err
 	}
+	if c.overflow {
+		// The first of those that were looked at are not the first of all.
+		c.result.Items, c.result.More = nil, true
+	}
 	a.readBytes += c.bytes
 	c.result.Revision = a.state.revision
 	if a.sub > 0 {

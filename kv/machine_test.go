@@ -1,8 +1,10 @@
 package kv
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/raftkv/raftkv/raft"
@@ -189,5 +191,25 @@ func TestSnapshotBetweenStores(t *testing.T) {
 		if m.ClusterID() != 5 || m.Durable() != m.Applied().Index {
 			t.Errorf("cluster %s, durable %d", m.ClusterID(), m.Durable())
 		}
+	}
+}
+
+// The first of a part is not the first of all: a transaction does not sort what is too large for it, and says so.
+func TestATransactionDoesNotSortAPart(t *testing.T) {
+	o, _ := memory()
+	h := newHarness(t, o)
+	value := make([]byte, 1<<20)
+	for i := range MaxTxnReadBytes/len(value) + 2 {
+		value[0] = byte(i)
+		h.do(Put(fmt.Appendf(nil, "k%03d", i), bytes.Clone(value)))
+	}
+	r, err := h.machine.Read(context.Background(), &Txn{Success: []Op{
+		RangeOp(RangeRequest{Keys: All(), Sort: SortDescending, Target: SortByValue, Limit: 1}),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out := r.Ops[0].Range; !out.More || len(out.Items) != 0 {
+		t.Fatalf("%d items, the first is %s, more is %v", len(out.Items), out.Items[0].Key, out.More)
 	}
 }

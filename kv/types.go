@@ -215,7 +215,8 @@ const (
 type RangeResult struct {
 	// Items are in the order of their keys.
 	Items []KeyValue
-	// More says that the range holds keys behind the last item: Limit or the bound in bytes was met.
+	// More says that the range holds keys behind the last item: Limit or the bound in bytes was met. One in a transaction that was too large to be
+	// sorted has no items, and more.
 	More bool
 	// Count is the number of keys in the range, when it was asked for.
 	Count uint64
