@@ -254,8 +254,8 @@ func (s *Server) leave(conn net.Conn) {
 }
 
 // DisconnectIf asks about each connection by its metadata and ends those for which a reason is given, telling their clients that
-// reason; calls in flight fail, and none begins. A connection about which its acceptor is being asked counts, so that each is
-// judged by what holds when DisconnectIf is called or by what held when the acceptor was asked after that.
+// reason; calls in flight fail, and none begins. A connection about which its acceptor is being asked counts: what was accepted by
+// what held before does not slip through.
 func (s *Server) DisconnectIf(refused func(Metadata) *Error) {
 	s.mu.Lock()
 	var all []*accepted
