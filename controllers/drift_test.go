@@ -91,6 +91,7 @@ func TestEditedChildrenArePutRight(t *testing.T) {
 		})},
 		{"NetworkPolicy", "spec.ingress of NetworkPolicy demo", edited("demo", &policy, func() { policy.Spec.Ingress = nil })},
 		{"a follower's labels", "pod demo-1 had lost its labels", func() { s.unlabel("demo-1", &corev1.Pod{}) }},
+		{"a follower's instance", "pod demo-2 had lost its labels", edited("demo-2", &pod, func() { pod.Labels[resources.LabelInstance] = "another" })},
 		{"the leader's role", "role label of pod demo-0", edited("demo-0", &pod, func() { delete(pod.Labels, resources.LabelRole) })},
 		{"a claim's labels", "claim data-demo-2 had lost its labels", func() { s.unlabel("data-demo-2", &corev1.PersistentVolumeClaim{}) }},
 	} {

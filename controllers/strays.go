@@ -35,15 +35,24 @@ func (r *Reconciler) observeStrayPods(ctx context.Context, s *snapshot, d depth)
 		case err != nil:
 			return fmt.Errorf("read pod %s: %w", name, err)
 		}
-		ours := metav1.IsControlledBy(&p, s.statefulSet) || metav1.GetControllerOf(&p) == nil && mounts(&p, resources.ClaimName(s.cluster.Name, i))
-		if !labelled(&p, resources.SelectorLabels(s.cluster.Name)) && p.DeletionTimestamp == nil && ours {
+		if !labelled(&p, resources.SelectorLabels(s.cluster.Name)) && p.DeletionTimestamp == nil && s.made(&p, i) {
 			s.strayed = append(s.strayed, &p)
 		}
 	}
 	return nil
 }
 
-// mounts tells that the pod has the claim. The StatefulSet controller lets go of pods without its labels, but they keep their volumes.
+// made tells that the StatefulSet made the pod. Its controller lets go of pods without its labels, but they keep the name that it gives them in DNS, which
+// nobody can change, and their volumes. Whatever the labels say meanwhile, also of another application: as long as the pod is there it is a member that its
+// peers do not find, and keeps the StatefulSet from making another of its name. A pod that somebody made by hand under that name is theirs.
+func (s *snapshot) made(p *corev1.Pod, ordinal int) bool {
+	if owner := metav1.GetControllerOf(p); owner != nil {
+		return owner.UID == s.statefulSet.UID
+	}
+	return p.Spec.Hostname == p.Name && p.Spec.Subdomain == resources.PeerServiceName(s.cluster.Name) && mounts(p, resources.ClaimName(s.cluster.Name, ordinal))
+}
+
+// mounts tells that the pod has the claim.
 func mounts(p *corev1.Pod, claim string) bool {
 	return slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool {
 		return v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == claim

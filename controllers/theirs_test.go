@@ -51,15 +51,34 @@ func TestAClaimOfSomebodyElseStaysTheirs(t *testing.T) {
 	}
 }
 
-// A pod that another controller runs on a member's claim is not the StatefulSet's.
-func TestAPodOfAnotherControllerIsNotRelabelled(t *testing.T) {
-	for controlled, want := range map[bool]int{false: 1, true: 0} {
-		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "demo-0"}, Spec: corev1.PodSpec{Volumes: []corev1.Volume{{
-			VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data-demo-0"}},
-		}}}}
-		if controlled {
+// A pod of a member's name is the StatefulSet's if that made it, whatever its labels say, and not if another controller runs it, or a person did.
+func TestWhosePodIsRelabelled(t *testing.T) {
+	for name, x := range map[string]struct {
+		change func(*corev1.Pod)
+		want   int
+	}{
+		"without labels":  {func(*corev1.Pod) {}, 1},
+		"another's label": {func(p *corev1.Pod) { p.Labels = map[string]string{resources.LabelInstance: "another"} }, 1},
+		"another component": {func(p *corev1.Pod) {
+			p.Labels = resources.SelectorLabels("demo")
+			p.Labels[resources.LabelComponent] = "debug"
+		}, 1},
+		"in the hands of the StatefulSet still": {func(p *corev1.Pod) {
+			p.Spec = corev1.PodSpec{}
+			p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "StatefulSet", Name: "demo", UID: "set", Controller: ptr.To(true)}}
+		}, 1},
+		"with its labels": {func(p *corev1.Pod) { p.Labels = resources.SelectorLabels("demo") }, 0},
+		"another's controller": {func(p *corev1.Pod) {
 			p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: "backup", UID: "backup", Controller: ptr.To(true)}}
-		}
+		}, 0},
+		"made by a person to look at the volume": {func(p *corev1.Pod) { p.Spec.Hostname, p.Spec.Subdomain = "", "" }, 0},
+		"of another StatefulSet's Service":       {func(p *corev1.Pod) { p.Spec.Subdomain = "another" }, 0},
+		"on another claim":                       {func(p *corev1.Pod) { p.Spec.Volumes[0].PersistentVolumeClaim.ClaimName = "another" }, 0},
+		"that is ending":                         {func(p *corev1.Pod) { p.DeletionTimestamp = ptr.To(metav1.Now()) }, 0},
+	} {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "demo-0"}, Spec: corev1.PodSpec{Hostname: "demo-0", Subdomain: "demo-peers",
+			Volumes: []corev1.Volume{{VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "data-demo-0"}}}}}}
+		x.change(p)
 		s := &snapshot{
 			cluster:     &v1.RaftCluster{ObjectMeta: metav1.ObjectMeta{Name: "demo"}},
 			statefulSet: &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "demo", UID: "set"}, Spec: appsv1.StatefulSetSpec{Replicas: ptr.To[int32](1)}},
@@ -68,8 +87,8 @@ func TestAPodOfAnotherControllerIsNotRelabelled(t *testing.T) {
 		if err := r.observeStrayPods(context.Background(), s, live); err != nil {
 			t.Fatal(err)
 		}
-		if len(s.strayed) != want {
-			t.Errorf("controlled by another: %v: %d pods are to be relabelled, want %d", controlled, len(s.strayed), want)
+		if len(s.strayed) != x.want {
+			t.Errorf("%s: %d pods are to be relabelled, want %d", name, len(s.strayed), x.want)
 		}
 	}
 }
