@@ -128,6 +128,18 @@ func (m carrier) Propose(ctx context.Context, command kv.Command) (*kv.Result, e
 	return result, err
 }
 
+// ProposeInTerm is that of local.Node.
+func (m carrier) ProposeInTerm(ctx context.Context, term raft.Term, command kv.Command) (*kv.Result, error) {
+	began := time.Now()
+	data, err := m.dataOf(&command)
+	if err != nil {
+		return nil, err
+	}
+	result, err := resultFrom(m.replica.ReplicateInTerm(ctx, term, data))
+	m.options.Metrics.Proposed(resultOf(err), time.Since(began))
+	return result, err
+}
+
 // Standing is that of local.Node.
 func (m carrier) Standing() local.Standing {
 	n := m.replica.Node()
@@ -144,22 +156,20 @@ func (m carrier) Standing() local.Standing {
 func (m carrier) Changed() <-chan struct{} { return m.replica.Changed() }
 
 func (m *Member) replicate(ctx context.Context, command kv.Command) (*kv.Result, error) {
-	data, err := command.AppendBinary(make([]byte, 0, sizeOf(&command)+headerRoomBytes))
+	data, err := m.dataOf(&command)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.limits.CheckSize(data); err != nil {
+	return resultFrom(m.replica.Replicate(ctx, data))
+}
+
+// dataOf is what replicates a command.
+func (m *Member) dataOf(command *kv.Command) ([]byte, error) {
+	data, err := command.AppendBinary(make([]byte, 0, sizeOf(command)+headerRoomBytes))
+	if err != nil {
 		return nil, err
 	}
-	answer, err := m.replica.Replicate(ctx, data)
-	if err != nil {
-		return nil, translate(err)
-	}
-	result, ok := answer.(*kv.Result)
-	if !ok {
-		return nil, fmt.Errorf("%w: the state jumped over the write by a snapshot", backend.ErrUnknown)
-	}
-	return result, nil
+	return data, m.limits.CheckSize(data)
 }
 
 // ReadBarrier is that of local.Node.

@@ -98,6 +98,10 @@ func (a node) Propose(ctx context.Context, c kv.Command) (*kv.Result, error) {
 	return r, err
 }
 
+func (a node) ProposeInTerm(ctx context.Context, _ raft.Term, c kv.Command) (*kv.Result, error) {
+	return a.Propose(ctx, c)
+}
+
 func (a node) ReadBarrier(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/kv"
+	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/server/backend"
 )
 
@@ -90,20 +91,19 @@ func (s *Store) Leases(ctx context.Context) ([]kv.LeaseID, uint64, error) {
 func (s *Store) expire(ctx context.Context) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var leader = s.node.Standing().Leader
+	var last Standing // none yet: nobody could renew before this node ran either
 	for {
 		changed := s.node.Changed()
 		at := s.node.Standing()
-		if at.Leader != leader && at.Leader != 0 {
-			// Nobody could renew while there was no leader.
-			leader = at.Leader
+		if extends(&last, &at) {
+			last = at
 			s.mu.Lock()
 			s.deadlines.Extend(s.now())
 			s.mu.Unlock()
 		}
 		wait := time.Hour
 		if at.Leads {
-			wait = s.expireDue(ctx)
+			wait = s.expireDue(ctx, at.Term)
 		}
 		timer.Reset(wait)
 		select {
@@ -116,8 +116,15 @@ func (s *Store) expire(ctx context.Context) {
 	}
 }
 
-// expireDue proposes what is due and returns when to come again.
-func (s *Store) expireDue(ctx context.Context) time.Duration {
+// extends tells whether nobody could renew a lease for a while before a node stood as it does now. last is how it stood when that was so the last
+// time. A leader that was elected again counts as another, and one that leads counts anew once it can commit.
+func extends(last, at *Standing) bool {
+	return at.Leader != 0 && (at.Leader != last.Leader || at.Term != last.Term || at.Leads != last.Leads)
+}
+
+// expireDue proposes what is due, as the leader of a term, and returns when to come again. A later leader must not carry it out: it has given
+// the leases more time.
+func (s *Store) expireDue(ctx context.Context, term raft.Term) time.Duration {
 	for {
 		s.mu.Lock()
 		due := s.deadlines.Due(s.now(), expireMost)
@@ -129,11 +136,25 @@ func (s *Store) expireDue(ctx context.Context) time.Duration {
 			}
 			return max(next-s.now(), time.Millisecond)
 		}
-		if _, err := s.own(ctx, kv.ExpireLeases(due)); err != nil {
+		if err := s.revokeDue(ctx, term, due); err != nil {
 			s.options.Logger.Info("leases that are over could not be revoked yet", "leases", len(due), "reason", err)
 			return ownPause
 		}
 	}
+}
+
+func (s *Store) revokeDue(ctx context.Context, term raft.Term, due []kv.Lease) error {
+	c := kv.ExpireLeases(due)
+	if err := s.Admit(&c); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, ownTimeout)
+	defer cancel()
+	r, err := s.node.ProposeInTerm(ctx, term, c)
+	if err != nil {
+		return err
+	}
+	return r.Err
 }
 
 // own proposes a command that nobody asked for.

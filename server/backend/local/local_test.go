@@ -27,11 +27,30 @@ type alone struct {
 	kinds    map[kv.CommandKind]int
 	refuse   error
 	behind   []kv.Command // are applied at the next barrier
+	// onPropose, if it is set, is called before anything is done about a proposal.
+	onPropose func(kv.Command)
 }
 
 func (a *alone) Propose(_ context.Context, c kv.Command) (*kv.Result, error) {
+	return a.propose(0, c)
+}
+
+func (a *alone) ProposeInTerm(_ context.Context, term raft.Term, c kv.Command) (*kv.Result, error) {
+	return a.propose(term, c)
+}
+
+func (a *alone) propose(term raft.Term, c kv.Command) (*kv.Result, error) {
+	a.mu.Lock()
+	onPropose := a.onPropose
+	a.mu.Unlock()
+	if onPropose != nil {
+		onPropose(c)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if term != 0 && (a.standing.Term != term || a.standing.Leader != a.standing.MemberID) {
+		return nil, backend.ErrUnavailable
+	}
 	if a.refuse != nil {
 		return nil, a.refuse
 	}
@@ -81,13 +100,28 @@ func (a *alone) Changed() <-chan struct{} {
 	return a.changed
 }
 
+// stand has the node win an election, or know of no leader.
 func (a *alone) stand(leads bool) {
+	if leads {
+		a.follow(a.standing.MemberID)
+	} else {
+		a.follow(0)
+	}
+}
+
+// follow has a member win an election; zero for no leader.
+func (a *alone) follow(leader raft.NodeID) {
+	a.set(func(at *Standing) {
+		if at.Leader, at.Leads = leader, leader == at.MemberID; leader != 0 {
+			at.Term++
+		}
+	})
+}
+
+func (a *alone) set(change func(*Standing)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.standing.Leads, a.standing.Leader = leads, 0
-	if leads {
-		a.standing.Leader = a.standing.MemberID
-	}
+	change(&a.standing)
 	close(a.changed)
 	a.changed = make(chan struct{})
 }
@@ -100,6 +134,14 @@ func (a *alone) proposed(k kv.CommandKind) int {
 
 func start(t *testing.T, o Options, version byte) (*Store, *alone) {
 	t.Helper()
+	s, n := open(t, o, version)
+	run(t, s, n)
+	return s, n
+}
+
+// open returns a store that does not run yet.
+func open(t *testing.T, o Options, version byte) (*Store, *alone) {
+	t.Helper()
 	s := New(o)
 	m, err := kv.Open(kv.Options{Disk: store.NewMemory(), Observer: s})
 	if err != nil {
@@ -110,16 +152,21 @@ func start(t *testing.T, o Options, version byte) (*Store, *alone) {
 	if _, err := n.entry(raft.EntryClusterVersion, []byte{0, 0, 0, version}); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = m.Close() })
+	return s, n
+}
+
+// run runs a store until the test ends.
+func run(t *testing.T, s *Store, n *alone) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	running, done := make(chan struct{}), make(chan struct{})
-	go func() { defer close(done); s.Run(ctx, n, m, running) }()
+	go func() { defer close(done); s.Run(ctx, n, n.machine, running) }()
 	<-running
 	t.Cleanup(func() {
 		cancel()
 		<-done
-		_ = m.Close()
 	})
-	return s, n
 }
 
 func eventually(t *testing.T, what string, holds func() bool) {
