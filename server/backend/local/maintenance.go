@@ -43,6 +43,9 @@ func (s *Store) maintain(ctx context.Context) {
 // measure takes down how large the store is.
 func (s *Store) measure() {
 	stats := s.machine.Stats()
+	if stats.FileBytes == 0 {
+		return // its file is closed, or being replaced: what was seen last is nearer to the truth
+	}
 	s.used.Store(stats.UsedBytes + int64(stats.OverlayBytes))
 }
 
@@ -64,8 +67,11 @@ func alarmChange(used, quota int64, up bool) (raise, lower bool) {
 	return !up && used > quota, up && used <= quota/100*roomAgain
 }
 
-// sound raises or lowers this node's alarm for want of space.
+// sound raises or lowers this node's alarm for want of space, and lowers those that nobody else will.
 func (s *Store) sound(ctx context.Context) {
+	if s.node.Standing().Leads {
+		s.lowerOrphans(ctx)
+	}
 	own := kv.Alarm{Member: s.Header().MemberID, Type: kv.AlarmNoSpace}
 	up := false
 	for _, a := range s.machine.Alarms() {
@@ -86,6 +92,26 @@ func (s *Store) sound(ctx context.Context) {
 		return
 	}
 	s.options.Logger.Warn("the store has crossed its quota", "usedBytes", s.used.Load(), "quotaBytes", s.options.QuotaBytes, "takesWrites", lower)
+}
+
+// lowerOrphans lowers the alarms for want of space of members that are gone. Those that were up go with their member, but what it proposed last may
+// come behind its removal in the log, and would keep all others from writing for good.
+func (s *Store) lowerOrphans(ctx context.Context) {
+	alarms := s.machine.Alarms() // before the members: whoever joins meanwhile is no orphan
+	members := s.machine.Applied().Membership
+	if len(members.Members) == 0 {
+		return
+	}
+	for _, a := range alarms {
+		if _, there := members.Find(a.Member); there || a.Type != kv.AlarmNoSpace {
+			continue
+		}
+		if _, err := s.own(ctx, kv.LowerAlarm(a)); err != nil {
+			s.options.Logger.Info("the alarm of a member that is gone could not be lowered yet", "alarmed", a.Member.String(), "reason", err)
+			return
+		}
+		s.options.Logger.Warn("lowered the alarm about space of a member that is gone", "alarmed", a.Member.String())
+	}
 }
 
 // compact gives up the history behind the retention, on the leader. All nodes follow it, so that a new leader knows the times.
