@@ -16,13 +16,19 @@ func signed(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
 // unsigned is the other way; a revision below zero means "none", as zero does.
 func unsigned(n int64) uint64 { return uint64(max(n, 0)) }
 
-// keyRange is what a key and an end in etcd's sense name: no end one key, a single zero byte all from the key on. An empty key with
-// an end is the least of all keys.
+// ceiling is a revision above which nothing is wanted; zero is none. Below zero, nothing is wanted: no key is as old as revision one.
+func ceiling(n int64) uint64 {
+	if n < 0 {
+		return 1
+	}
+	return uint64(n)
+}
+
+// keyRange is what a key and an end in etcd's sense name: no end one key, a single zero byte all from the key on. The key is not empty: an end without
+// a key, by which a client that has lost its key would name all keys below, is refused by the checks of each request.
 func keyRange(key, end []byte) kv.KeyRange {
 	if len(end) == 0 {
 		end = nil
-	} else if len(key) == 0 {
-		key = []byte{0}
 	}
 	return kv.KeyRange{Start: key, End: end}
 }
@@ -52,22 +58,22 @@ func keyValues(items []kv.KeyValue) []*mvccpb.KeyValue {
 }
 
 func rangeRequest(r *pb.RangeRequest) (kv.RangeRequest, error) {
+	if len(r.Key) == 0 {
+		return kv.RangeRequest{}, rpctypes.ErrGRPCEmptyKey
+	}
 	order, okOrder := sortOrders[r.SortOrder]
 	target, okTarget := sortTargets[r.SortTarget]
 	if !okOrder || !okTarget {
 		return kv.RangeRequest{}, rpctypes.ErrGRPCInvalidSortOption
 	}
-	if len(r.Key) == 0 && len(r.RangeEnd) == 0 {
-		return kv.RangeRequest{}, rpctypes.ErrGRPCEmptyKey
-	}
 	if order == kv.SortNone && target != kv.SortByKey {
 		order = kv.SortAscending // what etcd does for a target without an order
 	}
 	return kv.RangeRequest{
-		Keys: keyRange(r.Key, r.RangeEnd), Revision: unsigned(r.Revision), Limit: int(unsigned(r.Limit)),
+		Keys: keyRange(r.Key, r.RangeEnd), Revision: unsigned(r.Revision), Limit: int(min(unsigned(r.Limit), math.MaxInt32)),
 		KeysOnly: r.KeysOnly, CountOnly: r.CountOnly, WithCount: true, Sort: order, Target: target,
-		MinModRevision: unsigned(r.MinModRevision), MaxModRevision: unsigned(r.MaxModRevision),
-		MinCreateRevision: unsigned(r.MinCreateRevision), MaxCreateRevision: unsigned(r.MaxCreateRevision),
+		MinModRevision: unsigned(r.MinModRevision), MaxModRevision: ceiling(r.MaxModRevision),
+		MinCreateRevision: unsigned(r.MinCreateRevision), MaxCreateRevision: ceiling(r.MaxCreateRevision),
 	}, nil
 }
 
@@ -98,15 +104,16 @@ func checkPut(r *pb.PutRequest) error {
 }
 
 func checkDelete(r *pb.DeleteRangeRequest) error {
-	if len(r.Key) == 0 && len(r.RangeEnd) == 0 {
+	if len(r.Key) == 0 {
 		return rpctypes.ErrGRPCEmptyKey
 	}
 	return nil
 }
 
-// transaction translates a transaction with those in it.
-func transaction(r *pb.TxnRequest, depth int) (*kv.Txn, error) {
-	if depth > kv.MaxTxnDepth {
+// transaction translates a transaction with those in it. Its longest list may have most entries; those in it share what that leaves.
+func transaction(r *pb.TxnRequest, depth, most int) (*kv.Txn, error) {
+	most -= max(len(r.Compare), len(r.Success), len(r.Failure))
+	if depth > kv.MaxTxnDepth || most < 0 {
 		return nil, rpctypes.ErrGRPCTooManyOps
 	}
 	t := &kv.Txn{Compares: make([]kv.Compare, len(r.Compare))}
@@ -117,15 +124,15 @@ func transaction(r *pb.TxnRequest, depth int) (*kv.Txn, error) {
 		}
 	}
 	var err error
-	if t.Success, err = operations(r.Success, depth); err != nil {
+	if t.Success, err = operations(r.Success, depth, most); err != nil {
 		return nil, err
 	}
-	t.Failure, err = operations(r.Failure, depth)
+	t.Failure, err = operations(r.Failure, depth, most)
 	return t, err
 }
 
 func compare(c *pb.Compare) (kv.Compare, error) {
-	if len(c.Key) == 0 && len(c.RangeEnd) == 0 {
+	if len(c.Key) == 0 {
 		return kv.Compare{}, rpctypes.ErrGRPCEmptyKey
 	}
 	relation, ok := relations[c.Result]
@@ -147,6 +154,13 @@ func compare(c *pb.Compare) (kv.Compare, error) {
 	default:
 		return kv.Compare{}, kv.ErrMalformed
 	}
+	if out.Target != kv.TargetLease && int64(out.Number) < 0 {
+		// None of ours is: all are above it, which what none reaches tells as well.
+		out.Number = math.MaxUint64
+		if out.Relation = kv.Equal; relation == kv.Greater || relation == kv.NotEqual {
+			out.Relation = kv.NotEqual
+		}
+	}
 	return out, nil
 }
 
@@ -154,18 +168,18 @@ var relations = map[pb.Compare_CompareResult]kv.Relation{
 	pb.Compare_EQUAL: kv.Equal, pb.Compare_NOT_EQUAL: kv.NotEqual, pb.Compare_LESS: kv.Less, pb.Compare_GREATER: kv.Greater,
 }
 
-func operations(requests []*pb.RequestOp, depth int) ([]kv.Op, error) {
+func operations(requests []*pb.RequestOp, depth, most int) ([]kv.Op, error) {
 	out := make([]kv.Op, len(requests))
 	for i, r := range requests {
 		var err error
-		if out[i], err = operation(r, depth); err != nil {
+		if out[i], err = operation(r, depth, most); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
 }
 
-func operation(r *pb.RequestOp, depth int) (kv.Op, error) {
+func operation(r *pb.RequestOp, depth, most int) (kv.Op, error) {
 	switch x := r.Request.(type) {
 	case *pb.RequestOp_RequestRange:
 		q, err := rangeRequest(x.RequestRange)
@@ -181,45 +195,85 @@ func operation(r *pb.RequestOp, depth int) (kv.Op, error) {
 		op.PrevKV = d.PrevKv
 		return op, checkDelete(d)
 	case *pb.RequestOp_RequestTxn:
-		t, err := transaction(x.RequestTxn, depth+1)
+		t, err := transaction(x.RequestTxn, depth+1, most)
 		return kv.Op{Kind: kv.OpTxn, Txn: t}, err
 	}
 	// An operation without anything in it.
 	return kv.Op{}, rpctypes.ErrGRPCKeyNotFound
 }
 
-// responses translates what the operations of the branch that ran did. Each response's header tells the store's revision after it.
-func responses(ops []kv.Op, results []kv.OpResult, head *pb.ResponseHeader) []*pb.ResponseOp {
+// account keeps the revision that operations of one transaction tell of: that before it until one has changed something, and its own from there on.
+type account struct {
+	now, own *pb.ResponseHeader
+}
+
+// wrote tells whether operations changed anything.
+func wrote(ops []kv.Op, results []kv.OpResult) bool {
+	for i := range results {
+		switch r := &results[i]; ops[i].Kind {
+		case kv.OpPut:
+			return true
+		case kv.OpDelete:
+			if r.Deleted > 0 {
+				return true
+			}
+		case kv.OpTxn:
+			if wrote(branch(ops[i].Txn, r.Txn), r.Txn.Ops) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// responses translates what the operations of the branch that ran did.
+func (a *account) responses(ops []kv.Op, results []kv.OpResult) []*pb.ResponseOp {
 	out := make([]*pb.ResponseOp, len(results))
-	inner := &pb.ResponseHeader{Revision: head.Revision}
 	for i := range results {
 		r := &results[i]
 		switch ops[i].Kind {
 		case kv.OpRange:
 			x := rangeResponse(r.Range)
-			x.Header = inner
+			x.Header = a.now
 			out[i] = &pb.ResponseOp{Response: &pb.ResponseOp_ResponseRange{ResponseRange: x}}
 		case kv.OpPut:
-			x := &pb.PutResponse{Header: inner}
+			a.now = a.own
+			x := &pb.PutResponse{Header: a.now}
 			if len(r.Prev) > 0 {
 				x.PrevKv = keyValue(&r.Prev[0])
 			}
 			out[i] = &pb.ResponseOp{Response: &pb.ResponseOp_ResponsePut{ResponsePut: x}}
 		case kv.OpDelete:
+			if r.Deleted > 0 {
+				a.now = a.own
+			}
 			out[i] = &pb.ResponseOp{Response: &pb.ResponseOp_ResponseDeleteRange{ResponseDeleteRange: &pb.DeleteRangeResponse{
-				Header: inner, Deleted: signed(r.Deleted), PrevKvs: keyValues(r.Prev),
+				Header: a.now, Deleted: signed(r.Deleted), PrevKvs: keyValues(r.Prev),
 			}}}
 		case kv.OpTxn:
-			out[i] = &pb.ResponseOp{Response: &pb.ResponseOp_ResponseTxn{ResponseTxn: txnResponse(ops[i].Txn, r.Txn, inner)}}
+			// As in etcd, what is within has a header that tells nothing.
+			out[i] = &pb.ResponseOp{Response: &pb.ResponseOp_ResponseTxn{ResponseTxn: &pb.TxnResponse{
+				Header: &pb.ResponseHeader{}, Succeeded: r.Txn.Succeeded, Responses: a.responses(branch(ops[i].Txn, r.Txn), r.Txn.Ops),
+			}}}
 		}
 	}
 	return out
 }
 
-func txnResponse(t *kv.Txn, r *kv.TxnResult, head *pb.ResponseHeader) *pb.TxnResponse {
-	branch := t.Failure
+// branch is the one that ran.
+func branch(t *kv.Txn, r *kv.TxnResult) []kv.Op {
 	if r.Succeeded {
-		branch = t.Success
+		return t.Success
 	}
-	return &pb.TxnResponse{Header: head, Succeeded: r.Succeeded, Responses: responses(branch, r.Ops, head)}
+	return t.Failure
+}
+
+func txnResponse(t *kv.Txn, r *kv.TxnResult, head *pb.ResponseHeader) *pb.TxnResponse {
+	ran := branch(t, r)
+	own := &pb.ResponseHeader{Revision: head.Revision}
+	a := account{now: own, own: own}
+	if wrote(ran, r.Ops) {
+		a.now = &pb.ResponseHeader{Revision: head.Revision - 1}
+	}
+	return &pb.TxnResponse{Header: head, Succeeded: r.Succeeded, Responses: a.responses(ran, r.Ops)}
 }

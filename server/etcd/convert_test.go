@@ -25,8 +25,6 @@ func TestRangesOfKeys(t *testing.T) {
 		{"a", "", kv.KeyRange{Start: []byte("a")}},
 		{"a", "c", kv.KeyRange{Start: []byte("a"), End: []byte("c")}},
 		{"a", "\x00", kv.KeyRange{Start: []byte("a"), End: []byte{0}}},
-		{"", "c", kv.KeyRange{Start: []byte{0}, End: []byte("c")}},
-		{"", "\x00", kv.KeyRange{Start: []byte{0}, End: []byte{0}}},
 	} {
 		if got := keyRange([]byte(x.key), []byte(x.end)); !reflect.DeepEqual(got, x.want) {
 			t.Errorf("%q to %q: %+v", x.key, x.end, got)
@@ -74,6 +72,11 @@ func TestTransactionsAreRefusedForTheirShape(t *testing.T) {
 		{"too deep", deep, rpctypes.ErrGRPCTooManyOps},
 		{"an empty operation", &pb.TxnRequest{Success: []*pb.RequestOp{{}}}, rpctypes.ErrGRPCKeyNotFound},
 		{"a comparison without a key", &pb.TxnRequest{Compare: []*pb.Compare{{}}}, rpctypes.ErrGRPCEmptyKey},
+		{"a comparison with an end only", &pb.TxnRequest{Compare: []*pb.Compare{{RangeEnd: key}}}, rpctypes.ErrGRPCEmptyKey},
+		{"a deletion with an end only", &pb.TxnRequest{Success: []*pb.RequestOp{{Request: &pb.RequestOp_RequestDeleteRange{
+			RequestDeleteRange: &pb.DeleteRangeRequest{RangeEnd: []byte{0}}}}}}, rpctypes.ErrGRPCEmptyKey},
+		{"a read with an end only", &pb.TxnRequest{Success: []*pb.RequestOp{{Request: &pb.RequestOp_RequestRange{
+			RequestRange: &pb.RangeRequest{RangeEnd: []byte{0}}}}}}, rpctypes.ErrGRPCEmptyKey},
 		{"an unknown target", &pb.TxnRequest{Compare: []*pb.Compare{{Key: key, Target: 9}}}, kv.ErrMalformed},
 		{"an unknown relation", &pb.TxnRequest{Compare: []*pb.Compare{{Key: key, Result: 9}}}, kv.ErrMalformed},
 		{"a put without a key", put(&pb.PutRequest{}), rpctypes.ErrGRPCEmptyKey},
@@ -81,7 +84,7 @@ func TestTransactionsAreRefusedForTheirShape(t *testing.T) {
 		{"a lease to ignore", put(&pb.PutRequest{Key: key, IgnoreLease: true, Lease: 1}), rpctypes.ErrGRPCLeaseProvided},
 		{"fine", put(&pb.PutRequest{Key: key}), nil},
 	} {
-		if _, err := transaction(x.txn, 1); !errors.Is(err, x.want) {
+		if _, err := transaction(x.txn, 1, kv.DefaultMaxTxnOps); !errors.Is(err, x.want) {
 			t.Errorf("%s: %v", x.what, err)
 		}
 	}
@@ -102,7 +105,7 @@ func TestOnlyReadsThatAllAllowItMayBeOld(t *testing.T) {
 		{"with a comparison", &pb.TxnRequest{Success: []*pb.RequestOp{read(true)}, Compare: []*pb.Compare{{Key: []byte("k")}}}, false},
 		{"nothing", &pb.TxnRequest{}, false},
 	} {
-		translated, err := transaction(x.txn, 1)
+		translated, err := transaction(x.txn, 1, kv.DefaultMaxTxnOps)
 		if err != nil || serializable(translated, x.txn) != x.want {
 			t.Errorf("%s: %v", x.what, err)
 		}

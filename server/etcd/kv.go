@@ -72,7 +72,7 @@ func (s *kvService) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest) (
 }
 
 func (s *kvService) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
-	t, err := transaction(r, 1)
+	t, err := transaction(r, 1, s.options.MaxTxnOps)
 	if err != nil {
 		return nil, err
 	}
@@ -82,6 +82,9 @@ func (s *kvService) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse,
 	}
 	result, err := store.Txn(ctx, backend.TxnRequest{Txn: *t, Serializable: serializable(t, r)})
 	if err != nil {
+		return nil, err
+	}
+	if err := checkWhole(t, &result.TxnResult); err != nil {
 		return nil, err
 	}
 	return txnResponse(t, &result.TxnResult, header(store, result.Revision)), nil

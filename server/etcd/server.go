@@ -15,6 +15,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 
+	"github.com/raftkv/raftkv/kv"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/server/backend"
 	"github.com/raftkv/raftkv/server/etcd/v3electionpb"
@@ -58,6 +59,8 @@ type Cluster interface {
 type Options struct {
 	// MaxRequestBytes is the limit past which a request is refused as too large.
 	MaxRequestBytes int
+	// MaxTxnOps bounds each list of a transaction, and, with those around it, of one within another. Zero means kv.DefaultMaxTxnOps.
+	MaxTxnOps int
 	// MaxStreams bounds the calls on one connection, zero not at all; further ones wait in the client. All of the JSON gateway's are on one.
 	MaxStreams uint32
 	// ElectionTimeout is the cluster's: streams that require a leader end when none is known for three of them.
@@ -100,6 +103,9 @@ type Server struct {
 func New(store func() backend.Store, cluster func() Cluster, options Options) *Server {
 	if options.Observer == nil {
 		options.Observer = unobserved{}
+	}
+	if options.MaxTxnOps == 0 {
+		options.MaxTxnOps = kv.DefaultMaxTxnOps
 	}
 	s := &Server{store: store, cluster: cluster, options: options, bounds: newBounds(), inside: func() {}}
 	s.leaders = newLeaderWatch(s.knowsLeader, max(options.ElectionTimeout, time.Millisecond))

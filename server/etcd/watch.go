@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -57,6 +58,8 @@ type watcher struct {
 	store   backend.Store
 	watches watch.Stream
 	refused chan *pb.WatchResponse
+	// live is how many watches there are, cancelled ones included until that was told.
+	live atomic.Int64
 }
 
 // receive takes requests until the client has ended its side.
@@ -72,14 +75,24 @@ func (w *watcher) receive(ctx context.Context) error {
 				return err
 			}
 		case *pb.WatchRequest_CancelRequest:
-			w.watches.Cancel(x.CancelRequest.WatchId)
+			if x.CancelRequest != nil {
+				w.watches.Cancel(x.CancelRequest.WatchId)
+			}
 		case *pb.WatchRequest_ProgressRequest:
-			w.watches.RequestProgress()
+			if w.live.Load() > 0 { // nobody's progress is none
+				w.watches.RequestProgress()
+			}
 		}
 	}
 }
 
+// errBelowZero refuses a watch from a revision below zero, as etcd does: none is as old as that.
+var errBelowZero = errors.New("the first revision of the watch is below zero")
+
 func (w *watcher) create(ctx context.Context, r *pb.WatchCreateRequest) error {
+	if r == nil {
+		return nil
+	}
 	request := watch.Request{
 		ID: r.WatchId, Keys: watched(r.Key, r.RangeEnd), StartRevision: unsigned(r.StartRevision), PrevKV: r.PrevKv,
 		Fragment: r.Fragment, ProgressNotify: r.ProgressNotify,
@@ -95,7 +108,13 @@ func (w *watcher) create(ctx context.Context, r *pb.WatchCreateRequest) error {
 			request.NoDelete = true
 		}
 	}
-	_, err := w.watches.Watch(request)
+	err := errBelowZero
+	if r.StartRevision >= 0 {
+		w.live.Add(1) // before it can be told of
+		if _, err = w.watches.Watch(request); err != nil {
+			w.live.Add(-1)
+		}
+	}
 	switch {
 	case err == nil:
 		return nil
@@ -118,6 +137,8 @@ func refusalText(err error) string {
 		return "mvcc: duplicate watch ID provided on the WatchStream"
 	case errors.Is(err, watch.ErrEmptyRange):
 		return "mvcc: watcher range is empty"
+	case errors.Is(err, errBelowZero):
+		return rpctypes.ErrorDesc(rpctypes.ErrGRPCCompacted)
 	}
 	return "etcdserver: " + err.Error()
 }
@@ -186,6 +207,9 @@ func (w *watcher) response(r *watch.Response) *pb.WatchResponse {
 	out := &pb.WatchResponse{
 		Header: header(w.store, r.Revision), WatchId: r.ID, Created: r.Created, Canceled: r.Canceled,
 		CompactRevision: signed(r.CompactRevision), Fragment: r.Fragment, Events: events(r.Events),
+	}
+	if r.Canceled {
+		w.live.Add(-1)
 	}
 	switch {
 	case r.CompactRevision != 0:
