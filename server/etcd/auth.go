@@ -18,7 +18,8 @@ func (s *authService) AuthStatus(context.Context, *pb.AuthStatusRequest) (*pb.Au
 	if err != nil {
 		return nil, err
 	}
-	return &pb.AuthStatusResponse{Header: header(store, 0)}, nil
+	// The revision of rights that never changed.
+	return &pb.AuthStatusResponse{Header: header(store, 0), AuthRevision: 1}, nil
 }
 
 func (s *authService) Authenticate(context.Context, *pb.AuthenticateRequest) (*pb.AuthenticateResponse, error) {

@@ -34,6 +34,12 @@ func (s *clusterService) joined() (backend.Store, Cluster, error) {
 	return store, cluster, nil
 }
 
+// memberHeader is that of answers about members, which tell no revision.
+func memberHeader(store backend.Store) *pb.ResponseHeader {
+	h := store.Header()
+	return &pb.ResponseHeader{ClusterId: uint64(h.ClusterID), MemberId: uint64(h.MemberID), RaftTerm: uint64(h.Term)}
+}
+
 func (s *clusterService) MemberList(ctx context.Context, r *pb.MemberListRequest) (*pb.MemberListResponse, error) {
 	store, cluster, err := s.joined()
 	if err != nil {
@@ -43,11 +49,14 @@ func (s *clusterService) MemberList(ctx context.Context, r *pb.MemberListRequest
 	if err != nil {
 		return nil, err
 	}
-	return &pb.MemberListResponse{Header: header(store, 0), Members: memberList(members)}, nil
+	return &pb.MemberListResponse{Header: memberHeader(store), Members: memberList(members)}, nil
 }
 
 // MemberAdd is refused, and says what to do instead.
-func (s *clusterService) MemberAdd(context.Context, *pb.MemberAddRequest) (*pb.MemberAddResponse, error) {
+func (s *clusterService) MemberAdd(_ context.Context, r *pb.MemberAddRequest) (*pb.MemberAddResponse, error) {
+	if len(r.PeerURLs) == 0 || slices.ContainsFunc(r.PeerURLs, func(u string) bool { return !strings.Contains(u, "://") }) {
+		return nil, rpctypes.ErrGRPCMemberBadURLs
+	}
 	return nil, status.Error(codes.Unimplemented, "etcdserver: a member of raftkv is bound to its data directory, so that it cannot be added by "+
 		"its URL: start the new node with --initial-cluster-state=existing and the others in --initial-cluster, or raise the replicas of the RaftCluster")
 }
@@ -64,7 +73,7 @@ func (s *clusterService) MemberRemove(ctx context.Context, r *pb.MemberRemoveReq
 	if err != nil {
 		return nil, err
 	}
-	return &pb.MemberRemoveResponse{Header: header(store, 0), Members: memberList(members)}, nil
+	return &pb.MemberRemoveResponse{Header: memberHeader(store), Members: memberList(members)}, nil
 }
 
 func (s *clusterService) MemberPromote(ctx context.Context, r *pb.MemberPromoteRequest) (*pb.MemberPromoteResponse, error) {
@@ -79,7 +88,7 @@ func (s *clusterService) MemberPromote(ctx context.Context, r *pb.MemberPromoteR
 	if err != nil {
 		return nil, err
 	}
-	return &pb.MemberPromoteResponse{Header: header(store, 0), Members: memberList(members)}, nil
+	return &pb.MemberPromoteResponse{Header: memberHeader(store), Members: memberList(members)}, nil
 }
 
 func (s *clusterService) MemberUpdate(ctx context.Context, r *pb.MemberUpdateRequest) (*pb.MemberUpdateResponse, error) {
@@ -95,7 +104,7 @@ func (s *clusterService) MemberUpdate(ctx context.Context, r *pb.MemberUpdateReq
 	if err != nil {
 		return nil, err
 	}
-	return &pb.MemberUpdateResponse{Header: header(store, 0), Members: memberList(members)}, nil
+	return &pb.MemberUpdateResponse{Header: memberHeader(store), Members: memberList(members)}, nil
 }
 
 // member finds the member that a change is asked of, in the latest membership.

@@ -40,7 +40,7 @@ func (s *maintenanceService) Status(ctx context.Context, _ *pb.StatusRequest) (*
 	return &pb.StatusResponse{
 		Header: header(store, now.Revision), Version: Version, StorageVersion: ClusterVersion, Leader: uint64(now.Leader), IsLearner: now.Learner,
 		RaftTerm: uint64(now.Term), RaftIndex: uint64(now.Committed), RaftAppliedIndex: uint64(now.Applied), Errors: now.Errors,
-		DbSize: now.FileBytes, DbSizeInUse: now.UsedBytes, DbSizeQuota: now.QuotaBytes,
+		DbSize: now.FileBytes, DbSizeInUse: now.UsedBytes, DbSizeQuota: now.QuotaBytes, DowngradeInfo: &pb.DowngradeInfo{},
 	}, nil
 }
 
@@ -65,9 +65,11 @@ func (s *maintenanceService) HashKV(ctx context.Context, r *pb.HashKVRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	return &pb.HashKVResponse{
-		Header: header(store, result.Latest), Hash: result.Hash, CompactRevision: signed(result.CompactRevision), HashRevision: signed(result.Revision),
-	}, nil
+	compacted := signed(result.CompactRevision)
+	if compacted == 0 {
+		compacted = -1 // what never compacted is to etcd
+	}
+	return &pb.HashKVResponse{Header: header(store, result.Latest), Hash: result.Hash, CompactRevision: compacted, HashRevision: signed(result.Revision)}, nil
 }
 
 func (s *maintenanceService) Defragment(ctx context.Context, _ *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {
@@ -78,7 +80,7 @@ func (s *maintenanceService) Defragment(ctx context.Context, _ *pb.DefragmentReq
 	if err := store.Defragment(ctx); err != nil {
 		return nil, err
 	}
-	return &pb.DefragmentResponse{Header: header(store, 0)}, nil
+	return &pb.DefragmentResponse{}, nil // etcd's has no header
 }
 
 func (s *maintenanceService) MoveLeader(ctx context.Context, r *pb.MoveLeaderRequest) (*pb.MoveLeaderResponse, error) {
@@ -89,7 +91,7 @@ func (s *maintenanceService) MoveLeader(ctx context.Context, r *pb.MoveLeaderReq
 	if err := cluster.Transfer(ctx, raft.NodeID(r.TargetID)); err != nil {
 		return nil, err
 	}
-	return &pb.MoveLeaderResponse{Header: header(store, 0)}, nil
+	return &pb.MoveLeaderResponse{}, nil // etcd's has no header
 }
 
 func (s *maintenanceService) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
@@ -150,7 +152,7 @@ func (s *maintenanceService) Snapshot(_ *pb.SnapshotRequest, stream grpc.ServerS
 	if err := out.Flush(); err != nil {
 		return err
 	}
-	return stream.Send(&pb.SnapshotResponse{Blob: blobs.sum.Sum(nil), Version: Version})
+	return stream.Send(&pb.SnapshotResponse{Blob: blobs.sum.Sum(nil), Version: ClusterVersion})
 }
 
 // blobWriter sends what is written as messages, and sums it up.
@@ -164,7 +166,7 @@ var _ io.Writer = (*blobWriter)(nil)
 func (w *blobWriter) Write(b []byte) (int, error) {
 	w.sum.Write(b)
 	// RemainingBytes is not known beforehand; one is "more follows".
-	if err := w.stream.Send(&pb.SnapshotResponse{Blob: b, RemainingBytes: 1, Version: Version}); err != nil {
+	if err := w.stream.Send(&pb.SnapshotResponse{Blob: b, RemainingBytes: 1, Version: ClusterVersion}); err != nil {
 		return 0, err
 	}
 	return len(b), nil
