@@ -1,10 +1,9 @@
 package etcd
 
 import (
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"github.com/raftkv/raftkv/kv"
 )
@@ -26,10 +25,7 @@ func checkWhole(t *kv.Txn, r *kv.TxnResult) error {
 }
 
 func whole(t *kv.Txn, r *kv.TxnResult) bool {
-	ran := t.Failure
-	if r.Succeeded {
-		ran = t.Success
-	}
+	ran := branch(t, r)
 	for i := range r.Ops {
 		x := &r.Ops[i]
 		if x.PrevTruncated || x.Range != nil && partial(&ran[i].Range, x.Range) || x.Txn != nil && !whole(ran[i].Txn, x.Txn) {
