@@ -156,8 +156,8 @@ func compare(c *pb.Compare) (kv.Compare, error) {
 	}
 	if out.Target != kv.TargetLease && int64(out.Number) < 0 {
 		// None of ours is: all are above it, which what none reaches tells as well.
-		out.Number = math.MaxUint64
-		if out.Relation = kv.Equal; relation == kv.Greater || relation == kv.NotEqual {
+		out.Number, out.Relation = math.MaxUint64, kv.Equal
+		if relation == kv.Greater || relation == kv.NotEqual {
 			out.Relation = kv.NotEqual
 		}
 	}
