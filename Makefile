@@ -23,7 +23,7 @@ DEMO := VERSION=$(VERSION) REGISTRY='$(REGISTRY)' DEMO_KUBECONFIG=$(if $(findstr
 GOLANGCI_LINT := build/tools/golangci-lint
 # The modules with code of ours, each with dependencies of its own. test/localkube/build only names Kubernetes' programs,
 # and to analyse it would be to analyse Kubernetes.
-MODULES := . hack/images test/localkube test/bench test/powerloss test/rules test/etcdclients
+MODULES := . hack/images test/localkube test/bench test/powerloss test/rules test/etcdclients test/etcdsuite
 
 ##@ Try it
 
@@ -94,6 +94,10 @@ test-e2e: ## One end-to-end pass on a Kubernetes of its own (root on Linux)
 .PHONY: test-operations
 test-operations: ## The long end-to-end scenarios: most of an hour on five nodes, figures in build/e2e-report.md (RUN=TestOperations/ten_rolls)
 	@VERSION=$(VERSION) RUN='$(RUN)' hack/e2e.sh operations
+
+.PHONY: test-etcd-suite
+test-etcd-suite: ## etcd's own end-to-end tests, with raftkv-node in the place of etcd: docs/ETCD-COMPATIBILITY.md (SUITE=common, RUN=TestWatch)
+	@go run -C test/etcdsuite . -suite '$(SUITE)' -run '$(RUN)'
 
 .PHONY: race
 race: ## The unit tests under the race detector

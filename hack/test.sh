@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-modules=(. hack/images test/localkube test/powerloss test/rules test/etcdclients)
+modules=(. hack/images test/localkube test/powerloss test/rules test/etcdclients test/etcdsuite)
 # Few enough for a detector that makes everything some ten times slower.
 race_seeds=50
 

@@ -80,3 +80,20 @@ func TestTheOnlyMemberIsNotRemoved(t *testing.T) {
 	}
 	_ = must(c.Put(ctx, "k", "v"))(t)
 }
+
+// TestAnswersAboutMaintenance that clients of etcd compare: what was never compacted, and a defragmentation, which is told with nothing.
+func TestAnswersAboutMaintenance(t *testing.T) {
+	mine := own(t, 1)
+	ctx, c := within(t), mine.dial(t)
+	head := must(c.Put(ctx, "k", "v"))(t).Header.Revision
+	if r := must(c.HashKV(ctx, mine.nodes[0].client, 0))(t); r.CompactRevision != -1 || r.HashRevision != head || r.Hash == 0 {
+		t.Errorf("before a compaction: %v", r)
+	}
+	_ = must(c.Compact(ctx, head, clientv3.WithCompactPhysical()))(t)
+	if r := must(c.HashKV(ctx, mine.nodes[0].client, 0))(t); r.CompactRevision != head {
+		t.Errorf("after a compaction of %d: %v", head, r)
+	}
+	if r := must(c.Defragment(ctx, mine.nodes[0].client))(t); r.Header != nil {
+		t.Errorf("a defragmentation: %v", r)
+	}
+}
