@@ -18,8 +18,8 @@ type Store interface {
 	// Revision is that of this node's state. It never waits.
 	Revision() uint64
 
-	// Range reads. Errors: kv.ErrFutureRevision, kv.ErrCompacted, *kv.TooLargeError if a range without a limit is larger than what
-	// one response may hold.
+	// Range reads. Errors: kv.ErrFutureRevision, kv.ErrCompacted (both only of a revision that was asked for), ErrBusy if the history was compacted again
+	// and again while a long range was read, *kv.TooLargeError if a range without a limit is larger than what one response may hold.
 	Range(context.Context, RangeRequest) (kv.RangeResult, error)
 	// Put writes a key. Errors: kv.ErrKeyNotFound (IgnoreValue or IgnoreLease without a key), kv.ErrLeaseNotFound, kv.ErrEmptyKey,
 	// kv.ErrMalformed (a value or lease given and ignored), *kv.TooLargeError.

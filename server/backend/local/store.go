@@ -21,6 +21,8 @@ const (
 	DefaultMaxRangeBytes = 256 << 20
 	// DefaultProgressInterval is how long a watch is silent before it tells how far it is, if it was asked to.
 	DefaultProgressInterval = 10 * time.Minute
+	// rangeAttempts bounds how often a range of the latest revision is begun, since the history was compacted up to where it is read.
+	rangeAttempts = 4
 )
 
 // Node is what replicates.
@@ -203,7 +205,7 @@ func (s *Store) Range(ctx context.Context, r backend.RangeRequest) (kv.RangeResu
 	if oneWhole(&r.RangeRequest) {
 		return read(ctx, s, r.Serializable, func() (kv.RangeResult, error) { return s.one(ctx, &r.RangeRequest) })
 	}
-	out, err := read(ctx, s, r.Serializable, func() (kv.RangeResult, error) { return s.machine.Range(ctx, r.RangeRequest) })
+	out, err := read(ctx, s, r.Serializable, func() (kv.RangeResult, error) { return s.many(ctx, &r.RangeRequest) })
 	if err == nil && out.More && r.Limit == 0 {
 		return kv.RangeResult{}, &kv.TooLargeError{What: "the range (ask with a limit)", Unit: "bytes or more", Size: r.MaxBytes, Most: r.MaxBytes}
 	}
@@ -227,6 +229,18 @@ func (s *Store) one(ctx context.Context, r *kv.RangeRequest) (kv.RangeResult, er
 		}
 	}
 	return out, err
+}
+
+// many reads a range. A long one is read in several views, all at the revision of the first. When that is compacted in between, who has asked for a
+// revision is told so; who has asked for the latest has never heard of that revision, and the range is read anew.
+func (s *Store) many(ctx context.Context, r *kv.RangeRequest) (kv.RangeResult, error) {
+	for range rangeAttempts {
+		out, err := s.machine.Range(ctx, *r)
+		if r.Revision != 0 || !errors.Is(err, kv.ErrCompacted) {
+			return out, err
+		}
+	}
+	return kv.RangeResult{}, fmt.Errorf("%w: the history was compacted %d times while the range was read: ask for it in parts, with a limit", backend.ErrBusy, rangeAttempts)
 }
 
 // read reads at once if it is serializable, and otherwise behind a barrier. A serializable read at a revision that this node does
