@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spf13/pflag"
 )
@@ -87,10 +88,115 @@ func TestAFlagUnderItsOldName(t *testing.T) {
 
 // TestFlagsThatProtectAreNotIgnored: whoever asks for protection that is not there is told so.
 func TestFlagsThatProtectAreNotIgnored(t *testing.T) {
-	for _, flag := range []string{"--cert-file=x", "--client-cert-auth", "--auto-tls", "--peer-trusted-ca-file=x", "--auth-token=jwt", "--force-new-cluster"} {
-		if err := Flags().Parse([]string{flag}); err == nil {
-			t.Errorf("%s was taken", flag)
+	for flag, want := range map[string]string{
+		"--cert-file=x": "connections are not encrypted", "--client-cert-auth": "connections are not encrypted", "--auto-tls": "have a proxy or a mesh encrypt",
+		"--peer-trusted-ca-file=x": "connections are not encrypted", "--auth-token=jwt,sign-method=RS256": "there are no users", "--force-new-cluster": "raftkv-node restore",
+		"--wal-dir=/fast": "the log is in --data-dir", "--discovery-srv=example.com": "--initial-cluster", "--host-whitelist=a,b": "where they come from",
+	} {
+		if _, err := loadLine(t, "--name=a "+peerFlag+" "+flag); err == nil || !strings.Contains(err.Error(), flag[:7]) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", flag, err)
 		}
+		name, value, _ := strings.Cut(strings.TrimPrefix(flag, "--"), "=")
+		if value == "" {
+			value = "true"
+		}
+		if _, err := load(t, []string{etcdVariable(name) + "=" + value}, "--name=a", peerFlag); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", etcdVariable(name), err)
+		}
+	}
+	if _, err := loadLine(t, "--name=a "+peerFlag+" --client-cert-auth=false --cert-file= --auth-token=simple --cors=* --force-new-cluster=false"); err != nil {
+		t.Errorf("what asks for nothing: %v", err)
+	}
+}
+
+func TestEtcdsVariables(t *testing.T) {
+	environ := []string{
+		"ETCD_NAME=from-etcds", "ETCD_LISTEN_PEER_URLS=http://127.0.0.1:2380", "ETCD_DATA_DIR=etcds", "RAFTKV_DATA_DIR=ours", "ETCD_LOG_LEVEL=",
+		"ETCD_EXPERIMENTAL_WATCH_PROGRESS_NOTIFY_INTERVAL=2s", "ETCD_AUTO_COMPACTION_RETENTION=5m", "ETCD_HEARTBEAT_INTERVAL=70",
+		"ETCD_SERVICE_HOST=10.0.0.1", "ETCD_PORT=tcp://10.0.0.1:2379", "ETCDCTL_API=3", "ETCD_MAX_WALS=3", "ETCD_VERSION=v3.6.8", "ETCD_CERT_FILE=",
+	}
+	c, err := load(t, environ, "--heartbeat-interval=60")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Name != "from-etcds" || c.DataDir != "ours" || c.HeartbeatInterval != 60*time.Millisecond || c.WatchProgressInterval != 2*time.Second || c.AutoCompactionAge != 5*time.Minute {
+		t.Errorf("%+v", c)
+	}
+	if len(c.Warnings) != 2 || !strings.Contains(c.Warnings[0], "ETCD_VERSION is no setting") || !strings.Contains(c.Warnings[1], "--max-wals=3 is ignored") {
+		t.Errorf("%q", c.Warnings)
+	}
+	// What is stronger wins over another name too.
+	if c, err := load(t, environ, "--watch-progress-notify-interval=3s"); err != nil || c.WatchProgressInterval != 3*time.Second {
+		t.Errorf("%v, %v", c.WatchProgressInterval, err)
+	}
+	if _, err := load(t, []string{"ETCD_HEARTBEAT_INTERVAL=soon"}, "--name=a", peerFlag); err == nil || !strings.Contains(err.Error(), "ETCD_HEARTBEAT_INTERVAL") {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestEtcdsConfigurationFile has all keys of the sample that comes with etcd.
+func TestEtcdsConfigurationFile(t *testing.T) {
+	const sample = `
+name: 'default'
+data-dir:
+wal-dir:
+snapshot-count: 10000
+heartbeat-interval: 100
+election-timeout: 1000
+quota-backend-bytes: 0
+listen-peer-urls: http://localhost:2380
+listen-client-urls: http://localhost:2379
+max-snapshots: 5
+max-wals: 5
+cors:
+initial-advertise-peer-urls: http://localhost:2380
+advertise-client-urls: http://localhost:2379
+discovery:
+discovery-fallback: 'proxy'
+discovery-proxy:
+discovery-srv:
+initial-cluster:
+initial-cluster-token: 'etcd-cluster'
+initial-cluster-state: 'new'
+strict-reconfig-check: false
+enable-pprof: true
+proxy: 'off'
+proxy-failure-wait: 5000
+proxy-refresh-interval: 30000
+proxy-dial-timeout: 1000
+proxy-write-timeout: 5000
+proxy-read-timeout: 0
+client-transport-security: {cert-file: , key-file: , client-cert-auth: false, trusted-ca-file: , auto-tls: false}
+peer-transport-security: {cert-file: , key-file: , client-cert-auth: false, trusted-ca-file: , auto-tls: false, allowed-cn: , allowed-hostname: }
+self-signed-cert-validity: 1
+log-level: debug
+logger: zap
+log-outputs: [stderr]
+force-new-cluster: false
+auto-compaction-mode: periodic
+auto-compaction-retention: "1"
+cipher-suites: [TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384]
+tls-min-version: 'TLS1.2'
+tls-max-version: 'TLS1.3'
+`
+	c, err := load(t, nil, "--config-file="+writeFile(t, sample))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Name != "default" || len(c.ListenClient) != 1 || c.AutoCompactionAge != time.Hour || c.LogLevel != slog.LevelDebug {
+		t.Errorf("%+v", c)
+	}
+	for changed, want := range map[string]string{
+		"cert-file: , key-file: /k, client-cert-auth: false, trusted-ca-file: , auto-tls: false}":       "--key-file=/k: connections are not encrypted",
+		"cert-file: , key-file: , client-cert-auth: true, trusted-ca-file: , auto-tls: false, allowed-": "--peer-client-cert-auth=true: connections are not encrypted",
+	} {
+		plain := strings.NewReplacer("/k", "", ": true", ": false").Replace(changed)
+		if _, err := load(t, nil, "--config-file="+writeFile(t, strings.Replace(sample, plain, changed, 1))); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", changed, err)
+		}
+	}
+	if _, err := load(t, nil, "--config-file="+writeFile(t, sample+"client-transport-security-of-mine: {a: b}\n")); err == nil || !strings.Contains(err.Error(), "unknown setting") {
+		t.Errorf("another mapping: %v", err)
 	}
 }
 

@@ -104,13 +104,19 @@ func Flags() *pflag.FlagSet {
 	f.String(keyLogLevel, "info", "`level`: debug, info, warn or error")
 	f.String(keyLogFormat, string(LogText), "`format`: text or json")
 	declareForeign(f)
+	declareRefused(f)
 	return f
 }
 
 // EnvironmentName is the environment variable of a setting: --data-dir is RAFTKV_DATA_DIR.
 func EnvironmentName(key string) string {
-	return environmentPrefix + strings.ToUpper(strings.ReplaceAll(key, "-", "_"))
+	return environmentPrefix + variable(key)
 }
+
+// etcdVariable is etcd's variable for a setting.
+func etcdVariable(key string) string { return etcdPrefix + variable(key) }
+
+func variable(key string) string { return strings.ToUpper(strings.ReplaceAll(key, "-", "_")) }
 
 // The modes of giving up history.
 const (
@@ -118,7 +124,10 @@ const (
 	compactionByAge      = "periodic"
 )
 
-const environmentPrefix = "RAFTKV_"
+const (
+	environmentPrefix = "RAFTKV_"
+	etcdPrefix        = "ETCD_"
+)
 
 // Examples belongs at the head of the help.
 const Examples = `  One node for trying things out:
@@ -149,6 +158,7 @@ func Usage(f *pflag.FlagSet) string {
 		fmt.Fprintf(&b, "%s:\n%s\n", g.title, part.FlagUsagesWrapped(columns))
 	}
 	fmt.Fprintf(&b, "Every flag can also be an environment variable (--data-dir is %s) or a key of --config-file.\n", EnvironmentName(keyDataDir))
+	fmt.Fprintf(&b, "Those that etcd has are taken from its variables, too, such as %s, after raftkv's own.\n", etcdVariable(keyDataDir))
 	b.WriteString("Flags of etcd that tune what is built otherwise here are taken and ignored, with a warning.\n")
 	b.WriteString("A flag wins over the environment, the environment over the file, the file over the default.\n")
 	return b.String()

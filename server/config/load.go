@@ -22,7 +22,15 @@ func Load(f *pflag.FlagSet, environ []string) (Config, error) {
 	if err != nil {
 		return Config{}, err
 	}
-	if err := apply(f, fromEnvironment, func(key string) string { return EnvironmentName(key) }); err != nil {
+	if err := apply(f, fromEnvironment, EnvironmentName); err != nil {
+		return Config{}, err
+	}
+	fromEtcds, more, err := loadEtcdsEnvironment(f, environ)
+	if err != nil {
+		return Config{}, err
+	}
+	warnings = append(warnings, more...)
+	if err := apply(f, fromEtcds, etcdVariable); err != nil {
 		return Config{}, err
 	}
 	if path, _ := f.GetString(keyConfigFile); path != "" {
@@ -36,7 +44,7 @@ func Load(f *pflag.FlagSet, environ []string) (Config, error) {
 	}
 	c, err := validate(f)
 	c.Warnings = append(warnings, c.Warnings...)
-	return c, err
+	return c, errors.Join(refuse(f), err)
 }
 
 // delimiter is a character that no setting's name has: the settings are flat.
@@ -50,16 +58,44 @@ func loadEnvironment(f *pflag.FlagSet, environ []string) (*koanf.Koanf, []string
 	if err != nil {
 		return nil, nil, err
 	}
+	k, err := readEnvironment(environmentPrefix, environ, func(name, _ string) string { return byVariable[name] })
+	return k, warnings, err
+}
+
+// readEnvironment takes the variables with a prefix for which setting gives a name.
+func readEnvironment(prefix string, environ []string, setting func(name, value string) string) (*koanf.Koanf, error) {
 	k := koanf.New(delimiter)
-	err = k.Load(env.Provider(delimiter, env.Opt{
-		Prefix:        environmentPrefix,
-		TransformFunc: func(name, value string) (string, any) { return byVariable[name], value },
+	err := k.Load(env.Provider(delimiter, env.Opt{
+		Prefix:        prefix,
+		TransformFunc: func(name, value string) (string, any) { return setting(name, value), value },
 		EnvironFunc:   func() []string { return environ },
 	}), nil)
 	if err != nil {
-		return nil, nil, fmt.Errorf("read the environment: %w", err)
+		return nil, fmt.Errorf("read the environment: %w", err)
 	}
-	return k, warnings, nil
+	return k, nil
+}
+
+// loadEtcdsEnvironment takes etcd's variables, so that what was written for etcd, such as the unit of a service, starts a node as it is. An empty one is
+// none, as for etcd; one that etcd does not have either gets a warning.
+func loadEtcdsEnvironment(f *pflag.FlagSet, environ []string) (*koanf.Koanf, []string, error) {
+	byVariable := map[string]string{}
+	f.VisitAll(func(x *pflag.Flag) { byVariable[etcdVariable(x.Name)] = x.Name })
+	for _, a := range aliases {
+		byVariable[etcdVariable(a.name)] = a.key
+	}
+	var warnings []string
+	k, err := readEnvironment(etcdPrefix, environ, func(name, value string) string {
+		if value == "" || ofService.MatchString(name) {
+			return ""
+		}
+		if byVariable[name] == "" {
+			warnings = append(warnings, fmt.Sprintf("the environment variable %s is no setting of etcd's that is known here, and is ignored", name))
+		}
+		return byVariable[name]
+	})
+	slices.Sort(warnings)
+	return k, warnings, err
 }
 
 func loadFile(f *pflag.FlagSet, path string) (*koanf.Koanf, error) {
@@ -71,6 +107,14 @@ func loadFile(f *pflag.FlagSet, path string) (*koanf.Koanf, error) {
 		return nil, fmt.Errorf("read --%s %s: %w", keyConfigFile, path, err)
 	}
 	for _, key := range k.Keys() {
+		if name := flagOf(key); name != "" && f.Lookup(name) != nil {
+			value := k.Get(key)
+			k.Delete(key)
+			if err := k.Set(name, value); err != nil {
+				return nil, fmt.Errorf("%s: %s: %w", path, key, err)
+			}
+			continue
+		}
 		name, _, _ := strings.Cut(key, delimiter)
 		if f.Lookup(name) == nil || name == keyConfigFile {
 			return nil, fmt.Errorf("%s: unknown setting %q: the keys are the names of the flags, without the dashes in front (see --help)", path, key)
