@@ -5,13 +5,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	v1 "github.com/raftkv/raftkv/api/v1"
 	"github.com/raftkv/raftkv/controllers/resources"
 )
 
@@ -43,6 +47,13 @@ func (r *Reconciler) keepPolicy(ctx context.Context, s *snapshot) error {
 		return err
 	}
 	return r.Client.Patch(ctx, s.statefulSet.DeepCopy(), client.RawPatch(types.MergePatchType, patch), fieldOwner)
+}
+
+// goesWithAnother tells that the claim goes with an earlier RaftCluster of the name, whose deletion the garbage collector has not carried out yet.
+func goesWithAnother(cluster *v1.RaftCluster, c *corev1.PersistentVolumeClaim) bool {
+	return len(c.OwnerReferences) > 0 && !slices.ContainsFunc(c.OwnerReferences, func(r metav1.OwnerReference) bool {
+		return r.Kind != v1.RaftClusterKind || r.UID == cluster.UID
+	})
 }
 
 // ownClaims gives the claims the owners that whenDeleted asks for.

@@ -215,6 +215,7 @@ func planClaim(cluster *v1.RaftCluster, c *corev1.PersistentVolumeClaim, ordinal
 	bound := c.Spec.VolumeName != ""
 	return plan.Claim{
 		Ordinal: ordinal, Name: c.Name, UID: string(c.UID), Bound: bound, Lost: c.Status.Phase == corev1.ClaimLost,
+		Going:   c.DeletionTimestamp != nil || goesWithAnother(cluster, c),
 		Small:   bound && c.DeletionTimestamp == nil && asked.Cmp(cluster.Spec.Storage.Size) < 0,
 		Growing: bound && c.Status.Phase == corev1.ClaimBound && has.Cmp(asked) < 0,
 	}

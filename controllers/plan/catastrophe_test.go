@@ -32,6 +32,7 @@ func (w *world) lose(i int) {
 	w.g.stop(i)
 	delete(w.pods, i)
 	delete(w.claims, i)
+	delete(w.going, i)
 }
 
 // damage makes a directory one that no process starts from.
@@ -54,6 +55,7 @@ func (w *world) guardian() {
 		last := w.op.last.Waiting
 		if last != nil && last.Reason == ReasonRecovering && w.chance(1) {
 			w.person() // claims without pods will not come back, as the person reads who is asked for them
+			w.endDoomed()
 		}
 		w.clearAway(last != nil && (last.Reason == ReasonQuorumUnreachable || last.Reason == ReasonRecovering || last.Reason == ReasonNoLeader))
 	}
@@ -73,6 +75,15 @@ func (w *world) guardian() {
 		w.rebuild = &next
 	case s.Reason == ReasonRecoveryNodeLost:
 		w.rebuild = nil
+	case s.Reason == ReasonClaimDeleted && w.op.last.View == nil:
+		if !w.faults {
+			w.endDoomed()
+		}
+		return
+	case s.Reason == ReasonClaimDeleted && w.hibernate:
+		w.hibernate = false
+	case s.Reason == ReasonClaimDeleted:
+		w.desired = max(w.desired, 3)
 	case s.Reason == ReasonForeignData:
 		for i := range mostPods {
 			if d := w.claims[i]; d != nil && d.cluster != 0 && d.cluster != w.recordID {
@@ -100,6 +111,16 @@ func (w *world) guardian() {
 	}
 	w.say("spec: recovery %+v", w.rebuild)
 	w.specVersion++
+}
+
+// endDoomed gives up what is on deleted claims whose pods do not run.
+func (w *world) endDoomed() {
+	for i := range mostPods {
+		if p := w.pods[i]; p != nil && w.going[i] && !p.running {
+			w.say("pod %d, whose claim was deleted, is given up", i)
+			w.end(i)
+		}
+	}
 }
 
 // clearAway deletes damaged volumes that the operator does not give up: those that are no member's, and all where there is no quorum.

@@ -51,6 +51,8 @@ const (
 	ReasonRecoveryNodeLost     = "RecoveryNodeLost"
 	// ReasonSpecRefused: Kubernetes does not take what the spec makes of an object.
 	ReasonSpecRefused = "SpecRefused"
+	// ReasonClaimDeleted: a claim was deleted, and there are too few members to do without it.
+	ReasonClaimDeleted = "ClaimDeleted"
 	// ReasonUpdateFailed: a pod on the new template does not become ready.
 	ReasonUpdateFailed = "UpdateFailed"
 )
@@ -126,7 +128,7 @@ type Transfer struct {
 // Scale sets the StatefulSet's replicas from From to To.
 type Scale struct{ From, To int }
 
-// Restart removes a pod so that the StatefulSet makes it anew from the current template.
+// Restart removes a pod so that the StatefulSet makes it anew from the current template, and with a new claim if the old one was deleted.
 type Restart struct {
 	Pod, UID string
 	// Evict asks through the Eviction API, which respects disruption budgets. A pod whose container does not run is deleted.
@@ -279,7 +281,7 @@ func (s Transfer) String() string {
 
 func (s Scale) String() string { return fmt.Sprintf("scale from %d to %d pods", s.From, s.To) }
 
-func (s Restart) String() string { return fmt.Sprintf("restart pod %s on the new template", s.Pod) }
+func (s Restart) String() string { return "restart pod " + s.Pod }
 
 func (s ForceDelete) String() string {
 	return fmt.Sprintf("force out pod %s, whose Kubernetes node is gone or out of service", s.Pod)

@@ -8,6 +8,9 @@ import (
 
 // planFounding is for a cluster that has no ID on record: it is new, or its data outlived its RaftCluster.
 func planFounding(o *Observation) Decision {
+	if d, ok := awaitClaims(o); ok {
+		return d
+	}
 	if id, s := existing(o); s != nil {
 		return Decision{Stalled: s}
 	} else if id != 0 {

@@ -32,7 +32,7 @@ func planHibernation(o *Observation) (Decision, bool) {
 
 // restful tells that nothing is under way and that every voter has all that the leader has.
 func restful(o *Observation, v *View) bool {
-	if !v.Settled() {
+	if _, doomed := doomedMember(o, v); doomed || !v.Settled() {
 		return false
 	}
 	for _, m := range v.Status.Members {
@@ -82,6 +82,8 @@ func lieDown(o *Observation) Decision {
 		return Decision{Hibernated: true}
 	case !o.Workload.KeepsClaims:
 		return keepClaims()
+	case o.going(0):
+		return Decision{Stalled: claimDeleted(o, 0, "take spec.hibernate away, and it is replaced once the others are back")}
 	}
 	return Decision{Step: Scale{From: o.Workload.Replicas, To: 0}, Waiting: because(ReasonHibernating, "stopping the last pod")}
 }

@@ -57,8 +57,10 @@ type world struct {
 	small, absent bool
 	bad           map[int]bool // templates whose pods never run
 	claims        map[int]*directory
-	pods          map[int]*simPod
-	uids          int
+	// going are claims that somebody deleted: each goes with its pod.
+	going map[int]bool
+	pods  map[int]*simPod
+	uids  int
 
 	cluster raft.ClusterID
 	founded int
@@ -85,7 +87,7 @@ type world struct {
 
 func newWorld(t *testing.T, seed uint64) *world {
 	rnd := rand.New(rand.NewPCG(seed, 1))
-	w := &world{t: t, rnd: rnd, bad: map[int]bool{}, claims: map[int]*directory{}, pods: map[int]*simPod{}, faults: true, stats: map[string]int{}}
+	w := &world{t: t, rnd: rnd, bad: map[int]bool{}, claims: map[int]*directory{}, going: map[int]bool{}, pods: map[int]*simPod{}, faults: true, stats: map[string]int{}}
 	w.g = newGroup(rnd, w.fail)
 	w.g.lossy = true
 	w.g.version = raft.JointVersion - uint32(rnd.IntN(2))
@@ -140,7 +142,7 @@ func (w *world) tickPod(i int) {
 	case p.endsAt != 0:
 		if w.g.now >= p.endsAt {
 			w.g.stop(i)
-			delete(w.pods, i)
+			w.removePod(i)
 			if i >= w.replicas && !w.absent && w.deleteScaled && !w.keeps {
 				w.dropClaim(i)
 			}
@@ -163,6 +165,27 @@ func (w *world) tickPod(i int) {
 	}
 }
 
+// removePod is the end of a pod, and of its claim if somebody had deleted that.
+func (w *world) removePod(i int) {
+	delete(w.pods, i)
+	if w.going[i] {
+		w.say("claim %d, which was deleted, goes with its pod", i)
+		w.stats["gone-with-its-pod"]++
+		delete(w.claims, i)
+		delete(w.going, i)
+	}
+}
+
+// deleteClaim is what somebody does to a claim in use.
+func (w *world) deleteClaim(i int) {
+	if !w.spare(i) || w.pods[i] == nil {
+		return
+	}
+	w.say("fault: claim %d is deleted", i)
+	w.stats["claim-deleted-in-use"]++
+	w.going[i] = true
+}
+
 // dropClaim deletes a claim as the retention policy says: by then no member may need it.
 func (w *world) dropClaim(i int) {
 	if d := w.claims[i]; d != nil {
@@ -171,6 +194,7 @@ func (w *world) dropClaim(i int) {
 		}
 	}
 	delete(w.claims, i)
+	delete(w.going, i)
 	w.stats["claim-deleted"]++
 }
 
@@ -202,7 +226,7 @@ func (w *world) newDirectory() *directory {
 // fault does something bad, or changes the spec.
 func (w *world) fault() {
 	w.faultAt = w.g.now
-	switch w.rnd.IntN(24) {
+	switch w.rnd.IntN(26) {
 	case 21:
 		if w.op.turn == nil && !w.absent && w.held != 0 {
 			w.say("fault: somebody deletes the StatefulSet")
@@ -228,7 +252,7 @@ func (w *world) fault() {
 			}
 		}
 	case 3:
-		if i := w.rnd.IntN(7); w.pods[i] != nil && !w.pods[i].lost {
+		if i := w.rnd.IntN(7); w.pods[i] != nil && !w.pods[i].lost && (!w.going[i] || w.spare(i)) {
 			w.say("fault: pod %d is deleted", i)
 			w.end(i)
 		}
@@ -251,7 +275,7 @@ func (w *world) fault() {
 		w.g.cut[i] = !w.g.cut[i]
 		w.say("fault: node %d cut off: %v", i, w.g.cut[i])
 	case 12:
-		if i := w.rnd.IntN(7); w.pods[i] != nil && !w.pods[i].lost {
+		if i := w.rnd.IntN(7); w.pods[i] != nil && !w.pods[i].lost && (!w.going[i] || w.spare(i)) {
 			w.say("fault: the machine of pod %d is lost", i)
 			w.crash(i)
 			w.pods[i].lost = true
@@ -264,6 +288,8 @@ func (w *world) fault() {
 			w.say("spec: hibernate %v", w.hibernate)
 			w.specVersion++
 		}
+	case 24, 25:
+		w.deleteClaim(w.rnd.IntN(7))
 	case 15, 17:
 		w.catastrophe()
 	case 16, 18:
@@ -289,8 +315,10 @@ func (w *world) spare(i int) bool {
 		return false
 	}
 	all, intact, _ := w.g.voters(w.claims)
-	if m, ok := w.g.newest.FindIncarnation(d.incarnation); ok && !m.Learner && !d.damaged {
-		intact--
+	for k, x := range w.claims {
+		if m, ok := w.g.newest.FindIncarnation(x.incarnation); ok && !m.Learner && !x.damaged && (k == i || w.going[k]) {
+			intact--
+		}
 	}
 	return all == 0 || intact >= quorum(all)
 }
@@ -352,7 +380,7 @@ func (w *world) look() *Observation {
 	}
 	for i := range mostPods {
 		if w.claims[i] != nil {
-			o.Claims = append(o.Claims, Claim{Ordinal: i, Name: resources.ClaimName("demo", i), Bound: true})
+			o.Claims = append(o.Claims, Claim{Ordinal: i, Name: resources.ClaimName("demo", i), Bound: true, Going: w.going[i]})
 		}
 		if p := w.pods[i]; p != nil {
 			silent := !p.running || p.hidden
@@ -383,6 +411,7 @@ const lateTicks = 300
 func (w *world) person() {
 	for i := w.replicas; i < mostPods; i++ {
 		delete(w.claims, i)
+		delete(w.going, i)
 	}
 }
 
@@ -393,7 +422,7 @@ func (w *world) converged() bool {
 	}
 	for i := range w.desired {
 		p := w.pods[i]
-		if p == nil || !p.running || p.template != w.template || p.endsAt != 0 {
+		if p == nil || !p.running || p.template != w.template || p.endsAt != 0 || w.going[i] {
 			return false
 		}
 		if x, ok := m.FindIncarnation(w.claims[i].incarnation); !ok || x.Name != podName(i) {

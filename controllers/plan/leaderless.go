@@ -14,8 +14,14 @@ import (
 // can ever succeed. A pod that is said not to run may run all the same where its machine does not report, and its vote may be what the
 // others have a leader by, so that it is left alone then, and while an election may be going on.
 func planLeaderless(o *Observation) Decision {
+	var doomed *Pod
 	for i := len(o.Pods) - 1; i >= 0 && o.Leaderless && !followed(o) && !untried(o); i-- {
-		if p := &o.Pods[i]; outdated(o, p) && !p.Unheard && (!p.Running || p.Node == nil && p.Late) {
+		p := &o.Pods[i]
+		switch {
+		case !outdated(o, p) || p.Unheard || p.Running && (p.Node != nil || !p.Late):
+		case !mayEnd(o, nil, p):
+			doomed = p
+		default:
 			return Decision{Step: Restart{Pod: p.Name, UID: p.UID, Evict: p.Running},
 				Waiting: because(ReasonUpdating, "restarting pod %s, which does not run well, on the new template", p.Name)}
 		}
@@ -37,6 +43,9 @@ func planLeaderless(o *Observation) Decision {
 		return noMemberKnown(o)
 	}
 	w := unreachable(o, known)
+	if w != nil && doomed != nil {
+		return Decision{Stalled: claimDeleted(o, doomed.Ordinal, w.Message+"; if they do not come back and what that claim holds is not needed, delete pod "+doomed.Name)}
+	}
 	if isFailed {
 		if w != nil {
 			failed.Stalled.with("; besides, " + w.Message)

@@ -180,6 +180,9 @@ func planShrink(o *Observation, v *View) (Decision, bool) {
 	if highest < 0 {
 		return Decision{}, false
 	}
+	if d, ok := planDoomed(o, v); ok && v.Healthy(last) {
+		return d, true
+	}
 	if ill, ok := unhealthyWanted(o, v); ok && v.Healthy(last) {
 		return Decision{Waiting: because(ReasonQuorumAtRisk,
 			"%s is to be removed, but %s, which is to stay, is not healthy: it has to come back or be replaced first", last.Name, ill.Name)}, true

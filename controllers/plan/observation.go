@@ -120,8 +120,9 @@ type Claim struct {
 	Name    string
 	// Bound claims have had a volume and so may hold data.
 	Bound bool
-	// Lost claims have lost their volume for good.
-	Lost bool
+	// Lost claims have lost their volume for good. Going ones were deleted, or go with an earlier RaftCluster of the name: Kubernetes keeps them as long as their
+	// pods are there.
+	Lost, Going bool
 	// UID is that of the claim.
 	UID string
 	// Small claims ask for less than the spec does, Growing ones have less than they ask for.
@@ -144,6 +145,12 @@ func (o *Observation) claim(ordinal int) *Claim {
 		}
 	}
 	return nil
+}
+
+// going tells that the claim of that ordinal goes as soon as its pod ends.
+func (o *Observation) going(ordinal int) bool {
+	c := o.claim(ordinal)
+	return c != nil && c.Going
 }
 
 // empty tells that the pod's node answers and its directory speaks for no member.

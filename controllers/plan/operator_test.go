@@ -271,12 +271,12 @@ func (w *world) take(t *turn, step Step) {
 		}
 	case Scale:
 		if t.set == w.setVersion {
-			w.scale(s)
+			w.scale(t, s)
 		}
 	case Restart:
 		w.restart(t, s)
 	case ForceDelete:
-		w.forceDelete(s)
+		w.forceDelete(t, s)
 	default:
 		w.fail("step %T is unknown", step)
 	}
@@ -410,7 +410,7 @@ func (w *world) putBack(t *turn, s PutBack) {
 	w.settlesAt = w.g.now + w.rnd.IntN(20)
 }
 
-func (w *world) scale(s Scale) {
+func (w *world) scale(t *turn, s Scale) {
 	w.stats["scale"]++
 	rests := false
 	for i := s.To; i < w.replicas; i++ {
@@ -421,6 +421,9 @@ func (w *world) scale(s Scale) {
 			m, ok := w.g.newest.FindIncarnation(d.incarnation)
 			if ok && w.asleep == 0 {
 				w.fail("pod %d was scaled away while it is member %s", i, m.ID)
+			}
+			if ok && w.going[i] && t.o.going(i) {
+				w.fail("pod %d is stopped to rest although its claim goes with it, and it is member %s", i, m.ID)
 			}
 			rests = rests || ok
 		}
@@ -454,6 +457,7 @@ func (w *world) restart(t *turn, s Restart) {
 		return
 	}
 	w.stats["restart"]++
+	w.charge(t, i, "the restart of "+s.Pod+", whose claim goes with it,")
 	before := w.staying()
 	w.end(i)
 	all, _, _ := w.g.voters(w.claims)
@@ -494,7 +498,7 @@ func (w *world) staying() int {
 	return n
 }
 
-func (w *world) forceDelete(s ForceDelete) {
+func (w *world) forceDelete(t *turn, s ForceDelete) {
 	i, _ := resources.Ordinal("demo", s.Pod)
 	p := w.pods[i]
 	switch {
@@ -504,7 +508,29 @@ func (w *world) forceDelete(s ForceDelete) {
 		w.fail("%s was forced out although its machine is not lost", s.Pod)
 	}
 	w.stats["force"]++
-	delete(w.pods, i)
+	w.charge(t, i, "forcing out "+s.Pod)
+	w.removePod(i)
+}
+
+// charge checks that a pod which the operator ends, and whose claim goes with it, leaves a quorum of voters with their data.
+func (w *world) charge(t *turn, i int, what string) {
+	if !w.going[i] {
+		return
+	}
+	all, intact := 0, 0
+	for _, m := range w.g.newest.Members {
+		if m.Learner {
+			continue
+		}
+		all++
+		k, _ := resources.Ordinal("demo", m.Name)
+		if d := w.claims[k]; d != nil && d.incarnation == m.Incarnation && !d.damaged && k != i {
+			intact++
+		}
+	}
+	if intact < quorum(all) && all > 0 && !w.disturbed(t) {
+		w.fail("%s leaves %d of %d voters with their data; it was decided on %s", what, intact, all, seen(t.o))
+	}
 }
 
 func (op *operator) String() string {

@@ -31,7 +31,7 @@ func decide(o *Observation) Decision {
 		return Decision{View: viewOf(o), Waiting: because(ReasonCreating, "the cluster's objects are being created")}
 	}
 	for i := range o.Pods {
-		if p := &o.Pods[i]; p.Stuck {
+		if p := &o.Pods[i]; p.Stuck && mayEnd(o, viewOf(o), p) {
 			return Decision{Step: ForceDelete{Pod: p.Name, UID: p.UID}, View: viewOf(o), Waiting: because(ReasonForcingOut,
 				"pod %s cannot end because its Kubernetes node is gone or out of service", p.Name)}
 		}
@@ -104,16 +104,24 @@ func planLed(o *Observation, v *View) Decision {
 	if d.Waiting != nil {
 		return d
 	}
-	if d, ok := replaceBrokenLeader(o, v); ok {
+	if d, ok := replaceBrokenLeader(o, v); ok && (d.Step == nil || mayEnd(o, v, leaderPod(o, v))) {
+		return d
+	}
+	if d, ok := planDoomed(o, v); ok {
 		return d
 	}
 	if w := unhealthy(o, v); w != nil {
 		return Decision{Waiting: w}
 	}
-	if d, ok := planGrowth(o); ok {
+	growth, grows := planGrowth(o)
+	if growth.Step != nil {
+		return growth
+	}
+	// Some volumes grow only when their pods begin anew, so that a roll does not wait for them.
+	if d := planUpdate(o, v); d.Step != nil || !grows {
 		return d
 	}
-	return planUpdate(o, v)
+	return growth
 }
 
 // unhealthy finds a reason why the cluster is not yet what the spec asks for, members being as many as asked.

@@ -20,6 +20,9 @@ func planSuccession(o *Observation) (Decision, bool) {
 	if r == nil {
 		return Decision{}, false
 	}
+	if r.From == r.ClusterID {
+		return Decision{Stalled: because(ReasonInvalidStatus, "status.recovery says that cluster %s was rebuilt as itself; take status.recovery away", r.From)}, true
+	}
 	if o.ClusterID == r.ClusterID {
 		return planAbandonment(o)
 	}
@@ -79,7 +82,7 @@ func planLoss(o *Observation, known *admin.Status) Decision {
 	switch {
 	case len(missed) > 0:
 		return Decision{Waiting: because(ReasonRecovering,
-			"cluster %s is to be rebuilt from the member with the longest log, so that all that are left must be asked: %s; delete the claim of one that will never come back", o.ClusterID, strings.Join(missed, "; "))}
+			"cluster %s is to be rebuilt from the member with the longest log, so that all that are left must be asked: %s; delete the claim of one that will never come back, and its pod", o.ClusterID, strings.Join(missed, "; "))}
 	case best == nil:
 		return Decision{Stalled: because(ReasonQuorumLost, "%s, and no member is left to rebuild the cluster from", lossText(o, known))}
 	}

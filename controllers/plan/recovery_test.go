@@ -41,6 +41,16 @@ func (s *scene) founded(i int) *scene {
 // anew has the new cluster's ID on record.
 func (s *scene) anew() *scene { return s.do(func(o *Observation) { o.ClusterID = testNewCluster }) }
 
+// A status that somebody wrote must not have members of a cluster that works set their directories aside in a moment without a leader.
+func TestARecoveryOfAClusterAsItself(t *testing.T) {
+	s := healthy(3).leaderless().do(func(o *Observation) {
+		o.Recovery = &Recovery{From: testCluster, ClusterID: testCluster, Pod: podName(0), Incarnation: incarnation(0)}
+	})
+	if d := Plan(&s.o); brief(d) != "stalled "+ReasonInvalidStatus {
+		t.Errorf("got %s: %+v", brief(d), d.Stalled)
+	}
+}
+
 func TestRecovery(t *testing.T) {
 	silent := func(s *scene, i int) *scene {
 		p := s.pod(i)

@@ -8,7 +8,7 @@ import (
 )
 
 // The simulation runs Plan with the real raft core while pods crash, volumes and machines are lost, nodes are cut off,
-// answer late or are said to be gone while they run, templates are bad, the spec changes, somebody deletes the StatefulSet, caches lag, and the operator is
+// answer late or are said to be gone while they run, templates are bad, the spec changes, somebody deletes the StatefulSet, or claims in use, caches lag, and the operator is
 // killed between any two effects. It checks that the operator never gives a quorum up, deletes what a member needs, or founds a cluster
 // twice; that no write which was acknowledged is lost, also not by the order in which pods are stopped to rest; and that once the faults end
 // the cluster becomes what was asked for, in bounded time.
@@ -50,10 +50,13 @@ func TestSimulation(t *testing.T) {
 			t.Errorf("only %d times %q in %d seeds: the simulation tests too little", total[k], k, *simSeeds)
 		}
 	}
-	for _, k := range []string{"recover", "abandon", "begin-empty", "damage", "readmit", "replace", "replace-volume", "put-back", "made-with-what-was-held"} {
+	for _, k := range []string{"recover", "abandon", "begin-empty", "damage", "claim-deleted-in-use", "gone-with-its-pod", "replace", "replace-volume", "put-back", "made-with-what-was-held"} {
 		if total[k] < *simSeeds/20 {
 			t.Errorf("only %d times %q in %d seeds: the simulation tests too little of what is rare", total[k], k, *simSeeds)
 		}
+	}
+	if total["readmit"] == 0 {
+		t.Error("no pod that was to go stayed after all")
 	}
 }
 

@@ -142,6 +142,7 @@ func restartBroken(o *Observation, v *View) *Restart {
 		}
 		m, voter := voterOf(v, p)
 		switch {
+		case !mayEnd(o, v, p):
 		case !p.Running && !(voter && v.Active(m)):
 			return &Restart{Pod: p.Name, UID: p.UID}
 		case !voter:

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"slices"
+
 	"github.com/raftkv/raftkv/controllers/resources"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/server/admin"
@@ -76,6 +78,9 @@ func (v *View) Leads(m admin.MemberStatus) bool { return m.ID == v.Status.Member
 
 // Active tells whether the leader hears from the member.
 func (v *View) Active(m admin.MemberStatus) bool { return v.Leads(m) || m.Active }
+
+// hears tells whether the leader hears from any member of that name: of two, one replaces the other on the same claim.
+func (v *View) hears(name string) bool { return slices.ContainsFunc(v.of(name), v.Active) }
 
 // Healthy tells whether the member is active, lacks next to nothing, and is not on its way out.
 func (v *View) Healthy(m admin.MemberStatus) bool {

@@ -12,7 +12,7 @@ import (
 func planVolumeReplacement(o *Observation, v *View) (Decision, bool) {
 	for _, m := range v.Status.Members {
 		p := podOf(o, m.Name)
-		if p == nil || !p.Unreachable || p.Terminating || p.Node != nil || v.Active(m) || outdated(o, p) || o.Workload.Revision == "" {
+		if p == nil || !p.Unreachable || p.Terminating || p.Node != nil || v.hears(m.Name) || outdated(o, p) || o.Workload.Revision == "" && !o.Paused {
 			continue
 		}
 		c := o.claim(p.Ordinal)

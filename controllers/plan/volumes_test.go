@@ -26,6 +26,12 @@ func TestVolumesOfUnreachableMembers(t *testing.T) {
 		{"its volume is given up", healthy(3).wedged(2), "replace " + resources.ClaimName("demo", 2)},
 		{"not before the time is over, or without consent", pod(healthy(3).wedged(2), 2, func(p *Pod) { p.Unreachable = false }), "wait MemberNotReady"},
 		{"the leader hears it", healthy(3).wedged(2).member(2, func(m *admin.MemberStatus) { m.Active = true }), "wait MemberNotReady"},
+		{"the leader hears the one that is to replace it, on the same claim", healthy(3).wiped(2).learner(2, 4, true).do(func(o *Observation) {
+			p := o.pod(2)
+			p.Node, p.NodeError, p.Running, p.Ready, p.Unreachable = nil, "refused", false, false, true
+		}), "wait ChangingMembers"},
+		{"while updates are paused, and the spec's template is held back", healthy(3).wedged(2).do(func(o *Observation) { o.Paused, o.Workload.Stale, o.Workload.Revision = true, true, "" }), "replace " + resources.ClaimName("demo", 2)},
+		{"not while the StatefulSet is yet to take in a template, which may cure it", healthy(3).wedged(2).do(func(o *Observation) { o.Workload.Revision = "" }), "wait MemberNotReady"},
 		{"another member is behind and may lack what this one has", healthy(3).wedged(2).member(1, func(m *admin.MemberStatus) { m.CaughtUp = false }), "wait QuorumAtRisk"},
 		{"two at once", healthy(5).wedged(2).wedged(4), "wait QuorumAtRisk"},
 		{"it has an old template: the new one may cure it", healthy(3).wedged(2).old(2), "evict demo-2"},
@@ -56,6 +62,7 @@ func TestGrowingVolumes(t *testing.T) {
 		{"not while one was not, since it may be refused", claim(small(healthy(3)), 1, func(c *Claim) { c.Small = true }), "nothing"},
 		{"not while a template is held back, which would come into force with it", small(healthy(3)).do(func(o *Observation) { o.Paused, o.Workload.Stale, o.Workload.Revision = true, true, "" }), "nothing"},
 		{"growing is waited for", claim(healthy(3), 1, func(c *Claim) { c.Growing = true }), "wait GrowingVolumes"},
+		{"but a roll does not wait for it: some grow only with their pod", claim(healthy(3).old(0, 1, 2), 1, func(c *Claim) { c.Growing = true }), "evict demo-2"},
 		{"a kept claim of a removed member is none of it", claim(healthy(5).desired(3).scaled(3), 3, func(c *Claim) { c.Growing = true }), "remove demo-4 5"},
 		{"not while a member is ill: its pod could not be made again meanwhile", small(healthy(3)).silent(2), "wait MemberNotReady"},
 		{"there is no StatefulSet: it is being made anew", healthy(3).do(func(o *Observation) { o.Workload = nil }), "wait Creating"},

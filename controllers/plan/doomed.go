@@ -1,0 +1,93 @@
+package plan
+
+import (
+	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/raft"
+)
+
+// A claim that somebody deletes stays as long as its pod is there, and goes with it, whyever that ends: a roll, a drain, rest. Nobody can take the deletion back. So the pods of
+// such claims are restarted one after the other while the others are well, and begin anew on new claims, before chance ends several of them; and where there are too
+// few members to do without one, nothing is done that ends its pod.
+
+// planDoomed replaces the members whose claims go, the leader last. It reports false if there are none.
+func planDoomed(o *Observation, v *View) (Decision, bool) {
+	var leader *Pod
+	for i := len(o.Pods) - 1; i >= 0; i-- {
+		p := &o.Pods[i]
+		m, voter := voterOf(v, p)
+		switch {
+		case p.Ordinal >= o.Desired || p.Terminating || !voter || !o.going(p.Ordinal):
+			continue
+		case v.Voters() < 3:
+			return Decision{Stalled: claimDeleted(o, p.Ordinal, "ask for three members, and it is replaced")}, true
+		}
+		if w := unhealthy(o, v); w != nil {
+			return Decision{Waiting: w.with("; claim " + resources.ClaimName(o.Cluster, p.Ordinal) + " was deleted and is replaced after that")}, true
+		}
+		if v.Leads(m) {
+			leader = p
+			continue
+		}
+		return renew(o, v, p), true
+	}
+	if leader == nil {
+		return Decision{}, false
+	}
+	return handOver(o, v, "its claim was deleted"), true
+}
+
+func renew(o *Observation, v *View, p *Pod) Decision {
+	if !mayEnd(o, v, p) {
+		return Decision{Waiting: because(ReasonQuorumAtRisk, "claim %s was deleted, but without its pod there would be no active quorum", resources.ClaimName(o.Cluster, p.Ordinal))}
+	}
+	return Decision{Step: Restart{Pod: p.Name, UID: p.UID, Evict: true}, Waiting: because(ReasonReplacing,
+		"claim %s was deleted and goes with its pod: while all others are well, the pod is restarted and begins anew with a new claim", resources.ClaimName(o.Cluster, p.Ordinal))}
+}
+
+// mayEnd tells that the operator may end the pod as far as its claim is concerned: that stays, or the voters can do without what it holds.
+func mayEnd(o *Observation, v *View, p *Pod) bool {
+	if !o.going(p.Ordinal) {
+		return true
+	}
+	if v == nil {
+		return false
+	}
+	for _, m := range v.of(p.Name) {
+		if !v.maySuspend(m) {
+			return false
+		}
+	}
+	return true
+}
+
+// doomedMember finds a member whose claim goes as soon as its pod ends.
+func doomedMember(o *Observation, v *View) (ordinal int, found bool) {
+	for _, m := range v.Status.Members {
+		if i, ours := resources.Ordinal(o.Cluster, m.Name); ours && o.going(i) {
+			return i, true
+		}
+	}
+	return 0, false
+}
+
+func claimDeleted(o *Observation, ordinal int, remedy string) *Reason {
+	return because(ReasonClaimDeleted,
+		"claim %s was deleted: it goes, with its data, as soon as its pod ends, and the other members cannot do without it; no pod is restarted or stopped until that is settled: %s",
+		resources.ClaimName(o.Cluster, ordinal), remedy)
+}
+
+// awaitClaims is for a cluster that is not founded: claims that go are neither adopted nor taken for empty ones. Whoever deleted them, or the RaftCluster that they go
+// with, asked for that, so that pods do not keep them.
+func awaitClaims(o *Observation) (Decision, bool) {
+	for _, c := range o.Claims {
+		if !c.Going || c.Ordinal >= raft.MaxMembers {
+			continue
+		}
+		d := Decision{Waiting: because(ReasonBootstrapping, "claim %s was deleted, or goes with an earlier RaftCluster of this name: the cluster is founded once it is gone", c.Name)}
+		if p := o.pod(c.Ordinal); p != nil && !p.Terminating {
+			d.Step = Restart{Pod: p.Name, UID: p.UID, Evict: true}
+		}
+		return d, true
+	}
+	return Decision{}, false
+}

@@ -1,0 +1,70 @@
+package plan
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/server/admin"
+)
+
+// doomed are claims that somebody deleted while their pods run.
+func (s *scene) doomed(ordinals ...int) *scene {
+	for _, i := range ordinals {
+		s.o.claim(i).Going = true
+	}
+	return s
+}
+
+func TestClaimsThatSomebodyDeleted(t *testing.T) {
+	check(t, []row{
+		{"one of three is replaced while all are well", healthy(3).doomed(1), "evict demo-1"},
+		{"all: one after the other, the leader last", healthy(3).doomed(0, 1, 2), "evict demo-2"},
+		{"the leader hands over first", healthy(3).doomed(0), "transfer demo-1"},
+		{"not while another is ill", healthy(3).doomed(1).silent(2), "wait MemberNotReady"},
+		{"the next only when the last is back", healthy(3).doomed(0, 1).wiped(2), "add-learner demo-2 0"},
+		{"the pod is ending already", healthy(3).doomed(1).do(func(o *Observation) { o.pod(1).Terminating = true }), "wait MemberNotReady"},
+		{"a single one: its data would go with it", healthy(1).doomed(0), "stalled ClaimDeleted"},
+		{"of two none can be done without", healthy(2).doomed(1), "stalled ClaimDeleted"},
+		{"more are asked for: they come first", healthy(1).doomed(0).desired(3), "scale 3"},
+		{"more are asked for, and are there", func() *scene {
+			s := healthy(1).doomed(0).desired(3)
+			s.o.Workload.Replicas = 3
+			s.addEmptyPod(1)
+			s.addEmptyPod(2)
+			return s
+		}(), "add-learner demo-1 0"},
+		{"a shrink waits until those that stay are safe", healthy(5).doomed(1).desired(3), "evict demo-1"},
+		{"two do not become one that is lost", healthy(2).doomed(0).desired(1), "stalled ClaimDeleted"},
+		{"one that is to go anyway goes the usual way", healthy(5).doomed(4).desired(3).withdrawn(4, true), "remove demo-4 5"},
+		{"a kept claim of nobody is of no concern", healthy(5).desired(3).view(withoutID(5)).view(withoutID(4)).scaled(3).doomed(4), "nothing"},
+
+		{"a roll does not end the only one", healthy(1).doomed(0).old(0), "stalled ClaimDeleted"},
+		{"nor when it is not ready", healthy(1).doomed(0).old(0).do(func(o *Observation) { o.pod(0).Ready = false }), "stalled ClaimDeleted"},
+		{"nor one of two", healthy(2).doomed(1).old(0, 1), "stalled ClaimDeleted"},
+		{"nor one that does not run and may be needed, without a leader", healthy(3).doomed(1).leaderless().old(0, 1, 2).silent(1), "wait NoLeader"},
+		{"that is told where a quorum is out of reach", healthy(3).doomed(1).leaderless().old(0, 1, 2).silent(1).silent(2).do(func(o *Observation) { o.pod(2).Unheard = true }), "stalled ClaimDeleted"},
+		{"nor one that is ill, while it may be needed", healthy(3).doomed(1).old(1).silent(2).do(func(o *Observation) { o.pod(1).Ready = false }), "wait MemberNotReady"},
+		{"one that does not run, and nobody needs", healthy(3).doomed(1).old(0, 1, 2).silent(1), "delete demo-1"},
+		{"a pod on a lost machine is not forced out while its data may be needed", healthy(2).doomed(1).silent(1).do(func(o *Observation) { o.pod(1).Terminating, o.pod(1).Stuck = true, true }), "wait MemberNotReady"},
+		{"nor without a leader", healthy(1).doomed(0).silent(0).do(func(o *Observation) { o.pod(0).Terminating, o.pod(0).Stuck = true, true }), "wait NoLeader"},
+		{"it is when the others can do without", healthy(3).doomed(1).silent(1).do(func(o *Observation) { o.pod(1).Terminating, o.pod(1).Stuck = true, true }), "force demo-1"},
+
+		{"rest waits until all claims are safe", healthy(3).doomed(1).resting(true, 0), "evict demo-1"},
+		{"rest waits until all claims are safe, also once it is on record", healthy(3).doomed(1).resting(true, 3), "evict demo-1"},
+		{"a single one does not go to rest", healthy(1).doomed(0).resting(true, 1), "stalled ClaimDeleted"},
+		{"nor does the last, which holds the last state", healthy(3).doomed(0).resting(true, 3).scaled(1), "stalled ClaimDeleted"},
+
+		{"not founded: a claim that goes is waited for", fresh(3).doomed(1).without(1), "wait Bootstrapping"},
+		{"not founded: its pod does not keep it", fresh(3).doomed(1), "evict demo-1"},
+		{"not founded: data that goes is not adopted", fresh(3).doomed(0, 1, 2).do(func(o *Observation) {
+			for i := range o.Pods {
+				o.Pods[i].Node.State, o.Pods[i].Node.ClusterID, o.Pods[i].Terminating = admin.StateMember, testCluster, true
+			}
+		}), "wait Bootstrapping"},
+	})
+	d := Plan(&healthy(1).doomed(0).old(0).o)
+	if !d.Hold || !strings.Contains(d.Stalled.Message, resources.ClaimName("demo", 0)) || !strings.Contains(d.Stalled.Message, "three members") {
+		t.Errorf("got %+v", d)
+	}
+}
