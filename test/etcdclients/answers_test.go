@@ -2,22 +2,28 @@ package etcdclients
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"maps"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3election/v3electionpb"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3lock/v3lockpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
@@ -49,7 +55,8 @@ func (i *interview) note(question string, text string) {
 		i.t.Fatalf("%s is asked twice", question)
 	}
 	i.seen[question] = true
-	i.out = append(i.out, answer{question, strings.ReplaceAll(text, "\n", " ")})
+	// Errors of protobuf have one kind of space or another, by the build.
+	i.out = append(i.out, answer{question, strings.NewReplacer("\n", " ", "\u00a0", " ").Replace(text)})
 }
 
 // refused is an error as a client has it.
@@ -201,8 +208,16 @@ var differences = map[string]struct{ text, why string }{
 	"hash of a revision below zero": {"header:<cluster_id:1 member_id:1 revision:29 raft_term:1 > hash:1 compact_revision:12 hash_revision:29", "it is that of all, and says so"},
 	"alarm: raise nothing":          {"InvalidArgument: etcdserver: malformed command: an alarm without a type", "etcd says nothing and does nothing"},
 	"remove the only one":           {"FailedPrecondition: etcdserver: re-configuration failed due to not enough started members", "the code that etcd's own list of errors has for it"},
-	"users":                         {"Unimplemented: method UserList not implemented", "there are no users"},
-	"roles":                         {"Unimplemented: method RoleList not implemented", "there are no roles"},
+	"lock with no such lease":       {"NotFound: etcdserver: requested lease not found", "etcd's lock service loses the codes of its own errors"},
+	"campaign with no such lease":   {"NotFound: etcdserver: requested lease not found", "etcd's election service loses the codes of its own errors"},
+	"unlock nothing":                {"InvalidArgument: etcdserver: key is not provided", "etcd's lock service loses the codes of its own errors"},
+	"campaign again": {
+		`header:<cluster_id:1 member_id:1 revision:34 raft_term:1 > leader:<name:"vote" key:"vote/a1" rev:33 lease:161 >`,
+		"the revision is that at which it was seen to lead, with its value written",
+	},
+	"JSON: health": {`200 application/json {"health":"true","reason":""}`, "what is JSON says so"},
+	"users":        {"Unimplemented: method UserList not implemented", "there are no users"},
+	"roles":        {"Unimplemented: method RoleList not implemented", "there are no roles"},
 }
 
 // TestAnswersAreThoseOfEtcd asks a node of raftkv, new and alone, all that a client can ask, and what it must not, and compares codes, texts, headers and all other fields
@@ -300,6 +315,8 @@ func conduct(t *testing.T, address string) []answer {
 	i.aboutCompaction()
 	i.aboutMaintenance()
 	i.aboutMembers()
+	i.aboutRows()
+	i.aboutJSON(address)
 	i.aboutUsers()
 	return i.out
 }
@@ -707,6 +724,85 @@ func (i *interview) aboutMembers() {
 	ask(i, "promote a voter", c.MemberPromote, &pb.MemberPromoteRequest{ID: i.member})
 	ask(i, "update nobody", c.MemberUpdate, &pb.MemberUpdateRequest{ID: 4711, PeerURLs: []string{"http://127.0.0.1:1"}})
 	ask(i, "remove the only one", c.MemberRemove, &pb.MemberRemoveRequest{ID: i.member})
+}
+
+func (i *interview) aboutRows() {
+	l, e, leases := v3lockpb.NewLockClient(i.conn), v3electionpb.NewElectionClient(i.conn), pb.NewLeaseClient(i.conn)
+	for _, id := range []int64{0xa1, 0xa2} {
+		ask(i, fmt.Sprintf("grant %x for a row", id), leases.LeaseGrant, &pb.LeaseGrantRequest{ID: id, TTL: 600})
+	}
+	ask(i, "lock", l.Lock, &v3lockpb.LockRequest{Name: b("lock"), Lease: 0xa1})
+	ask(i, "lock what is one's own", l.Lock, &v3lockpb.LockRequest{Name: b("lock"), Lease: 0xa1})
+	ask(i, "lock with no such lease", l.Lock, &v3lockpb.LockRequest{Name: b("lock"), Lease: 4711})
+	ask(i, "unlock", l.Unlock, &v3lockpb.UnlockRequest{Key: b("lock/a1")})
+	ask(i, "unlock again", l.Unlock, &v3lockpb.UnlockRequest{Key: b("lock/a1")})
+	ask(i, "unlock nothing", l.Unlock, &v3lockpb.UnlockRequest{})
+	ask(i, "leader of nothing", e.Leader, &v3electionpb.LeaderRequest{Name: b("vote")})
+	ask(i, "campaign", e.Campaign, &v3electionpb.CampaignRequest{Name: b("vote"), Lease: 0xa1, Value: b("one")})
+	r := ask(i, "campaign again", e.Campaign, &v3electionpb.CampaignRequest{Name: b("vote"), Lease: 0xa1, Value: b("uno")})
+	ask(i, "campaign with no such lease", e.Campaign, &v3electionpb.CampaignRequest{Name: b("vote"), Lease: 4711, Value: b("x")})
+	ask(i, "leader", e.Leader, &v3electionpb.LeaderRequest{Name: b("vote")})
+	ask(i, "proclaim without a leader", e.Proclaim, &v3electionpb.ProclaimRequest{Value: b("x")})
+	ask(i, "proclaim", e.Proclaim, &v3electionpb.ProclaimRequest{Leader: r.Leader, Value: b("eins")})
+	ask(i, "proclaim for another", e.Proclaim, &v3electionpb.ProclaimRequest{Value: b("x"), Leader: &v3electionpb.LeaderKey{Name: b("vote"), Key: b("vote/a2"), Rev: 1, Lease: 0xa2}})
+	ask(i, "resign without a leader", e.Resign, &v3electionpb.ResignRequest{})
+	ask(i, "resign", e.Resign, &v3electionpb.ResignRequest{Leader: r.Leader})
+	ask(i, "resign again", e.Resign, &v3electionpb.ResignRequest{Leader: r.Leader})
+	for _, id := range []int64{0xa1, 0xa2} {
+		ask(i, fmt.Sprintf("revoke %x", id), leases.LeaseRevoke, &pb.LeaseRevokeRequest{ID: id})
+	}
+}
+
+// aboutJSON asks the gateway, as curl does.
+func (i *interview) aboutJSON(address string) {
+	ids := strings.NewReplacer(fmt.Sprintf(`"cluster_id":"%d"`, i.cluster), `"cluster_id":"1"`, fmt.Sprintf(`"member_id":"%d"`, i.member), `"member_id":"1"`)
+	term := regexp.MustCompile(`"raft_term":"\d+"`)
+	for _, x := range []struct{ name, method, path, body string }{
+		{"put", "POST", "/v3/kv/put", `{"key":"Zm9v","value":"YmFy"}`},
+		{"range", "POST", "/v3/kv/range", `{"key":"Zm9v"}`},
+		{"names of the messages", "POST", "/v3/kv/range", `{"key":"Zm9v","range_end":"Zm9w","count_only":true,"sort_order":"DESCEND"}`},
+		{"names of JSON", "POST", "/v3/kv/range", `{"key":"Zm9v","rangeEnd":"Zm9w","countOnly":true}`},
+		{"an unknown name", "POST", "/v3/kv/range", `{"key":"Zm9v","nosuch":1}`},
+		{"a body that is none", "POST", "/v3/kv/range", `{"key":`},
+		{"no body", "POST", "/v3/kv/range", ``},
+		{"a key that is not base64", "POST", "/v3/kv/range", `{"key":"%%%"}`},
+		{"a refusal", "POST", "/v3/kv/range", `{"key":"Zm9v","revision":"100000"}`},
+		{"a lease that is none", "POST", "/v3/lease/revoke", `{"ID":"4711"}`},
+		{"a lease by its old path", "POST", "/v3/kv/lease/revoke", `{"ID":"4711"}`},
+		{"a transaction", "POST", "/v3/kv/txn", `{"compare":[{"target":"VERSION","key":"Zm9v","result":"GREATER","version":"0"}],"success":[{"request_put":{"key":"Zm9v","value":"YmF6"}}]}`},
+		{"a wrong method", "GET", "/v3/kv/range", ``},
+		{"a path that is none", "POST", "/v3/kv/nosuch", `{}`},
+		{"authentication", "POST", "/v3/auth/authenticate", `{"name":"root","password":"x"}`},
+		{"members", "POST", "/v3/cluster/member/remove", `{"ID":"4711"}`},
+		{"alarms", "POST", "/v3/maintenance/alarm", `{"action":"GET"}`},
+		{"an unknown alarm", "POST", "/v3/maintenance/alarm", `{"action":"NOSUCH"}`},
+		{"a lock without a lease", "POST", "/v3/lock/unlock", `{"key":"Zm9v"}`},
+		{"health", "GET", "/health", ``},
+		{"health by a wrong method", "POST", "/health", `{}`},
+	} {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		request, err := http.NewRequestWithContext(ctx, x.method, "http://"+address+x.path, strings.NewReader(x.body))
+		if err != nil {
+			i.t.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			i.t.Fatal(err)
+		}
+		text, err := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		cancel()
+		if err != nil {
+			i.t.Fatal(err)
+		}
+		var compact bytes.Buffer // the spaces differ from build to build
+		if err := json.Compact(&compact, text); err != nil {
+			compact.Reset()
+			compact.Write(bytes.TrimSpace(text))
+		}
+		said := term.ReplaceAllString(ids.Replace(compact.String()), `"raft_term":"1"`)
+		i.note("JSON: "+x.name, fmt.Sprintf("%d %s %s", response.StatusCode, response.Header.Get("Content-Type"), said))
+	}
 }
 
 func (i *interview) aboutUsers() {
