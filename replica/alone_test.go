@@ -11,7 +11,7 @@ import (
 
 // TestAReplicaThatListensForNobody is a whole cluster, before and after a restart.
 func TestAReplicaThatListensForNobody(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	dir := t.TempDir()
 	for _, text := range []string{"first", "second"} {

@@ -192,6 +192,7 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		{"key limit", "--name=a " + peerFlag + " --max-key-bytes=15360", "it must be from 1 to 15359"},
 		{"more operations than a command holds", "--name=a " + peerFlag + " --max-txn-ops=4097", "it must be from 1 to 4096"},
 		{"operations", "--name=a " + peerFlag + " --max-txn-ops=0", "it must be from 1 to"},
+		{"calls", "--name=a " + peerFlag + " --max-concurrent-streams=0", "could not call at all"},
 		{"progress", "--name=a " + peerFlag + " --watch-progress-notify-interval=1ms", "the least is 100ms"},
 		{"value limit", "--name=a " + peerFlag + " --max-value-bytes=99999999", "it must be from 1 to"},
 		{"level", "--name=a " + peerFlag + " --log-level=loud", "write debug, info"},

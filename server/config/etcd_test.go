@@ -216,7 +216,7 @@ func TestWhatEtcdHasIsNeitherInTheHelpNorInTheEnvironment(t *testing.T) {
 	}
 }
 
-func TestClientsAreToldOneAddressThatCanBeDialled(t *testing.T) {
+func TestListenersOfClients(t *testing.T) {
 	for urls, want := range map[string]string{
 		"http://0.0.0.0:1": "", "http://h:0": "", "http://h:1": "h:1", "http://0.0.0.0:1,http://h:1,http://g:1": "h:1",
 	} {
@@ -227,6 +227,9 @@ func TestClientsAreToldOneAddressThatCanBeDialled(t *testing.T) {
 	}
 	if c, err := loadLine(t, "--name=a "+peerFlag+" --listen-client-urls=http://h:1 --listen-client-http-urls=http://h:2"); err != nil || len(c.ListenClient) != 2 {
 		t.Errorf("%+v, %v", c.ListenClient, err)
+	}
+	if c, err := loadLine(t, "--name=a "+peerFlag+" --max-concurrent-streams 7"); err != nil || c.MaxStreams != 7 {
+		t.Errorf("%d calls, %v", c.MaxStreams, err)
 	}
 	f := Flags()
 	if err := f.Parse([]string{"--name=a", peerFlag, "--listen-client-urls=unix://"}); err != nil {

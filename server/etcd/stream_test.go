@@ -65,11 +65,16 @@ func (q quiet) Next(ctx context.Context) (watch.Response, error) {
 
 func serve(t *testing.T, store backend.Store) (*Server, *grpc.ClientConn) {
 	t.Helper()
+	return serveWith(t, store, Options{MaxRequestBytes: 1 << 20, ElectionTimeout: 10 * time.Millisecond})
+}
+
+func serveWith(t *testing.T, store backend.Store, options Options) (*Server, *grpc.ClientConn) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New(func() backend.Store { return store }, func() Cluster { return nil }, Options{MaxRequestBytes: 1 << 20, ElectionTimeout: 10 * time.Millisecond})
+	s := New(func() backend.Store { return store }, func() Cluster { return nil }, options)
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(l) }()
 	c, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
