@@ -91,6 +91,46 @@ func TestWritesAreMadeOnceThroughAllThatIsLost(t *testing.T) {
 	t.Logf("%d writes", writes.Load())
 }
 
+// A write that is under way for several times the time of an attempt is made, and once, also if its connection is cut meanwhile.
+func TestLargeWritesOverSlowLinesAreMadeOnce(t *testing.T) {
+	nodes := staticCluster(t, "a", "b", "c")
+	network := rpctest.NewNetwork(5)
+	const size, bytesPerSecond, writers, writes = 512 << 10, 1 << 20, 2, 2
+	c := openClient(t, nodes, func(c *client.Config) {
+		c.AttemptTimeout = 250 * time.Millisecond
+		dial := network.Dialer(nil)
+		c.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dial(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return rpctest.Uplink(conn, bytesPerSecond), nil
+		}
+	})
+	ctx := testContext(t)
+	var all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			key := fmt.Sprintf("large-%d", w)
+			for version := range uint64(writes) {
+				if _, err := c.Put(ctx, key, make([]byte, size)); err != nil {
+					t.Errorf("%s, write %d: %v", key, version+1, err)
+					return
+				}
+				if w == 0 && version == 0 {
+					network.Cut() // in the middle of what the others write
+				}
+				got, err := c.Get(ctx, key, client.WithKeysOnly())
+				if err != nil || got.KV.Version != version+1 {
+					t.Errorf("%s has version %d after %d acknowledged writes; %v", key, got.KV.Version, version+1, err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
 func TestAWatchTellsEverythingOnceThroughAllThatIsLost(t *testing.T) {
 	nodes := staticCluster(t, "a", "b", "c")
 	network := rpctest.NewNetwork(11)
