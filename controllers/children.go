@@ -23,6 +23,7 @@ import (
 	v1 "github.com/raftkv/raftkv/api/v1"
 	"github.com/raftkv/raftkv/controllers/plan"
 	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/raft"
 )
 
 const (
@@ -242,7 +243,8 @@ func replicasAnew(s *snapshot) int32 {
 		n = max(n, podOrdinal(s, &s.pods[i])+1)
 	}
 	for _, m := range s.cluster.Status.Members {
-		if ordinal, ours := resources.Ordinal(s.cluster.Name, m.Name); ours {
+		// A status that somebody wrote must not ask for hundreds of pods.
+		if ordinal, ours := resources.Ordinal(s.cluster.Name, m.Name); ours && ordinal < raft.MaxMembers {
 			n = max(n, ordinal+1)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	v1 "github.com/raftkv/raftkv/api/v1"
 	"github.com/raftkv/raftkv/controllers/plan"
+	"github.com/raftkv/raftkv/raft"
 )
 
 // recordedIdentity reads what the status has on record of the cluster's identity.
@@ -30,7 +31,9 @@ func recordedIdentity(c *v1.RaftCluster, o *plan.Observation) error {
 // recordedRecovery reads what the spec allows for a lost quorum, and what the status has on record of that and of a hibernation.
 func recordedRecovery(c *v1.RaftCluster, o *plan.Observation) error {
 	if h := c.Status.Hibernation; h != nil {
-		o.Asleep = int(h.Pods)
+		if o.Asleep = int(h.Pods); o.Asleep < 0 || o.Asleep > raft.MaxMembers {
+			return fmt.Errorf("status.hibernation.pods is %d, and a cluster has at most %d: somebody wrote that; put it right", o.Asleep, raft.MaxMembers)
+		}
 	}
 	if s := c.Spec.Recovery; s != nil && s.AcknowledgeDataLoss {
 		o.Rebuild = &plan.Rebuild{StartEmpty: s.StartEmpty}

@@ -1,9 +1,6 @@
 package plan
 
-import (
-	"github.com/raftkv/raftkv/controllers/resources"
-	"github.com/raftkv/raftkv/raft"
-)
+import "github.com/raftkv/raftkv/controllers/resources"
 
 // A claim that somebody deletes stays as long as its pod is there, and goes with it, whyever that ends: a roll, a drain, rest. Nobody can take the deletion back. So the pods of
 // such claims are restarted one after the other while the others are well, and begin anew on new claims, before chance ends several of them; and where there are too
@@ -80,7 +77,7 @@ func claimDeleted(o *Observation, ordinal int, remedy string) *Reason {
 // with, asked for that, so that pods do not keep them.
 func awaitClaims(o *Observation) (Decision, bool) {
 	for _, c := range o.Claims {
-		if !c.Going || c.Ordinal >= raft.MaxMembers {
+		if !c.Going {
 			continue
 		}
 		d := Decision{Waiting: because(ReasonBootstrapping, "claim %s was deleted, or goes with an earlier RaftCluster of this name: the cluster is founded once it is gone", c.Name)}

@@ -37,6 +37,9 @@ func planSuccession(o *Observation) (Decision, bool) {
 	p := podOf(o, r.Pod)
 	switch {
 	case p == nil || p.Node == nil || opening(p.Node):
+		if o.Rebuild == nil && o.volumeless(r.Pod) {
+			return Decision{ForgetRecovery: true, Waiting: because(ReasonRecovering, "the recovery by %s, whose claim is no more or never had a volume, is given up", r.Pod)}, true
+		}
 		return Decision{}, false
 	case p.Node.State == admin.StateRefounding:
 		return Decision{Waiting: because(ReasonRecovering, "%s makes the state of cluster %s out of its own", p.Name, r.ClusterID)}, true
@@ -48,6 +51,13 @@ func planSuccession(o *Observation) (Decision, bool) {
 	return Decision{Stalled: because(ReasonRecoveryNodeLost,
 		"pod %s was chosen to rebuild cluster %s as %s, but its data directory is now another one, so the new cluster may have been founded and lost; to begin again with those that are left, take spec.recovery away, wait until this is no longer said, and set it again",
 		r.Pod, r.From, r.ClusterID)}, true
+}
+
+// volumeless tells that the pod, whether it exists or not, has no volume on which a node could have left anything.
+func (o *Observation) volumeless(pod string) bool {
+	ordinal, ours := resources.Ordinal(o.Cluster, pod)
+	c := o.claim(ordinal)
+	return ours && (c == nil || !c.Bound || c.Lost)
 }
 
 // opening tells that the node does not know yet whose directory it has, as it is between the end of the old member and the beginning of the new one.

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -51,27 +52,30 @@ func TestARecoveryOfAClusterAsItself(t *testing.T) {
 	}
 }
 
+// silent has the node of a pod not answer the operator.
+func silent(s *scene, i int) *scene {
+	p := s.pod(i)
+	p.Node, p.NodeError, p.Ready = nil, "i/o timeout", false
+	return s
+}
+
+func noClaim(s *scene, i int) *scene {
+	s.o.Claims = slices.DeleteFunc(s.o.Claims, func(c Claim) bool { return c.Ordinal == i })
+	return s
+}
+
+// unbound gives a pod a claim that has no volume yet.
+func unbound(s *scene, i int) *scene {
+	s.o.claim(i).Bound = false
+	return s
+}
+
 func TestRecovery(t *testing.T) {
-	silent := func(s *scene, i int) *scene {
-		p := s.pod(i)
-		p.Node, p.NodeError, p.Ready = nil, "i/o timeout", false
-		return s
-	}
 	node := func(s *scene, i int, f func(*admin.Status)) *scene {
 		f(s.pod(i).Node)
 		return s
 	}
 	claim := func(s *scene, i int, f func(*Claim)) *scene { f(s.o.claim(i)); return s }
-	noClaim := func(s *scene, i int) *scene {
-		var kept []Claim
-		for _, c := range s.o.Claims {
-			if c.Ordinal != i {
-				kept = append(kept, c)
-			}
-		}
-		s.o.Claims = kept
-		return s
-	}
 	sixth := func(s *scene) *scene {
 		s.addEmptyPod(5)
 		s.o.Workload.Replicas = 6
@@ -142,9 +146,13 @@ func TestARecoveryThatCameToNothingIsForgotten(t *testing.T) {
 		s    *scene
 		want bool
 	}{
-		"a quorum came back":          {healthy(3).recovering(1, false), true},
-		"the consent was withdrawn":   {orphans().recovering(1, false), true},
-		"and the directory vanished":  {orphans().recovering(1, false).wiped(1), true},
+		"a quorum came back":                               {healthy(3).recovering(1, false), true},
+		"the consent was withdrawn":                        {orphans().recovering(1, false), true},
+		"and the directory vanished":                       {orphans().recovering(1, false).wiped(1), true},
+		"and its pod is gone with its claim":               {noClaim(orphans().recovering(1, false).without(1), 1), true},
+		"and its new claim gets no volume":                 {unbound(silent(orphans().recovering(1, false), 1), 1), true},
+		"and it only does not answer":                      {silent(orphans().recovering(1, false), 1), false},
+		"its claim has no volume, and it is allowed still": {unbound(silent(orphans().allowed(testCluster, false).recovering(1, false), 1), 1), false},
 		"under way":                   {orphans().allowed(testCluster, false).recovering(1, false), false},
 		"done":                        {orphans().recovering(1, false).founded(1), false},
 		"done long ago":               {orphans().recovering(1, false).founded(1).anew().without(0), false},
