@@ -41,9 +41,9 @@ func renew(o *Observation, v *View, p *Pod) Decision {
 		"claim %s was deleted and goes with its pod: while all others are well, the pod is restarted and begins anew with a new claim", resources.ClaimName(o.Cluster, p.Ordinal))}
 }
 
-// mayEnd tells that the operator may end the pod as far as its claim is concerned: that stays, or the voters can do without what it holds.
+// mayEnd tells that the operator may end the pod as far as its claim is concerned: that stays, or there is no cluster yet, or the voters can do without what it holds.
 func mayEnd(o *Observation, v *View, p *Pod) bool {
-	if !o.going(p.Ordinal) {
+	if !o.going(p.Ordinal) || o.ClusterID == 0 {
 		return true
 	}
 	if v == nil {

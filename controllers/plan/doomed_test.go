@@ -57,6 +57,7 @@ func TestClaimsThatSomebodyDeleted(t *testing.T) {
 
 		{"not founded: a claim that goes is waited for", fresh(3).doomed(1).without(1), "wait Bootstrapping"},
 		{"not founded: its pod does not keep it", fresh(3).doomed(1), "evict demo-1"},
+		{"not founded: nor does a pod on a lost machine", fresh(3).doomed(1).silent(1).do(func(o *Observation) { o.pod(1).Terminating, o.pod(1).Stuck = true, true }), "force demo-1"},
 		{"not founded: data that goes is not adopted", fresh(3).doomed(0, 1, 2).do(func(o *Observation) {
 			for i := range o.Pods {
 				o.Pods[i].Node.State, o.Pods[i].Node.ClusterID, o.Pods[i].Terminating = admin.StateMember, testCluster, true
