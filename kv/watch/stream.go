@@ -37,7 +37,7 @@ type watcher struct {
 	// pending is what it was given and the consumer has not pulled.
 	pending                     []chunk
 	pendingBytes, pendingEvents int
-	// rest is what is left of a response that is sent in fragments.
+	// rest is what is left of a response that is delivered in parts, without the versions before.
 	rest *Response
 	// quiet says that nothing was delivered since the last interval, progress that this is to be told.
 	quiet, progress bool
@@ -228,10 +228,10 @@ func (s *stream) step(ctx context.Context) (r *Response, again bool, err error) 
 		h.mu.Unlock()
 		return nil, true, nil
 	}
-	if w.rest != nil {
-		r := w.fragment()
+	if rest := w.rest; rest != nil {
+		w.rest = nil
 		h.mu.Unlock()
-		return r, false, nil
+		return s.part(ctx, w, rest), true, nil
 	}
 	if len(w.pending) > 0 {
 		c := w.pull(h.options.ResponseBytes)
@@ -343,57 +343,50 @@ func (s *stream) catchUp(ctx context.Context, w *watcher, from uint64) (*Respons
 
 // respond makes a response of events that are the watch's own or shared; nil if none are left.
 func (s *stream) respond(ctx context.Context, w *watcher, c chunk, revision uint64) *Response {
-	// What was pulled is pulled: a context that ends now must not lose it.
-	events, err := w.dress(context.WithoutCancel(ctx), s.hub.store, c.events)
-	if err != nil {
-		s.hub.mu.Lock()
-		defer s.hub.mu.Unlock()
-		s.closeLocked() // as catchUp does
-		return nil
-	}
+	events := w.wanted(c.events)
 	if len(events) == 0 {
 		return nil
 	}
 	// What was handed out meanwhile may be later than what the revision was taken of.
 	revision = max(revision, events[len(events)-1].KV.ModRevision)
-	r := &Response{ID: w.id, Revision: revision, Events: events}
+	return s.part(ctx, w, &Response{ID: w.id, Revision: revision, Events: events})
+}
+
+// part gives the next part of a response, which is mostly the whole; nil if the watch has ended.
+func (s *stream) part(ctx context.Context, w *watcher, left *Response) *Response {
+	// What was pulled is pulled: a context that ends now must not lose it.
+	events, rest, err := w.dress(context.WithoutCancel(ctx), s.hub, left.Events)
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
+	if err != nil {
+		s.closeLocked() // as catchUp does
+		return nil
+	}
 	if w.done {
 		return nil
 	}
 	w.quiet = false
-	if w.request.Fragment && c.bytes > s.hub.options.ResponseBytes {
-		w.rest = r
-		r = w.fragment()
-	}
-	return r
-}
-
-// fragment takes the next part of the response that is being sent.
-func (w *watcher) fragment() *Response {
-	n, bytes := 0, 0
-	most := w.stream.hub.options.ResponseBytes
-	for n < len(w.rest.Events) && (n == 0 || bytes+responseSize(&w.rest.Events[n]) <= most) {
-		bytes += responseSize(&w.rest.Events[n])
-		n++
-	}
-	r := *w.rest
-	r.Events = r.Events[:n:n]
-	w.rest.Events = w.rest.Events[n:]
-	if r.Fragment = len(w.rest.Events) > 0; r.Fragment {
-		// In front of all others: nothing of this watch may come in between.
-		if w.queued {
-			w.stream.unqueue(w)
+	if len(rest) == 0 {
+		left.Events = events
+		if len(w.pending) > 0 || w.group == nil || w.progress {
+			s.ready(w)
 		}
-		w.queued = true
-		w.stream.queue = append([]*watcher{w}, w.stream.queue...)
+		return left
+	}
+	r := *left
+	r.Events, r.Fragment = events, w.request.Fragment
+	left.Events = rest
+	w.rest = left
+	if !r.Fragment {
+		s.ready(w)
 		return &r
 	}
-	w.rest = nil
-	if len(w.pending) > 0 || w.group == nil || w.progress {
-		w.stream.ready(w)
+	// In front of all others: no other events may come between fragments.
+	if w.queued {
+		s.unqueue(w)
 	}
+	w.queued = true
+	s.queue = append([]*watcher{w}, s.queue...)
 	return &r
 }
 
@@ -414,28 +407,52 @@ func responseSize(e *kv.Event) int {
 	return n
 }
 
-// dress leaves out what the watch does not want and adds the versions before. The slice that it is given is not changed.
-func (w *watcher) dress(ctx context.Context, store Store, events []kv.Event) ([]kv.Event, error) {
+// wanted leaves out what the watch does not want. The slice that it is given is not changed.
+func (w *watcher) wanted(events []kv.Event) []kv.Event {
 	r := &w.request
-	if !r.NoPut && !r.NoDelete && !r.PrevKV {
-		return events, nil
+	if !r.NoPut && !r.NoDelete {
+		return events
 	}
 	out := make([]kv.Event, 0, len(events))
 	for _, e := range events {
 		if e.Type == kv.EventPut && r.NoPut || e.Type == kv.EventDelete && r.NoDelete {
 			continue
 		}
+		out = append(out, e)
+	}
+	return out
+}
+
+// dress adds the versions before, which may be far larger than the events: those of a deletion are its keys alone. So it stops where there is enough for
+// one response, and returns what is left: behind any event if the watch allows fragments, and behind whole revisions if not. The slice that it is
+// given is not changed.
+func (w *watcher) dress(ctx context.Context, h *Hub, events []kv.Event) (dressed, rest []kv.Event, err error) {
+	r, most := &w.request, h.options.ResponseBytes
+	if !r.PrevKV && (!r.Fragment || sizeOf(events) <= most) {
+		return events, nil, nil
+	}
+	bytes := 0
+	for i, e := range events {
+		mayEnd := i > 0 && (r.Fragment || e.KV.ModRevision > events[i-1].KV.ModRevision)
+		if mayEnd && bytes >= most {
+			return dressed, events[i:], nil
+		}
 		if created := e.Type == kv.EventPut && e.KV.CreateRevision == e.KV.ModRevision; r.PrevKV && !created {
-			before, err := store.Get(ctx, e.KV.Key, e.KV.ModRevision-1)
+			before, err := h.store.Get(ctx, e.KV.Key, e.KV.ModRevision-1)
 			switch {
 			case errors.Is(err, kv.ErrCompacted):
 			case err != nil:
-				return nil, err
+				return nil, nil, err
 			case before.Found:
 				e.Prev = &before.KeyValue
 			}
 		}
-		out = append(out, e)
+		size := responseSize(&e)
+		if mayEnd && bytes+size > most {
+			return dressed, events[i:], nil
+		}
+		bytes += size
+		dressed = append(dressed, e)
 	}
-	return out, nil
+	return dressed, nil, nil
 }

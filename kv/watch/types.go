@@ -21,7 +21,8 @@ type Request struct {
 	// StartRevision is the first revision of interest; zero means what is written from now on. A later one than the
 	// store's is waited for.
 	StartRevision uint64
-	// PrevKV asks for the version before each event.
+	// PrevKV asks for the version before each event, unless that is compacted. They are read as the response is made. Without Fragment those of one
+	// revision are held at a time, which is at most what its transaction deleted and overwrote: a deletion of all keys has all their values.
 	PrevKV bool
 	// NoPut and NoDelete leave such events out.
 	NoPut, NoDelete bool
