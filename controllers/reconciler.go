@@ -151,8 +151,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	s, err := r.observe(ctx, req.NamespacedName, cached)
 	if gone(s, err) {
 		r.Nodes.Follow(req.NamespacedName, nil)
-		r.reports.Delete(req.NamespacedName)
-		r.tokens.Delete(req.NamespacedName)
+		r.reports.LoadAndDelete(req.NamespacedName)
+		r.tokens.LoadAndDelete(req.NamespacedName)
 		forgetMetrics(req.NamespacedName)
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
