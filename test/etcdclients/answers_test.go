@@ -32,7 +32,7 @@ import (
 // answersFile holds what a real etcd answers to the questions of this test, one line for each.
 const answersFile = "testdata/answers.txt"
 
-// etcdProgram is an etcd of the version in go.mod: with it the file is written anew, from what that says.
+// etcdProgram is an etcd (3.6.16 the last time): with it the file is written anew, from what that says.
 var etcdProgram = flag.String("etcd", "", "write "+answersFile+" from the answers of this program")
 
 // interview asks a server that is new, and writes down what it says.
