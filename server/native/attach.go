@@ -23,7 +23,9 @@ type attached struct {
 	// store is that which watches come from.
 	store Store
 	// pulling says that a WatchNext waits.
-	pulling  bool
+	pulling bool
+	// held is what the stream has told and the answer before had no room for; it belongs to who pulls.
+	held     *watch.Response
 	snapshot *outgoing
 	nextID   uint64
 }

@@ -3,6 +3,7 @@ package native
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/raftkv/raftkv/client/wire"
@@ -11,8 +12,12 @@ import (
 	"github.com/raftkv/raftkv/rpc"
 )
 
-// maxUpdates bounds the updates in one answer.
-const maxUpdates = 4096
+const (
+	// maxUpdates bounds the updates in one answer.
+	maxUpdates = 4096
+	// maxUpdateBytes is what an answer of a single update can have: a frame, less its header.
+	maxUpdateBytes = rpc.DefaultMaxFrameBytes - 4<<10
+)
 
 // ended is a context that has ended: with it, a stream gives what it has at hand and does not wait.
 var ended = sync.OnceValue(func() context.Context {
@@ -104,7 +109,7 @@ func (s *service) WatchNext(ctx context.Context, _ *wire.WatchPull) (*wire.Watch
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.stopping, cancel)()
-	r, err := stream.Next(waiting)
+	r, err := x.next(waiting, stream)
 	if err != nil {
 		if s.stopping.Err() != nil || errors.Is(err, watch.ErrClosed) {
 			err = rpc.Errorf(rpc.CodeUnavailable, "the node ends its watches: make them on another")
@@ -115,7 +120,18 @@ func (s *service) WatchNext(ctx context.Context, _ *wire.WatchPull) (*wire.Watch
 	for size := 0; ; {
 		if r.ID >= 0 {
 			u := update(&r)
-			size += overheadBytes + sizeOfEvents(u.Events)
+			n := overheadBytes + sizeOfEvents(u.Events)
+			if n > maxUpdateBytes { // it is one event, with the version before
+				stream.Cancel(r.ID)
+				u = wire.WatchUpdate{ID: r.ID, Revision: r.Revision, Canceled: true, Status: wire.StatusTooLarge, Message: fmt.Sprintf(
+					"the event of revision %d has %d bytes, a message %d at most: watch without the versions before", r.Events[0].KV.ModRevision, n, maxUpdateBytes)}
+				n = overheadBytes
+			}
+			if len(out.Updates) > 0 && size+n > maxAnswerBytes {
+				x.held = &r
+				return out, nil
+			}
+			size += n
 			out.Updates = append(out.Updates, u)
 		}
 		if size >= wire.MaxWatchBytes || len(out.Updates) >= maxUpdates {
@@ -125,6 +141,15 @@ func (s *service) WatchNext(ctx context.Context, _ *wire.WatchPull) (*wire.Watch
 			return out, nil //nolint:nilerr // there is no more at hand; whatever else it is, the next call finds it
 		}
 	}
+}
+
+// next is what the answer before had no room for, or else the stream's. It is for who pulls.
+func (x *attached) next(ctx context.Context, stream watch.Stream) (watch.Response, error) {
+	if held := x.held; held != nil {
+		x.held = nil
+		return *held, nil
+	}
+	return stream.Next(ctx)
 }
 
 func (x *attached) beginPull() bool {

@@ -1,0 +1,117 @@
+package native_test
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/raftkv/raftkv/client"
+	"github.com/raftkv/raftkv/kv"
+	"github.com/raftkv/raftkv/kv/watch"
+)
+
+// heavy is a store whose watches tell of writes of these sizes at once, half of which is the version before.
+type heavy struct {
+	instant
+	sizes             []int
+	streams, canceled atomic.Int64
+}
+
+func (h *heavy) Watch() (watch.Stream, error) {
+	h.streams.Add(1)
+	return &heavyStream{of: h, wake: make(chan struct{}, 1), ended: make(chan struct{})}, nil
+}
+
+type heavyStream struct {
+	of    *heavy
+	mu    sync.Mutex
+	queue []watch.Response
+	wake  chan struct{}
+	ended chan struct{}
+	once  sync.Once
+}
+
+func (s *heavyStream) Watch(r watch.Request) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = append(s.queue, watch.Response{ID: r.ID, Created: true, Revision: 1})
+	for i, size := range s.of.sizes {
+		if mod := uint64(2 + i); mod >= r.StartRevision {
+			half := make([]byte, size/2)
+			e := kv.Event{KV: kv.KeyValue{Key: []byte("k"), Value: half, ModRevision: mod}, Prev: &kv.KeyValue{Key: []byte("k"), Value: half, ModRevision: mod - 1}}
+			s.queue = append(s.queue, watch.Response{ID: r.ID, Revision: mod, Events: []kv.Event{e}})
+		}
+	}
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+	return r.ID, nil
+}
+
+func (s *heavyStream) Next(ctx context.Context) (watch.Response, error) {
+	for {
+		s.mu.Lock()
+		if len(s.queue) > 0 {
+			r := s.queue[0]
+			s.queue = s.queue[1:]
+			s.mu.Unlock()
+			return r, nil
+		}
+		s.mu.Unlock()
+		select {
+		case <-s.wake:
+		case <-s.ended:
+			return watch.Response{}, watch.ErrClosed
+		case <-ctx.Done():
+			return watch.Response{}, ctx.Err()
+		}
+	}
+}
+
+func (s *heavyStream) Cancel(int64) bool { s.of.canceled.Add(1); return true }
+func (*heavyStream) RequestProgress()    {}
+func (s *heavyStream) Close()            { s.once.Do(func() { close(s.ended) }) }
+
+func watchHeavy(t *testing.T, sizes ...int) (context.Context, *client.Watcher, *heavy) {
+	t.Helper()
+	s := &heavy{sizes: sizes}
+	c := serve(t, s)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	w, err := c.Watch(ctx, client.Key("k"), client.WithRevision(2), client.WithPrevKV())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ctx, w, s
+}
+
+func TestAnAnswerToAWatchIsNeverMoreThanAMessageHolds(t *testing.T) {
+	ctx, w, s := watchHeavy(t, 1<<20-4096, 15800<<10, 1)
+	for _, want := range []uint64{2, 3, 4} {
+		b, err := w.Next(ctx)
+		if err != nil || b.Revision != want {
+			t.Fatalf("revision %d: %+v, %v", want, b.Revision, err)
+		}
+	}
+	if n := s.streams.Load(); n != 1 {
+		t.Errorf("the watch was made %d times", n)
+	}
+}
+
+// An event that no message can hold ends its watch in so many words. That would meet it again and again otherwise, and tell nothing more.
+func TestAWatchThatMeetsAnEventLargerThanAMessageEndsAndSaysWhy(t *testing.T) {
+	ctx, w, s := watchHeavy(t, 1, 16<<20, 1)
+	if b, err := w.Next(ctx); err != nil || b.Revision != 2 {
+		t.Fatalf("%+v, %v", b.Revision, err)
+	}
+	if _, err := w.Next(ctx); err == nil || !strings.Contains(err.Error(), "without the versions before") || ctx.Err() != nil {
+		t.Fatal(err)
+	}
+	if n := s.canceled.Load(); n != 1 {
+		t.Errorf("the node's watch was cancelled %d times", n)
+	}
+}
