@@ -67,6 +67,9 @@ func (r *Replica) becomeMember(ctx context.Context) error {
 			}
 			return r.form(f.table)
 		case a := <-r.door.adopted:
+			if r.former != nil && !r.former.Adopt() {
+				continue // it has promised itself to a static cluster since the leader asked
+			}
 			r.logger.Info("a leader has added this node", "cluster", a.cluster.String(), "member", a.member.String())
 			return r.become(a.cluster, a.member, "", func(dir string) error {
 				return r.prepare.joining(dir, r.identityAs(a.cluster, a.member))

@@ -15,7 +15,7 @@ type Answer struct {
 	Outline Table `json:"outline"`
 	// Stored is the table that the node has stored, if it has.
 	Stored *Table `json:"stored,omitempty"`
-	// Formed says that the node is a member of the cluster of that table.
+	// Formed says that the node is a member of the cluster: of that table, or, if it has none, added later than the first.
 	Formed bool `json:"formed"`
 }
 
@@ -60,9 +60,8 @@ func decide(self Answer, answers map[string]Answer, failed map[string]string) de
 			agreed = false
 			continue
 		}
-		if a.excludes(self) {
-			return decision{action: join, problems: map[string]string{
-				m.Name: "it stored another incarnation of this node: this data directory is newer than the cluster"}}
+		if why := a.excludes(self); why != "" {
+			return decision{action: join, problems: map[string]string{m.Name: why}}
 		}
 		if self.Stored != nil && a.Formed && a.Stored != nil && a.Stored.equal(*self.Stored) {
 			return decision{action: form, table: *self.Stored}
@@ -94,14 +93,21 @@ func (a Answer) mismatch(self Answer, name string) string {
 	return ""
 }
 
-// excludes tells whether the answering node has stored a table in which this node has another incarnation, while this one
-// has promised nothing yet.
-func (a Answer) excludes(self Answer) bool {
-	if a.Stored == nil || self.Stored != nil {
-		return false
+// excludes says why there is a cluster, or one that forms, without this node, which has promised nothing yet; empty if there is none that is known.
+func (a Answer) excludes(self Answer) string {
+	if self.Stored != nil {
+		return ""
 	}
-	m, named := a.Stored.Find(self.Name)
-	return !named || m.Incarnation != self.Incarnation
+	if a.Stored == nil {
+		if a.Formed {
+			return "it is a member that was added to the cluster, which so is there already: this data directory is newer than the cluster"
+		}
+		return ""
+	}
+	if m, named := a.Stored.Find(self.Name); named && m.Incarnation == self.Incarnation {
+		return ""
+	}
+	return "it stored another incarnation of this node: this data directory is newer than the cluster"
 }
 
 // unstored says what keeps an answer from confirming the table that this node has stored.

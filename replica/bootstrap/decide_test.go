@@ -113,6 +113,15 @@ func TestDecide(t *testing.T) {
 			s.table.Members[0].Incarnation = 99
 			s.change("b", func(a *Answer) { a.Stored = &s.table })
 		}, join, "newer than the cluster"},
+		{"a peer was added to the cluster later", false, func(s *scene) { s.change("b", func(a *Answer) { a.Formed = true }) }, join, "newer than the cluster"},
+		{"all peers were added to the cluster later", false, func(s *scene) {
+			for _, name := range []string{"b", "c"} {
+				s.change(name, func(a *Answer) { a.Formed, a.Incarnation = true, 99 })
+			}
+		}, join, "newer than the cluster"},
+		{"a peer was added to another cluster while this one formed", true, func(s *scene) {
+			s.change("b", func(a *Answer) { a.Formed, a.Stored = true, nil })
+		}, wait, "not stored the table yet"},
 		{"all stored", true, func(*scene) {}, form, ""},
 		{"one has not stored", true, func(s *scene) { s.change("c", func(a *Answer) { a.Stored = nil }) }, wait, "not stored the table yet"},
 		{"one is silent after storing", true, func(s *scene) { delete(s.answers, "c") }, wait, "c: no route"},

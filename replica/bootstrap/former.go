@@ -66,6 +66,8 @@ type Former struct {
 
 	mu   sync.Mutex
 	self Answer
+	// promised says that a table is stored or about to be.
+	promised bool
 }
 
 // NewFormer reads what the directory has stored.
@@ -82,7 +84,8 @@ func NewFormer(options Options) (*Former, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.self = Answer{Name: options.Name, Incarnation: options.Incarnation, Outline: o, Stored: stored, Formed: options.Formed && stored != nil}
+	f.self = Answer{Name: options.Name, Incarnation: options.Incarnation, Outline: o, Stored: stored, Formed: options.Formed}
+	f.promised = stored != nil
 	if stored == nil || options.Formed {
 		return f, nil
 	}
@@ -121,6 +124,18 @@ func (f *Former) Formed() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.self.Formed = true
+}
+
+// Adopt gives the directory to a cluster that has added it, and tells the others. It returns false when this node has stored a table, or is
+// about to: then the directory is spoken for. From now on it stores none.
+func (f *Former) Adopt() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.promised {
+		return false
+	}
+	f.self.Formed = true
+	return true
 }
 
 // Run asks the others until all have stored the same table, which it returns. ErrJoin means that this never will be.
@@ -171,8 +186,21 @@ func describe(problems map[string]string) string {
 	return strings.Join(parts, "; ")
 }
 
+// errAdopted says that the directory became a member of a cluster while a static one was about to form.
+var errAdopted = errors.New("the directory was added to a cluster")
+
+func (f *Former) promise() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.promised = f.promised || !f.self.Formed
+	return f.promised
+}
+
 // store makes the table durable before anyone hears of it.
 func (f *Former) store(t Table) error {
+	if !f.promise() {
+		return errAdopted
+	}
 	if err := storeTable(f.path, t); err != nil {
 		return fmt.Errorf("store the static cluster's table: %w", err)
 	}

@@ -159,6 +159,47 @@ func TestALostDirectoryWaitsToBeAdded(t *testing.T) {
 	}
 }
 
+// A member that was added in the place of one of the first has no table, also when it was started again: a fresh directory asks nobody else to know that there is a cluster.
+func TestALostDirectoryOfAClusterWithoutItsFirstMembersWaitsToBeAdded(t *testing.T) {
+	nodes, flags := stations(t, "a", "b", "c")
+	for i, n := range nodes[:2] {
+		former, err := NewFormer(Options{Name: n.name, Incarnation: raft.Incarnation(i + 11), Token: "t", Members: flags, Dir: n.dir, Formed: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := rpc.NewServer(rpc.ServerOptions{})
+		if err := former.Register(server); err != nil {
+			t.Fatal(err)
+		}
+		go func() { _ = server.Serve(n.listener) }()
+		t.Cleanup(func() { _ = server.Close() })
+	}
+	if o := <-nodes[2].start(flags, 13); !errors.Is(o.err, ErrJoin) || nodes[2].former.Stored() {
+		t.Errorf("%+v, a table is stored: %t", o, nodes[2].former.Stored())
+	}
+}
+
+// A directory speaks for one cluster: for that which adopted it, or for that whose table it stored.
+func TestADirectoryIsAdoptedOrPromised(t *testing.T) {
+	for _, adoptFirst := range []bool{true, false} {
+		f, err := NewFormer(Options{Name: "a", Incarnation: 1, Token: "t", Members: members("a"), Dir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if adoptFirst && !f.Adopt() {
+			t.Error("an empty directory is not adopted")
+		}
+		table := f.state().Outline.clone()
+		table.Members[0].Incarnation = 1
+		if err := f.store(table); (err != nil) != adoptFirst || f.Stored() == adoptFirst {
+			t.Errorf("adopted first %t: storing gives %v, a table is stored: %t", adoptFirst, err, f.Stored())
+		}
+		if adopted := f.Adopt(); adopted != adoptFirst {
+			t.Errorf("adopted first %t: adopted behind that: %t", adoptFirst, adopted)
+		}
+	}
+}
+
 func TestAStoredTableSurvivesARestart(t *testing.T) {
 	nodes, flags := stations(t, "a", "b")
 	// b has stored the table and a has formed, but b was killed before it heard of it.
