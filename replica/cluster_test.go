@@ -274,7 +274,7 @@ func TestExactlyOnceThroughChangesOfLeaders(t *testing.T) {
 	}
 	for _, s := range all {
 		_ = s.count(ctx, "") // it has all that is committed
-		s.replica.Look(func() {
+		if err := s.replica.Look(func() {
 			for name, n := range s.tally.counts {
 				if n != 1 || !answered[name] && !unknown[name] {
 					t.Errorf("%s: %s was applied %d times, answered: %t", s.cfg.Name, name, n, answered[name])
@@ -285,7 +285,9 @@ func TestExactlyOnceThroughChangesOfLeaders(t *testing.T) {
 					t.Errorf("%s: %s was answered, and is applied %d times", s.cfg.Name, name, s.tally.counts[name])
 				}
 			}
-		})
+		}); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

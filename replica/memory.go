@@ -301,11 +301,15 @@ func (m *memory) Failure() error {
 	}
 }
 
-// look runs read while nothing is applied.
-func (m *memory) look(read func()) {
+// look runs read while nothing is applied, on a state that is whole.
+func (m *memory) look(read func()) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.failure != nil {
+		return fmt.Errorf("%w: %w", ErrStopped, m.failure)
+	}
 	read()
+	return nil
 }
 
 // Flush asks for an image.
@@ -401,10 +405,13 @@ func (m *memory) Install(meta raft.SnapshotMeta) error {
 		}
 		return fmt.Errorf("the staged image of index %d is gone: remove the member from the cluster and add this node as a new one", meta.Index)
 	}
-	if err := m.images.replace(stagedImage(meta), currentImage); err != nil {
-		return err
+	if err = m.images.replace(stagedImage(meta), currentImage); err == nil {
+		err = m.restore(currentImage)
 	}
-	return m.restore(currentImage)
+	if err != nil {
+		m.fail(err) // what was restored by half must never be saved, least of all in the place of that image
+	}
+	return err
 }
 
 // Close makes what was applied durable and gives the files back.

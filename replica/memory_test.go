@@ -270,3 +270,52 @@ func TestAStateOfAnotherClusterOrIndexIsRefused(t *testing.T) {
 }
 
 var _ io.WriterTo = (*openImage)(nil)
+
+// halting is a tally that stops in the middle of what it restores.
+type halting struct {
+	*tally
+	halt bool
+}
+
+func (h *halting) Restore(r io.Reader) error {
+	if !h.halt {
+		return h.tally.Restore(r)
+	}
+	h.counts = map[string]uint64{"half": 1}
+	return errors.New("out of memory")
+}
+
+// A snapshot that the application could not restore is not replaced by what it has made of it.
+func TestAnInstallationThatFailsKeepsTheSnapshot(t *testing.T) {
+	source := vfs.NewMem(7)
+	image(t, source)
+	for _, learner := range []bool{true, false} {
+		fs := vfs.NewMem(8)
+		app := &halting{tally: newTally()}
+		m, err := openImages(app, Place{Dir: testDir, Cluster: 7, New: true}, fs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !learner {
+			if _, err := m.Apply([]raft.Entry{proposal(t, 1, session.Header{}, wrap([]byte("old")))}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		app.halt = true
+		if err := move(source, m); err == nil {
+			t.Fatal("installed")
+		}
+		if err := m.look(func() { t.Error("a state that was restored by half is read") }); !errors.Is(err, ErrStopped) {
+			t.Error(err)
+		}
+		_ = m.Close() // as a member does that has failed
+		again, state, err := openTally(t, fs, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again.Applied().Index != 41 || len(state.counts) != 40 {
+			t.Errorf("learner %t: opened again the state is of index %d: %v", learner, again.Applied().Index, state.counts)
+		}
+		_ = again.Close()
+	}
+}

@@ -259,19 +259,21 @@ func (r *Replica) Read(ctx context.Context, read func()) error {
 	if err := r.Barrier(ctx); err != nil {
 		return err
 	}
-	r.Look(read)
-	return nil
+	return r.Look(read)
 }
 
-// Look runs read at once, on a state that may be behind that of others.
-func (r *Replica) Look(read func()) {
-	if m := r.now(); m != nil {
-		if x, ok := m.machine.(*memory); ok {
-			x.look(read)
-			return
-		}
+// Look runs read at once, on a state that may be behind that of others. It does not when there is no state yet (ErrUnavailable), or when that of a StateMachine
+// is broken (ErrStopped): what was applied or restored by half is seen by nobody.
+func (r *Replica) Look(read func()) error {
+	m := r.now()
+	if m == nil {
+		return ErrUnavailable
+	}
+	if x, ok := m.machine.(*memory); ok {
+		return x.look(read)
 	}
 	read()
+	return nil
 }
 
 // live is the replica's life, from an empty directory, or one that belongs to a member, to its end.
