@@ -32,6 +32,8 @@ type fakeNode struct {
 	// updates is what WatchNext gives; creates what WatchCreate was asked.
 	updates chan *wire.WatchUpdates
 	creates chan *wire.WatchRequest
+	// refusal answers what WatchCreate was asked; nil makes every watch.
+	refusal func(*wire.WatchRequest) wire.Status
 }
 
 // ok answers every item with success.
@@ -97,6 +99,11 @@ func newUnlistedNode(t *testing.T, member uint64) *fakeNode {
 		},
 		WatchCreate: func(_ context.Context, r *wire.WatchRequest) (*wire.Reply, error) {
 			n.creates <- r
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			if n.refusal != nil {
+				return &wire.Reply{Status: n.refusal(r)}, nil
+			}
 			return &wire.Reply{}, nil
 		},
 		WatchCancel: func(context.Context, *wire.WatchCancel) (*wire.Reply, error) { return &wire.Reply{}, nil },

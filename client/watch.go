@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/raftkv/raftkv/client/wire"
 )
@@ -40,11 +41,15 @@ type Watcher struct {
 	made     chan struct{}
 	makeOnce sync.Once
 	told     uint64
+	// pause is that before a node that has refused it is asked again.
+	pause time.Duration
+	// retry ends that pause. The hub's mutex guards it.
+	retry *time.Timer
 }
 
 // Watch tells of every write to the keys from now on, or from WithRevision on. It returns once the watch exists on a node, so that of what is
 // written after that nothing is missed; ctx bounds only the wait for that. Close ends the watch. Errors: ErrInvalid (an empty range),
-// ErrUnavailable, ErrClosed; that the revision is compacted is told by Next.
+// ErrTooMany (the node has no room for more watches), ErrUnavailable, ErrClosed; that the revision is compacted is told by Next.
 func (c *Client) Watch(ctx context.Context, keys Keys, options ...WatchOption) (*Watcher, error) {
 	w := &Watcher{
 		hub:     c.watches,
@@ -162,6 +167,34 @@ func (w *Watcher) end(err error) {
 	w.mu.Unlock()
 	w.exists()
 	w.poke()
+}
+
+// existed tells whether a node has made the watch, as long as it has not ended.
+func (w *Watcher) existed() bool {
+	select {
+	case <-w.made:
+		return true
+	default:
+		return false
+	}
+}
+
+// retryLater has a watch that was refused made again after a pause. The caller holds the hub's mutex.
+func (w *Watcher) retryLater() {
+	w.mu.Lock()
+	w.pause = min(max(2*w.pause, leastRefusedPause), mostRefusedPause)
+	pause := w.pause
+	w.mu.Unlock()
+	w.stopRetry()
+	w.retry = time.AfterFunc(pause, func() { w.hub.again(w) })
+}
+
+// stopRetry ends the wait: the watch is made again for another reason, or not at all. The caller holds the hub's mutex.
+func (w *Watcher) stopRetry() {
+	if w.retry != nil {
+		w.retry.Stop()
+		w.retry = nil
+	}
 }
 
 func (w *Watcher) exists() { w.makeOnce.Do(func() { close(w.made) }) }

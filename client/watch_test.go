@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/client/wire"
+	"github.com/raftkv/raftkv/rpc"
 )
 
 func eventsAt(revisions ...uint64) []Event {
@@ -197,5 +198,106 @@ func TestAWatchThatIsWantedTwiceIsOne(t *testing.T) {
 	}
 	if len(w.queue) != 1 {
 		t.Errorf("an event is told %d times", len(w.queue))
+	}
+}
+
+// watchOn makes a watch on a node that tells no more of it than that.
+func watchOn(t *testing.T, c *Client, n *fakeNode, key string) (*Watcher, *wire.WatchRequest) {
+	t.Helper()
+	made := make(chan *Watcher, 1)
+	go func() {
+		w, err := c.Watch(soon(t), Key(key))
+		if err != nil {
+			t.Error(err)
+		}
+		made <- w
+	}()
+	r := <-n.creates
+	n.updates <- &wire.WatchUpdates{Updates: []wire.WatchUpdate{{ID: r.ID, Created: true, Revision: 4}}}
+	return <-made, r
+}
+
+// refuse has a node answer the next times that a key is to be watched so, and make all other watches.
+func (n *fakeNode) refuse(key string, answers ...wire.Status) {
+	n.set(func(n *fakeNode) {
+		n.refusal = func(r *wire.WatchRequest) wire.Status {
+			if string(r.Key) != key || len(answers) == 0 {
+				return wire.StatusOK
+			}
+			now := answers[0]
+			answers = answers[1:]
+			return now
+		}
+	})
+}
+
+// A node may have no room for another watch. Those that it has go on, under the IDs that they were made with.
+func TestAWatchThatIsRefusedEndsNoOther(t *testing.T) {
+	n := newFakeNode(t, 1)
+	c := openTo(t, n)
+	a, made := watchOn(t, c, n, "a")
+	n.refuse("b", wire.StatusTooMany)
+	if _, err := c.Watch(soon(t), Key("b")); !errors.Is(err, ErrTooMany) {
+		t.Fatal(err)
+	}
+	if r := <-n.creates; string(r.Key) != "b" {
+		t.Errorf("%q is asked for", r.Key)
+	}
+	n.updates <- &wire.WatchUpdates{Updates: []wire.WatchUpdate{{ID: made.ID, Revision: 6, Events: eventsAt(6)}}}
+	if b, err := a.Next(soon(t)); err != nil || b.Revision != 6 {
+		t.Errorf("%+v, %v", b, err)
+	}
+	if _, r := watchOn(t, c, n, "c"); string(r.Key) != "c" {
+		t.Errorf("%q is asked for again", r.Key)
+	}
+}
+
+// A watch that has existed is not given up when it cannot be made again at once.
+func TestAWatchThatExistedIsAskedForUntilItIsMade(t *testing.T) {
+	n := newFakeNode(t, 1)
+	c := openTo(t, n)
+	a, first := watchOn(t, c, n, "a")
+	other, second := watchOn(t, c, n, "other")
+	n.refuse("a", wire.StatusTooMany, wire.StatusFailed)
+	n.updates <- &wire.WatchUpdates{Updates: []wire.WatchUpdate{{ID: first.ID, Canceled: true, Status: wire.StatusUnavailable}}}
+	var r *wire.WatchRequest
+	for i := range 3 {
+		if r = <-n.creates; string(r.Key) != "a" || r.StartRevision != 5 {
+			t.Fatalf("attempt %d: %q from revision %d", i, r.Key, r.StartRevision)
+		}
+	}
+	n.updates <- &wire.WatchUpdates{Updates: []wire.WatchUpdate{
+		{ID: r.ID, Created: true, Revision: 5}, {ID: r.ID, Revision: 6, Events: eventsAt(6)}, {ID: second.ID, Revision: 7, Events: eventsAt(7)},
+	}}
+	for revision, w := range map[uint64]*Watcher{6: a, 7: other} {
+		if b, err := w.Next(soon(t)); err != nil || b.Revision != revision {
+			t.Errorf("%+v, %v", b, err)
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.pause != 0 {
+		t.Errorf("the pause goes on from %v", a.pause)
+	}
+}
+
+// What the connection, or the node as a whole, came to is a reason to go to another node.
+func TestWhatIsSaidOfOneWatch(t *testing.T) {
+	for status, own := range map[wire.Status]bool{
+		wire.StatusUnavailable: false, wire.StatusBusy: false, wire.StatusUnknown: false,
+		wire.StatusTooMany: true, wire.StatusInvalid: true, wire.StatusFailed: true, wire.StatusRefused: true, wire.Status(200): true,
+	} {
+		if got := ofTheWatch(refusal(status, "")); got != own {
+			t.Errorf("status %d: %t", status, got)
+		}
+	}
+	for code, own := range map[rpc.Code]bool{rpc.CodeUnauthenticated: false, rpc.CodeNotFound: false, rpc.CodeUnavailable: false, rpc.CodeTooLarge: true} {
+		var err error = rpc.Errorf(code, "no")
+		if refused := final(err); refused != nil {
+			err = refused
+		}
+		if got := ofTheWatch(err); got != own {
+			t.Errorf("code %v: %t", code, got)
+		}
 	}
 }

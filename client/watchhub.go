@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -13,6 +14,9 @@ const (
 	maxWatches = 64 << 10
 	// watchPause bounds the pauses between attempts to reach a node for the watches.
 	watchPause = time.Second
+	// leastRefusedPause and mostRefusedPause bound the pauses, which double, before a watch that a node refuses is asked for again.
+	leastRefusedPause = 50 * time.Millisecond
+	mostRefusedPause  = 10 * time.Second
 )
 
 // watchHub keeps the client's watches on one node, over a connection of its own, and moves them to another when that is lost.
@@ -55,10 +59,11 @@ func (h *watchHub) add(w *Watcher) bool {
 	return true
 }
 
-// again makes a watch again that was given up for its consumer's slowness.
+// again makes a watch again that was given up for its consumer's slowness, or refused.
 func (h *watchHub) again(w *Watcher) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	w.stopRetry()
 	if _, there := h.all[w]; there {
 		h.wanted = append(h.wanted, w)
 		h.poke()
@@ -72,6 +77,7 @@ func (h *watchHub) remove(w *Watcher) {
 		return
 	}
 	delete(h.all, w)
+	w.stopRetry()
 	h.leave(w, w.request.ID)
 }
 
@@ -128,6 +134,9 @@ func (h *watchHub) close() {
 	h.closed = true
 	all := h.all
 	h.all = nil
+	for w := range all {
+		w.stopRetry()
+	}
 	h.mu.Unlock()
 	for w := range all {
 		w.end(ErrClosed)
@@ -140,6 +149,7 @@ func (h *watchHub) startOver() {
 	defer h.mu.Unlock()
 	h.made, h.unwanted, h.wanted = map[int64]*Watcher{}, nil, h.wanted[:0]
 	for w := range h.all {
+		w.stopRetry()
 		w.mu.Lock()
 		paused := w.paused
 		w.mu.Unlock()
@@ -190,7 +200,7 @@ func (h *watchHub) push(ctx context.Context, service *wire.Service) error {
 			if err := h.call(ctx, func(ctx context.Context) error {
 				_, err := direct(ctx, service, watchCreateMethod, request)
 				return err
-			}); err != nil {
+			}); err != nil && !h.refused(w, request.ID, err) {
 				return err
 			}
 		}
@@ -200,6 +210,48 @@ func (h *watchHub) push(ctx context.Context, service *wire.Service) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// refused tells whether a node has refused that one watch, which is nothing to the others. One that has never existed ends with that; one that has is asked for
+// again after a pause: what it goes on from may be had by then, there or on another node.
+func (h *watchHub) refused(w *Watcher, id int64, err error) bool {
+	if !ofTheWatch(err) {
+		return false
+	}
+	h.mu.Lock()
+	delete(h.made, id)
+	if _, there := h.all[w]; !there {
+		h.mu.Unlock()
+		return true
+	}
+	existed := w.existed()
+	if existed {
+		w.retryLater()
+	} else {
+		delete(h.all, w)
+	}
+	h.mu.Unlock()
+	if existed {
+		h.client.config.Logger.Debug("a node refuses a watch that is to be made again; it is asked again", "reason", err)
+	} else {
+		w.end(err)
+	}
+	return true
+}
+
+// ofTheWatch tells whether an error is what a node says of one watch. Others are of the connection or the node.
+func ofTheWatch(err error) bool {
+	var said *callError
+	if !errors.As(err, &said) {
+		return false
+	}
+	switch said.kind { //nolint:errorlint // a kind is never wrapped
+	case ErrUnavailable, ErrBusy, ErrUnknown:
+		return false
+	case ErrRefused:
+		return said.status != wire.StatusOK // else the node takes no such call, or none from this client
+	}
+	return true
 }
 
 // call bounds a call to the node.
@@ -272,8 +324,11 @@ func (h *watchHub) deliver(w *Watcher, u *wire.WatchUpdate) {
 		w.queue = append(w.queue, batch)
 		w.bytes += sizeOf(events)
 	}
-	if u.Created && w.told == 0 {
-		w.told = w.place.next - 1
+	if u.Created {
+		w.pause = 0
+		if w.told == 0 {
+			w.told = w.place.next - 1
+		}
 	}
 	full := w.bytes > watchBuffer && !w.paused
 	w.paused = w.paused || full
