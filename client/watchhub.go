@@ -245,10 +245,10 @@ func ofTheWatch(err error) bool {
 	if !errors.As(err, &said) {
 		return false
 	}
-	switch said.kind { //nolint:errorlint // a kind is never wrapped
-	case ErrUnavailable, ErrBusy, ErrUnknown:
+	switch {
+	case errors.Is(said.kind, ErrUnavailable), errors.Is(said.kind, ErrBusy), errors.Is(said.kind, ErrUnknown):
 		return false
-	case ErrRefused:
+	case errors.Is(said.kind, ErrRefused):
 		return said.status != wire.StatusOK // else the node takes no such call, or none from this client
 	}
 	return true
