@@ -42,15 +42,25 @@ func Found(f Foundation) (id identity.Identity, err error) {
 	if err != nil {
 		return id, err
 	}
+	return found(f, made)
+}
+
+// found fills a directory that was vacant; made says that it was not there.
+func found(f Foundation, made bool) (id identity.Identity, err error) {
+	dir, err := identity.OpenUnfinished(f.Dir, f.Name)
+	if err != nil {
+		if errors.Is(err, os.ErrExist) { // what is in it is not this call's to remove
+			err = fmt.Errorf("%w: something else has begun to fill it meanwhile: %w", ErrNotEmpty, err)
+		} else if made {
+			_ = os.Remove(f.Dir) // if there is nothing in it
+		}
+		return id, err
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, vacate(f.Dir, made))
 		}
 	}()
-	dir, err := identity.OpenUnfinished(f.Dir, f.Name)
-	if err != nil {
-		return id, err
-	}
 	defer func() { err = errors.Join(err, dir.Close()) }()
 	p := preparation{f.OpenMachine, f.Logger}
 	as := dir.Identity()
@@ -98,7 +108,9 @@ func vacate(path string, made bool) error {
 		}
 	}
 	if made {
-		err = errors.Join(err, os.RemoveAll(path))
+		if gone := os.Remove(path); !errors.Is(gone, os.ErrExist) { // that it is not empty says that somebody else fills it by now
+			err = errors.Join(err, gone)
+		}
 	}
 	return err
 }

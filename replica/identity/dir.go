@@ -51,29 +51,50 @@ func Open(path, name string) (*Dir, error) {
 }
 
 // OpenUnfinished opens a directory in which there is nothing, to be filled for a new cluster. Until Finish nobody else opens it, also
-// after a crash: a node that took it for an empty one would begin without the state that it was to have.
-func OpenUnfinished(path, name string) (*Dir, error) {
-	if err := makeDir(path); err != nil {
-		return nil, fmt.Errorf("make the data directory: %w", err)
-	}
-	f, err := os.OpenFile(filepath.Join(path, unfinishedName), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return nil, fmt.Errorf("mark the data directory as unfinished: %w", err)
-	}
-	if err := errors.Join(f.Close(), sealedfile.SyncDir(path)); err != nil {
-		return nil, fmt.Errorf("mark the data directory as unfinished: %w", err)
-	}
+// after a crash: a node that took it for an empty one would begin without the state that it was to have. Of two who fill one directory at the same
+// time one does; the other gets os.ErrExist, or ErrLocked, also when the first has finished. An error leaves what others have in the directory.
+func OpenUnfinished(path, name string) (_ *Dir, err error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, err
 	}
+	if err := makeDir(path); err != nil {
+		return nil, fmt.Errorf("make the data directory: %w", err)
+	}
 	d := &Dir{path: path, step: func(string) error { return nil }}
+	f, err := os.OpenFile(d.file(unfinishedName), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("mark the data directory as unfinished: %w", err)
+	}
+	own := []string{unfinishedName} // what is this call's, the mark last
+	defer func() {
+		if err != nil {
+			for _, n := range own {
+				if gone := os.Remove(d.file(n)); !errors.Is(gone, os.ErrNotExist) {
+					err = errors.Join(err, gone)
+				}
+			}
+			if d.lock != nil {
+				err = errors.Join(err, d.Close())
+			}
+		}
+	}()
+	if err := errors.Join(f.Close(), sealedfile.SyncDir(path)); err != nil {
+		return nil, fmt.Errorf("mark the data directory as unfinished: %w", err)
+	}
 	if d.lock, err = takeLock(d.file(lockName)); err != nil {
 		return nil, err
 	}
-	if err := d.write(Identity{Incarnation: drawIncarnation(), Name: name}); err != nil {
-		return nil, errors.Join(err, d.Close())
+	// Others may have begun and finished since the directory was looked at.
+	present, err := d.list()
+	if err != nil {
+		return nil, err
 	}
-	return d, nil
+	delete(present, unfinishedName)
+	if len(present) != 0 {
+		return nil, fmt.Errorf("%w: %s holds %s", os.ErrExist, path, strings.Join(sortedNames(present), ", "))
+	}
+	own = []string{identityName, lockName, unfinishedName}
+	return d, d.write(Identity{Incarnation: drawIncarnation(), Name: name})
 }
 
 // Finish makes a directory that OpenUnfinished opened a node's.
@@ -207,11 +228,11 @@ func (d *Dir) recover(present map[string]bool) error {
 
 // isSetAside tells whether a directory holds the data of the present incarnation that was set aside.
 func (d *Dir) isSetAside() (bool, error) {
-	matches, err := filepath.Glob(d.file(removedPrefix + "*"))
+	asides, err := d.asides()
 	if err != nil {
 		return false, err
 	}
-	for _, m := range matches {
+	for _, m := range asides {
 		id, err := read(filepath.Join(m, identityName))
 		if err != nil || id.Incarnation != d.id.Incarnation {
 			continue // whatever it is, it is not what this incarnation left

@@ -136,7 +136,7 @@ func checkData(t *testing.T, dir string) {
 
 func TestSettingAsideSurvivesACrashAtEveryStep(t *testing.T) {
 	for at := 1; ; at++ {
-		path := t.TempDir()
+		path := filepath.Join(t.TempDir(), "disk[1]*") // of any name
 		d := member(t, path)
 		old := d.Identity()
 		if err := os.WriteFile(d.file("static"), []byte("table"), 0o600); err != nil {
@@ -159,8 +159,8 @@ func TestSettingAsideSurvivesACrashAtEveryStep(t *testing.T) {
 		if id := d.Identity(); !id.Empty() || id.Incarnation == old.Incarnation || id.ClusterID != 0 || id.ClusterToken != "" {
 			t.Errorf("crash at %d: identity afterwards %+v", at, id)
 		}
-		asides, _ := filepath.Glob(filepath.Join(path, removedPrefix+"*"))
-		if len(asides) != 1 || filepath.Base(asides[0]) != "removed-3-1" {
+		asides, failed := d.asides()
+		if failed != nil || len(asides) != 1 || filepath.Base(asides[0]) != "removed-3-1" {
 			t.Fatalf("crash at %d: set aside to %v", at, asides)
 		}
 		checkData(t, filepath.Join(asides[0], memberName))
