@@ -142,21 +142,30 @@ func (c *Client) lookOnce() bool {
 	return true
 }
 
+// at is a member's address, empty if it is not known.
+func (c *Client) at(m wire.Member) string {
+	address, err := c.config.parseEndpoint(m.ClientAddress)
+	if err != nil {
+		return ""
+	}
+	return address
+}
+
 // adopt connects to members that are new, and leaves addresses that are neither a member's nor configured.
 func (c *Client) adopt(members []wire.Member) {
 	old := *c.nodes.Load()
 	var next []*node
 	var gone []*node
 	for _, n := range old {
-		if slices.Contains(c.config.Endpoints, n.address) || slices.ContainsFunc(members, func(m wire.Member) bool { return m.ClientAddress == n.address }) {
+		if slices.Contains(c.config.Endpoints, n.address) || slices.ContainsFunc(members, func(m wire.Member) bool { return c.at(m) == n.address }) {
 			next = append(next, n)
 		} else {
 			gone = append(gone, n)
 		}
 	}
 	for _, m := range members {
-		address, err := parseEndpoint(m.ClientAddress)
-		if err != nil || len(next) >= maxNodes || slices.ContainsFunc(next, func(n *node) bool { return n.address == address || n.member.Load() == m.ID }) {
+		address := c.at(m)
+		if address == "" || len(next) >= maxNodes || slices.ContainsFunc(next, func(n *node) bool { return n.address == address || n.member.Load() == m.ID }) {
 			continue
 		}
 		n, err := c.newNode(address)

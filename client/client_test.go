@@ -17,7 +17,7 @@ func TestAConfigurationThatMakesNoSenseIsRefused(t *testing.T) {
 	for name, c := range map[string]Config{
 		"no endpoints":         {},
 		"an endpoint of noise": {Endpoints: []string{"nonsense"}},
-		"an https endpoint":    {Endpoints: []string{"https://a:1"}},
+		"no port by TLS":       {Endpoints: []string{"https://a"}},
 		"a timeout below zero": {Endpoints: []string{"a:1"}, CallTimeout: -1},
 		"too many connections": {Endpoints: []string{"a:1"}, ConnectionsPerMember: 1000},
 	} {

@@ -65,7 +65,7 @@ func (c *Client) nodeAt(ctx context.Context, endpoint string) (n *node, done fun
 	if endpoint == "" {
 		return c.choose(ctx, staleReads, nil), func() {}, nil
 	}
-	address, err := parseEndpoint(endpoint)
+	address, err := c.config.parseEndpoint(endpoint)
 	if err != nil {
 		return nil, nil, &callError{kind: ErrInvalid, text: err.Error()}
 	}
@@ -150,7 +150,7 @@ func (c *Client) Snapshot(ctx context.Context, endpoint string, w io.Writer) (Sn
 	if address == "" {
 		address = c.choose(ctx, staleReads, nil).address
 	}
-	address, err := parseEndpoint(address)
+	address, err := c.config.parseEndpoint(address)
 	if err != nil {
 		return SnapshotInfo{}, &callError{kind: ErrInvalid, text: err.Error()}
 	}

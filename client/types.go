@@ -119,7 +119,8 @@ func ParseMemberID(s string) (MemberID, error) {
 type Member struct {
 	ID   MemberID
 	Name string
-	// PeerAddress is where the other members reach it, ClientAddress where clients do; the latter is empty as long as it is not known.
+	// PeerAddress is where the other members reach it, ClientAddress where clients do, with https:// before it if by TLS; the latter is empty as long as it
+	// is not known.
 	PeerAddress, ClientAddress string
 	// Learner says that it does not vote, Leader that it is believed to lead.
 	Learner, Leader bool

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/replica"
+	"github.com/raftkv/raftkv/rpc"
 	"github.com/raftkv/raftkv/server/admin"
 	"github.com/raftkv/raftkv/server/config"
 	"github.com/raftkv/raftkv/server/etcd"
@@ -170,12 +172,19 @@ type fronts struct {
 	etcd      *etcd.Server
 	native    *native.Server
 	metrics   *http.Server
-	muxes     []*mux.Mux
-	running   sync.WaitGroup
-	told      sync.Once
+	// plain and plainNative refuse clients without TLS where it is needed.
+	plain       *http.Server
+	plainNative *rpc.Server
+	muxes       []*mux.Mux
+	running     sync.WaitGroup
+	told        sync.Once
 }
 
 func (n *node) openFronts() (*fronts, error) {
+	keeper, err := n.openSecure()
+	if err != nil {
+		return nil, err
+	}
 	clients, err := listen("clients", n.cfg.ListenClient)
 	if err != nil {
 		return nil, err
@@ -211,26 +220,23 @@ func (n *node) openFronts() (*fronts, error) {
 		withMetrics = own
 	}
 	f := &fronts{
-		client:  newHTTPServer(byPath(told, n.metrics.HTTP(status.APIREST, rest.Streams, handler), withMetrics), n.logger),
+		client:  newHTTPServer(withGRPC(front, n.serves, byPath(told, n.metrics.HTTP(status.APIREST, rest.Streams, handler), withMetrics)), n.logger),
 		etcd:    front,
 		native:  pipelined,
 		metrics: newHTTPServer(withHealth(told, own), n.logger),
+		plain:   newPlain(n.logger), plainNative: newPlainNative(n.logger),
 	}
+	bothVersions(f.client)
+	f.client.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: int(min(n.cfg.MaxStreams, math.MaxInt32))}
 	f.metrics.WriteTimeout = metricsTimeout
 	f.client.RegisterOnShutdown(handler.Stop)
-	for _, l := range clients {
-		m := mux.New(l, n.logger)
-		binary := m.Listen(mux.Native)
-		web := rest.Problems(m.Listen(mux.HTTP1))
-		grpc := door{m.Listen(mux.HTTP2), n.serves}
-		f.muxes = append(f.muxes, m)
-		f.running.Go(func() { serve("client", n.logger, m.Serve) })
-		f.running.Go(func() { serve("client", n.logger, func() error { return f.client.Serve(web) }) })
-		f.running.Go(func() { serve("client", n.logger, func() error { return f.etcd.Serve(grpc) }) })
-		f.running.Go(func() { serve("client", n.logger, func() error { return f.native.Serve(binary) }) })
-		f.addresses.Client = append(f.addresses.Client, l.Addr().String())
+	for i, l := range clients {
+		n.serveClients(f, l, n.cfg.ListenClient[i], keeper)
 	}
-	for _, l := range metrics {
+	for i, l := range metrics {
+		if n.cfg.ListenMetrics[i].TLS {
+			l = keeper.Web(l)
+		}
 		f.running.Go(func() { serve("metrics", n.logger, func() error { return f.metrics.Serve(l) }) })
 		f.addresses.Metrics = append(f.addresses.Metrics, l.Addr().String())
 	}
@@ -271,7 +277,7 @@ func (f *fronts) drain(logger *slog.Logger) {
 
 func (f *fronts) close(logger *slog.Logger) {
 	f.drain(logger)
-	err := errors.Join(f.client.Close(), f.metrics.Close())
+	err := errors.Join(f.client.Close(), f.metrics.Close(), f.plain.Close(), f.plainNative.Close())
 	for _, m := range f.muxes {
 		if closeErr := m.Close(); closeErr != nil && !errors.Is(closeErr, net.ErrClosed) {
 			err = errors.Join(err, closeErr)

@@ -36,8 +36,10 @@ type Config struct {
 	ListenClient  []Listen
 	ListenPeer    []Listen
 	ListenMetrics []Listen
+	// ClientTLS is of the listeners for clients and of those for metrics that have TLS.
+	ClientTLS TLS
 
-	// AdvertiseClient is the host:port that clients reach the node by; it may be empty.
+	// AdvertiseClient is the host:port that clients reach the node by, with https:// before it if by TLS; it may be empty.
 	AdvertiseClient string
 	// AdvertisePeer is the host:port that peers reach the node by; it may be empty unless a static cluster is formed.
 	AdvertisePeer string
@@ -99,14 +101,21 @@ type Listen struct {
 	Address string
 	// Unix says that the address is a path.
 	Unix bool
+	// TLS says that it is served with TLS, Both that it is served without as well.
+	TLS, Both bool
 }
 
 // String is the URL form.
 func (l Listen) String() string {
-	if l.Unix {
+	switch {
+	case l.Unix && l.TLS:
+		return unixSecureScheme + l.Address
+	case l.Unix:
 		return unixScheme + l.Address
+	case l.TLS:
+		return (&url.URL{Scheme: secure, Host: l.Address}).String()
 	}
-	return (&url.URL{Scheme: "http", Host: l.Address}).String()
+	return (&url.URL{Scheme: plain, Host: l.Address}).String()
 }
 
 // Unspecified says that the address means all of the machine's addresses, so that it tells nobody where to dial.

@@ -39,6 +39,13 @@ const (
 	keyMaxTxnOps           = "max-txn-ops"
 	keyMaxStreams          = "max-concurrent-streams"
 	keyWatchProgress       = "watch-progress-notify-interval"
+	keyCertFile            = "cert-file"
+	keyKeyFile             = "key-file"
+	keyTrustedCAFile       = "trusted-ca-file"
+	keyClientCertAuth      = "client-cert-auth"
+	keyTLSMinVersion       = "tls-min-version"
+	keyTLSMaxVersion       = "tls-max-version"
+	keyCipherSuites        = "cipher-suites"
 	keyAdminTokenFile      = "admin-token-file"
 	keyUnsafeNoFsync       = "unsafe-no-fsync"
 	keyLogLevel            = "log-level"
@@ -55,6 +62,8 @@ var groups = []group{
 	{"Node", []string{keyName, keyDataDir, keyConfigFile}},
 	{"Listeners (nothing is opened that is not asked for)", []string{keyListenClient, keyListenPeer, keyListenMetrics}},
 	{"Addresses told to others", []string{keyAdvertiseClient, keyAdvertisePeer}},
+	{"TLS (the files are read again when they change)",
+		[]string{keyCertFile, keyKeyFile, keyClientCertAuth, keyTrustedCAFile, keyTLSMinVersion, keyTLSMaxVersion, keyCipherSuites}},
 	{"First start of a static cluster (ignored once the data directory belongs to a member)",
 		[]string{keyInitialCluster, keyInitialClusterToken, keyInitialClusterState}},
 	{"Raft", []string{keyHeartbeatInterval, keyElectionTimeout, keySnapshotCount, keySnapshotRate, keyLeaseReads, keyClockDrift}},
@@ -73,12 +82,19 @@ func Flags() *pflag.FlagSet {
 	f.String(keyConfigFile, "", "YAML `file` whose keys are the names of these flags")
 	f.String(keyName, "", "human-readable `name` of this node (required but for a cluster of one: default \""+singleName+"\")")
 	f.String(keyDataDir, "", "`directory` of log, state and identity (default \"NAME.raftkv\")")
-	f.String(keyListenClient, "", "comma-separated `URLs` to serve clients on, such as http://127.0.0.1:2379 or unix:///run/raftkv.sock")
+	f.String(keyListenClient, "", "comma-separated `URLs` to serve clients on, such as http://127.0.0.1:2379, https://10.0.0.1:2379 or unix:///run/raftkv.sock")
 	f.String(keyListenClientHTTP, "", "comma-separated `URLs` to serve clients on as well: all of them speak all protocols")
 	f.String(keyListenPeer, "", "comma-separated `URLs` to serve peers and the admin calls on, such as http://10.0.0.1:2380")
 	f.String(keyListenMetrics, "", "comma-separated `URLs` for /livez, /readyz, /metrics and /v1/status, such as http://127.0.0.1:8080")
 	f.String(keyAdvertiseClient, "", "`URL` that clients reach this node by (default: the first of --listen-client-urls with a host)")
 	f.String(keyAdvertisePeer, "", "`URL` that peers reach this node by (default: its URL in --initial-cluster, else the first of --listen-peer-urls with a host)")
+	f.String(keyCertFile, "", "`file` of the certificate, PEM, that https:// listeners for clients and metrics show")
+	f.String(keyKeyFile, "", "`file` of the certificate's key, PEM")
+	f.Bool(keyClientCertAuth, false, "turn away clients without a certificate of --"+keyTrustedCAFile)
+	f.String(keyTrustedCAFile, "", "`file` of the authorities, PEM, one of which must have signed the certificate of every client")
+	f.String(keyTLSMinVersion, versionNames[0], "oldest `version` of TLS: TLS1.2 or TLS1.3")
+	f.String(keyTLSMaxVersion, "", "newest `version` of TLS: TLS1.2 or TLS1.3 (default: the newest)")
+	f.String(keyCipherSuites, "", "comma-separated `names` of the suites of TLS 1.2, such as TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 (default: all that are safe)")
 	f.String(keyInitialCluster, "", "all members of a new cluster as `NAME=URL,...`; without it an empty node that has a name waits to be bootstrapped or added")
 	f.String(keyInitialClusterToken, DefaultClusterToken, "`word` that tells this static cluster from others of the same names")
 	f.String(keyInitialClusterState, string(ClusterNew), "`state`: new to form the cluster, existing to wait until a running one adds this node")

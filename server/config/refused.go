@@ -21,34 +21,31 @@ type refused struct {
 }
 
 const (
-	noEncryption = "connections are not encrypted: leave it out, and have a proxy or a mesh encrypt what goes over the network"
+	noPeerTLS    = "what members say to each other is not encrypted: leave it out, and have a mesh encrypt it"
+	noOwnTLS     = "certificates are not made here: give those of an authority, such as cert-manager's, by --" + keyCertFile + " and --" + keyKeyFile
+	noRevocation = "lists of revoked certificates are not read: leave it out, and use certificates that expire soon, or another --" + keyTrustedCAFile
+	noHostname   = "every certificate of --" + keyTrustedCAFile + " is let in: leave it out, and use an authority that signs none but the clients'"
 	noUsers      = "there are no users and no roles: leave it out"
 	noDiscovery  = "members are not looked up: name them all with --" + keyInitialCluster
 	noOrigins    = "requests are not told apart by where they come from: leave it out, and have a proxy do so"
 )
 
 var refusals = []refused{
-	{"cert-file", false, nil, noEncryption},
-	{"key-file", false, nil, noEncryption},
-	{"client-cert-file", false, nil, noEncryption},
-	{"client-key-file", false, nil, noEncryption},
-	{"client-cert-auth", true, nil, noEncryption},
-	{"client-crl-file", false, nil, noEncryption},
-	{"client-cert-allowed-hostname", false, nil, noEncryption},
-	{"trusted-ca-file", false, nil, noEncryption},
-	{"auto-tls", true, nil, noEncryption},
-	{"peer-cert-file", false, nil, noEncryption},
-	{"peer-key-file", false, nil, noEncryption},
-	{"peer-client-cert-file", false, nil, noEncryption},
-	{"peer-client-key-file", false, nil, noEncryption},
-	{"peer-client-cert-auth", true, nil, noEncryption},
-	{"peer-crl-file", false, nil, noEncryption},
-	{"peer-cert-allowed-cn", false, nil, noEncryption},
-	{"peer-cert-allowed-hostname", false, nil, noEncryption},
-	{"peer-trusted-ca-file", false, nil, noEncryption},
-	{"peer-auto-tls", true, nil, noEncryption},
-	{"peer-skip-client-san-verification", true, nil, noEncryption},
-	{"experimental-peer-skip-client-san-verification", true, nil, noEncryption},
+	{"client-crl-file", false, nil, noRevocation},
+	{"client-cert-allowed-hostname", false, nil, noHostname},
+	{"auto-tls", true, nil, noOwnTLS},
+	{"peer-cert-file", false, nil, noPeerTLS},
+	{"peer-key-file", false, nil, noPeerTLS},
+	{"peer-client-cert-file", false, nil, noPeerTLS},
+	{"peer-client-key-file", false, nil, noPeerTLS},
+	{"peer-client-cert-auth", true, nil, noPeerTLS},
+	{"peer-crl-file", false, nil, noPeerTLS},
+	{"peer-cert-allowed-cn", false, nil, noPeerTLS},
+	{"peer-cert-allowed-hostname", false, nil, noPeerTLS},
+	{"peer-trusted-ca-file", false, nil, noPeerTLS},
+	{"peer-auto-tls", true, nil, noPeerTLS},
+	{"peer-skip-client-san-verification", true, nil, noPeerTLS},
+	{"experimental-peer-skip-client-san-verification", true, nil, noPeerTLS},
 	{"auth-token", false, []string{"simple"}, noUsers},
 	{"cors", false, []string{"*"}, noOrigins},
 	{"host-whitelist", false, []string{"*"}, noOrigins},

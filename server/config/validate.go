@@ -72,7 +72,7 @@ func validate(f *pflag.FlagSet) (Config, error) {
 		Name:                   r.name(single),
 		ListenClient:           r.listenClients(),
 		ListenPeer:             r.listen(keyListenPeer),
-		ListenMetrics:          r.listen(keyListenMetrics),
+		ListenMetrics:          r.listenWith(keyListenMetrics, splitList(r.text(keyListenMetrics))),
 		InitialClusterToken:    r.text(keyInitialClusterToken),
 		InitialClusterTokenSet: f.Changed(keyInitialClusterToken),
 		AdminTokenFile:         r.text(keyAdminTokenFile),
@@ -87,6 +87,7 @@ func validate(f *pflag.FlagSet) (Config, error) {
 		r.cluster(&c)
 	}
 	r.advertise(&c)
+	r.clientTLS(&c)
 	r.timing(&c)
 	r.limits(&c)
 	r.logging(&c)
@@ -160,32 +161,44 @@ func validName(name string) bool {
 	})
 }
 
-// address takes http://host:port apart.
-func address(text string) (string, error) {
+// The schemes of URLs, without and with TLS; and those of the path of a socket, absolute or in the working directory.
+const (
+	plain            = "http"
+	secure           = "https"
+	unixScheme       = "unix://"
+	unixSecureScheme = "unixs://"
+)
+
+// parse takes http://host:port or https://host:port apart.
+func parse(text string) (Listen, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" {
-		return "", fmt.Errorf("%q is not a URL: write it like http://127.0.0.1:2380", text)
+		return Listen{}, fmt.Errorf("%q is not a URL: write it like http://127.0.0.1:2380", text)
 	}
 	switch {
-	case u.Scheme == "https":
-		return "", fmt.Errorf("%q: TLS is not supported by this version: use http:// and a network that you trust", text)
-	case u.Scheme != "http":
-		return "", fmt.Errorf("%q: the scheme must be http", text)
+	case u.Scheme != plain && u.Scheme != secure:
+		return Listen{}, fmt.Errorf("%q: the scheme must be http or https", text)
 	case u.Path != "" && u.Path != "/", u.RawQuery != "", u.Fragment != "", u.User != nil:
-		return "", fmt.Errorf("%q: only host and port may follow http://", text)
+		return Listen{}, fmt.Errorf("%q: only host and port may follow %s://", text, u.Scheme)
 	}
 	host, port, err := net.SplitHostPort(u.Host)
 	if err != nil {
-		return "", fmt.Errorf("%q: the port is missing: write it like http://127.0.0.1:2380, an IPv6 address in brackets", text)
+		return Listen{}, fmt.Errorf("%q: the port is missing: write it like http://127.0.0.1:2380, an IPv6 address in brackets", text)
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return "", fmt.Errorf("%q: %q is not a port number", text, port)
+		return Listen{}, fmt.Errorf("%q: %q is not a port number", text, port)
 	}
-	return net.JoinHostPort(host, port), nil
+	return Listen{Address: net.JoinHostPort(host, port), TLS: u.Scheme == secure}, nil
 }
 
-// unixScheme is that of the path of a socket, absolute or in the working directory.
-const unixScheme = "unix://"
+// address is the host:port of a peer's URL.
+func address(text string) (string, error) {
+	l, err := parse(text)
+	if err == nil && l.TLS {
+		return "", fmt.Errorf("%q: %s", text, noPeerTLS)
+	}
+	return l.Address, err
+}
 
 // listenClients also takes sockets: only peers are dialled by address.
 func (r *reader) listenClients() []Listen {
@@ -193,37 +206,56 @@ func (r *reader) listenClients() []Listen {
 	for _, key := range []string{keyListenClient, keyListenClientHTTP} {
 		var urls []string
 		for _, part := range splitList(r.text(key)) {
-			switch path, unix := strings.CutPrefix(part, unixScheme); {
-			case !unix:
+			path, unix := strings.CutPrefix(part, unixScheme)
+			encrypted := false
+			if !unix {
+				path, encrypted = strings.CutPrefix(part, unixSecureScheme)
+			}
+			switch {
+			case !unix && !encrypted:
 				urls = append(urls, part)
 			case path == "" || strings.ContainsAny(path, "?#"):
 				r.failf(key, "%q names no socket: write it like unix:///run/raftkv.sock", part)
 			default:
-				out = append(out, Listen{Address: path, Unix: true})
+				out = append(out, Listen{Address: path, Unix: true, TLS: encrypted})
 			}
 		}
-		out = append(out, r.addresses(key, urls)...)
+		out = append(out, r.listenWith(key, urls)...)
 	}
 	return out
 }
 
-func (r *reader) listen(key string) []Listen { return r.addresses(key, splitList(r.text(key))) }
-
-func (r *reader) addresses(key string, urls []string) []Listen {
-	var out []Listen
-	seen := map[string]bool{}
-	for _, part := range urls {
-		a, err := address(part)
-		switch {
-		case err != nil:
+// listen is for addresses without TLS.
+func (r *reader) listen(key string) []Listen {
+	var urls []string
+	for _, part := range splitList(r.text(key)) {
+		if _, err := address(part); err != nil {
 			r.failf(key, "%v", err)
 			continue
-		case seen[a] && !strings.HasSuffix(a, ":0"):
-			r.failf(key, "%q is given twice", part)
+		}
+		urls = append(urls, part)
+	}
+	return r.listenWith(key, urls)
+}
+
+// listenWith gives one listener to an address that is named with TLS and without.
+func (r *reader) listenWith(key string, urls []string) []Listen {
+	var out []Listen
+	for _, part := range urls {
+		l, err := parse(part)
+		if err != nil {
+			r.failf(key, "%v", err)
 			continue
 		}
-		seen[a] = true
-		out = append(out, Listen{Address: a})
+		at := slices.IndexFunc(out, func(x Listen) bool { return x.Address == l.Address && !strings.HasSuffix(l.Address, ":0") })
+		switch {
+		case at < 0:
+			out = append(out, l)
+		case out[at].TLS == l.TLS || out[at].Both:
+			r.failf(key, "%q is given twice", part)
+		default:
+			out[at].TLS, out[at].Both = true, true
+		}
 	}
 	return out
 }
@@ -244,19 +276,35 @@ var (
 	errNoPort = errors.New("port 0, which nobody can dial")
 )
 
-// dialable checks an address that others are to dial.
+// dialable checks an address that other members are to dial.
 func dialable(text string) (string, error) {
-	a, err := address(text)
-	if err != nil {
+	if _, err := address(text); err != nil {
 		return "", err
 	}
-	if (Listen{Address: a}).Unspecified() {
-		return "", fmt.Errorf("%q %w", text, errNoHost)
+	l, err := reachable(text)
+	return l.Address, err
+}
+
+// reachable checks an address that others are to dial.
+func reachable(text string) (Listen, error) {
+	l, err := parse(text)
+	switch {
+	case err != nil:
+		return Listen{}, err
+	case l.Unspecified():
+		return Listen{}, fmt.Errorf("%q %w", text, errNoHost)
+	case strings.HasSuffix(l.Address, ":0"):
+		return Listen{}, fmt.Errorf("%q has %w", text, errNoPort)
 	}
-	if strings.HasSuffix(a, ":0") {
-		return "", fmt.Errorf("%q has %w", text, errNoPort)
+	return l, nil
+}
+
+// told is how others are told an address: without a scheme where there is no TLS, as it has always been.
+func (l Listen) told() string {
+	if l.TLS {
+		return l.String()
 	}
-	return a, nil
+	return l.Address
 }
 
 func (r *reader) cluster(c *Config) {
@@ -339,14 +387,14 @@ func (r *reader) advertiseClient(c *Config) {
 		return
 	}
 	for _, part := range parts {
-		a, err := dialable(part)
+		l, err := reachable(part)
 		switch {
 		case errors.Is(err, errNoHost), errors.Is(err, errNoPort):
 			c.Warnings = append(c.Warnings, fmt.Sprintf("--%s: %v: it is not told to clients", keyAdvertiseClient, err))
 		case err != nil:
 			r.failf(keyAdvertiseClient, "%v", err)
 		case c.AdvertiseClient == "":
-			c.AdvertiseClient = a
+			c.AdvertiseClient = l.told()
 		default:
 			c.Warnings = append(c.Warnings, fmt.Sprintf("--%s: %q is not told to clients: they are told one address; a name may resolve to several", keyAdvertiseClient, part))
 		}
@@ -356,8 +404,8 @@ func (r *reader) advertiseClient(c *Config) {
 // firstDialable is the first address that others can dial, "" if there is none.
 func firstDialable(listen []Listen) string {
 	for _, l := range listen {
-		if a, err := dialable(l.String()); err == nil {
-			return a
+		if l, err := reachable(l.String()); err == nil {
+			return l.told()
 		}
 	}
 	return ""

@@ -140,8 +140,16 @@ func memberList(m raft.Membership) []*pb.Member {
 	for i, x := range m.Members {
 		out[i] = &pb.Member{ID: uint64(x.ID), Name: x.Name, PeerURLs: []string{urlScheme + x.PeerAddress}, IsLearner: x.Learner}
 		if x.ClientAddress != "" {
-			out[i].ClientURLs = []string{urlScheme + x.ClientAddress}
+			out[i].ClientURLs = []string{clientURL(x.ClientAddress)}
 		}
 	}
 	return out
+}
+
+// clientURL puts the scheme before an address that tells none, which is that of a member without TLS.
+func clientURL(address string) string {
+	if strings.Contains(address, "://") {
+		return address
+	}
+	return urlScheme + address
 }

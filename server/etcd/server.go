@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math"
 	"net"
+	"net/http"
 	"sync"
 	"time"
 
@@ -142,6 +143,9 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 	return err
 }
+
+// ServeHTTP serves one call of a client whose connection carries JSON as well: r is of HTTP/2 and its content type begins with application/grpc.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.grpc.ServeHTTP(w, r) }
 
 // Stop takes no new calls and returns when those under way are finished, or ctx ends. Streams that have no end of their own,
 // as watches, are ended.

@@ -57,6 +57,7 @@ type Mux struct {
 type route struct {
 	mux   *Mux
 	match Matcher
+	of    func(net.Conn) bool
 	conns chan net.Conn
 	done  chan struct{}
 	once  sync.Once
@@ -72,7 +73,12 @@ func New(source net.Listener, logger *slog.Logger) *Mux {
 
 // Listen adds a protocol. Matchers are asked in the order in which they were added.
 func (m *Mux) Listen(match Matcher) net.Listener {
-	r := &route{mux: m, match: match, conns: make(chan net.Conn), done: make(chan struct{})}
+	return m.ListenOf(func(net.Conn) bool { return true }, match)
+}
+
+// ListenOf is Listen for those connections that of is true of, which is asked after the first bytes have come.
+func (m *Mux) ListenOf(of func(net.Conn) bool, match Matcher) net.Listener {
+	r := &route{mux: m, match: match, of: of, conns: make(chan net.Conn), done: make(chan struct{})}
 	m.routes = append(m.routes, r)
 	return r
 }
@@ -162,7 +168,8 @@ func (m *Mux) sniff(c net.Conn) {
 }
 
 func (m *Mux) decide(c net.Conn) (*route, []byte) {
-	if err := c.SetReadDeadline(time.Now().Add(sniffTimeout)); err != nil {
+	// Writing has a deadline too, since reading may take a handshake.
+	if err := c.SetDeadline(time.Now().Add(sniffTimeout)); err != nil {
 		return nil, nil
 	}
 	var buffer [MaxPrefixBytes]byte
@@ -171,9 +178,9 @@ func (m *Mux) decide(c net.Conn) (*route, []byte) {
 		k, err := c.Read(buffer[n:])
 		n += k
 		if n > 0 {
-			r, decided := m.route(buffer[:n])
+			r, decided := m.route(c, buffer[:n])
 			if decided {
-				if r != nil && c.SetReadDeadline(time.Time{}) != nil {
+				if r != nil && c.SetDeadline(time.Time{}) != nil {
 					r = nil
 				}
 				return r, buffer[:n]
@@ -187,8 +194,11 @@ func (m *Mux) decide(c net.Conn) (*route, []byte) {
 }
 
 // route asks the matchers in order; one that wants more holds up those behind it.
-func (m *Mux) route(prefix []byte) (*route, bool) {
+func (m *Mux) route(c net.Conn, prefix []byte) (*route, bool) {
 	for _, r := range m.routes {
+		if !r.of(c) {
+			continue
+		}
 		switch r.match(prefix) {
 		case Yes:
 			return r, true

@@ -50,7 +50,11 @@ func (a *app) connect(ctx context.Context) (*client.Client, error) {
 
 // connectWith is connect to a RaftCluster, or to --endpoints if its name is empty, over so many connections to each member.
 func (a *app) connectWith(ctx context.Context, clusterName string, connections int) (*client.Client, error) {
-	config := client.Config{Endpoints: a.addresses(), StaticEndpoints: true, CallTimeout: a.timeout, ConnectionsPerMember: connections}
+	encrypted, err := a.trust.config(a.Getenv)
+	if err != nil {
+		return nil, err
+	}
+	config := client.Config{Endpoints: a.addresses(), TLS: encrypted, StaticEndpoints: true, CallTimeout: a.timeout, ConnectionsPerMember: connections}
 	if clusterName != "" {
 		k, err := a.kubernetes()
 		if err != nil {

@@ -32,6 +32,7 @@ type app struct {
 	Environment
 
 	endpoints []string
+	trust     trust
 	cluster   string
 	timeout   time.Duration
 	output    string
@@ -88,7 +89,8 @@ func Root(e Environment) *cobra.Command {
 	})
 	f := root.PersistentFlags()
 	f.SortFlags = false
-	f.StringSliceVar(&a.endpoints, "endpoints", nil, "client addresses (host:port) of one or more members, with commas between; "+EnvEndpoints+" if left out, else "+defaultEndpoint)
+	f.StringSliceVar(&a.endpoints, "endpoints", nil, "client addresses (host:port, with https:// before it by TLS) of one or more members, with commas between; "+EnvEndpoints+" if left out, else "+defaultEndpoint)
+	a.trust.add(f)
 	f.StringVar(&a.cluster, "cluster", "", "reach the pods of this RaftCluster through port-forwards, instead of --endpoints")
 	f.StringVarP(&a.namespace, "namespace", "n", "", "namespace of the RaftCluster; that of the kubeconfig if left out")
 	f.StringVar(&a.kubeconfig, "kubeconfig", "", "path of the kubeconfig; KUBECONFIG or ~/.kube/config if left out")
@@ -99,9 +101,11 @@ func Root(e Environment) *cobra.Command {
 	root.MarkFlagsMutuallyExclusive("endpoints", "cluster")
 	_ = root.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(output.Formats(), cobra.ShellCompDirectiveNoFileComp)) // the flag exists
 	_ = root.RegisterFlagCompletionFunc("cluster", a.completeClusters)
-	_ = root.RegisterFlagCompletionFunc("kubeconfig", func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		return nil, cobra.ShellCompDirectiveDefault
-	})
+	for _, file := range []string{"kubeconfig", "cacert", "cert", "key"} {
+		_ = root.RegisterFlagCompletionFunc(file, func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveDefault
+		})
+	}
 	// Keys, leases and members are no files; commands that take one say so.
 	root.CompletionOptions.SetDefaultShellCompDirective(cobra.ShellCompDirectiveNoFileComp)
 
