@@ -12,7 +12,7 @@ type leftOut struct{ pattern, reason string }
 // The reasons, in the order of docs/ETCD-COMPATIBILITY.md.
 const (
 	noAuth      = "users and roles are not there yet"
-	noTLS       = "TLS is not there yet: what ends it here has neither revocation lists, a choice of ciphers and versions, nor plain text on the same port"
+	noTLS       = "what ends TLS in front of the node has neither revocation lists, a choice of ciphers and versions, nor plain text on the same port"
 	noMemberAdd = "members are not added by URL (docs/reference/etcd.md), and a removed one waits to be added instead of ending"
 	noFormat    = "it reads or damages etcd's own files: data directory, snapshot"
 	noPrograms  = "it tests other programs of etcd: gateway, proxy, discovery, migration, completion"

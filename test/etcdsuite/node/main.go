@@ -1,5 +1,5 @@
-// Command node is what etcd's tests start as bin/etcd: raftkv-node, which lies beside it, with what it was given. raftkv has no TLS yet: TLS
-// between members is left out, and that of clients ends here, so that all that is behind it is tested.
+// Command node is what etcd's tests start as bin/etcd: raftkv-node, which lies beside it, with what it was given. TLS
+// between members, which raftkv has not, is left out, and that of clients ends here, so that all that is behind it is tested.
 package main
 
 import (
