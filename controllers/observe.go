@@ -212,10 +212,10 @@ func (r *Reconciler) observeNodes(ctx context.Context, key types.NamespacedName,
 // planClaim is what the plan needs of a claim.
 func planClaim(cluster *v1.RaftCluster, c *corev1.PersistentVolumeClaim, ordinal int) plan.Claim {
 	asked, has := c.Spec.Resources.Requests[corev1.ResourceStorage], c.Status.Capacity[corev1.ResourceStorage]
-	bound := c.Spec.VolumeName != ""
+	bound, ofEarlier := c.Spec.VolumeName != "", goesWithAnother(cluster, c)
 	return plan.Claim{
 		Ordinal: ordinal, Name: c.Name, UID: string(c.UID), Bound: bound, Lost: c.Status.Phase == corev1.ClaimLost,
-		Going:   c.DeletionTimestamp != nil || goesWithAnother(cluster, c),
+		Going: c.DeletionTimestamp != nil || ofEarlier, OfEarlier: ofEarlier,
 		Small:   bound && c.DeletionTimestamp == nil && asked.Cmp(cluster.Spec.Storage.Size) < 0,
 		Growing: bound && c.Status.Phase == corev1.ClaimBound && has.Cmp(asked) < 0,
 	}

@@ -205,14 +205,14 @@ func gone(s *snapshot, err error) bool {
 }
 
 // deepen observes and plans again on fresher knowledge where the first look is not enough: progress is not streamed, and
-// a risky step needs a live read of everything (a step that is still risky then was planned on one). Nor is a recovery forgotten before
-// the node that was asked for it has said once more that it has not begun.
+// a risky step needs a live read of everything (a step that is still risky then was planned on one). So does forgetting a recovery: the node that was asked for
+// it has to say once more that it has not begun, and a claim that is not bound in the cache may be by now.
 func (r *Reconciler) deepen(ctx context.Context, key types.NamespacedName, s *snapshot, d plan.Decision) (*snapshot, plan.Decision, error) {
 	if d.Step == nil && d.Waiting == nil && !d.ForgetRecovery {
 		return s, d, nil
 	}
 	for _, depth := range []depth{asked, live} {
-		if depth == live && (d.Step == nil || !d.Step.Risky()) {
+		if depth == live && !d.ForgetRecovery && (d.Step == nil || !d.Step.Risky()) {
 			break
 		}
 		var err error

@@ -30,7 +30,13 @@ func planDoomed(o *Observation, v *View) (Decision, bool) {
 	if leader == nil {
 		return Decision{}, false
 	}
-	return handOver(o, v, "its claim was deleted"), true
+	const why = "its claim was deleted"
+	d := handOver(o, v, why)
+	if d.Step == nil {
+		// One that is to be removed does, too: that waits until the others are safe.
+		d = handOverBelow(o, v, o.Workload.Replicas, why)
+	}
+	return d, true
 }
 
 func renew(o *Observation, v *View, p *Pod) Decision {
@@ -73,16 +79,38 @@ func claimDeleted(o *Observation, ordinal int, remedy string) *Reason {
 		resources.ClaimName(o.Cluster, ordinal), remedy)
 }
 
-// awaitClaims is for a cluster that is not founded: claims that go are neither adopted nor taken for empty ones. Whoever deleted them, or the RaftCluster that they go
-// with, asked for that, so that pods do not keep them.
-func awaitClaims(o *Observation) (Decision, bool) {
+// awaitEarlier is for a cluster that has no ID on record: claims that go with an earlier RaftCluster of the name are not adopted. Whoever deleted that asked for its data to
+// go, so their pods do not keep them, whatever they hold.
+func awaitEarlier(o *Observation) (Decision, bool) {
+	for _, c := range o.Claims {
+		if !c.OfEarlier {
+			continue
+		}
+		d := Decision{Waiting: because(ReasonBootstrapping, "claim %s goes with an earlier RaftCluster of this name: the cluster is founded once it is gone", c.Name)}
+		if p := o.pod(c.Ordinal); p != nil && !p.Terminating {
+			d.Step = Restart{Pod: p.Name, UID: p.UID, Evict: true}
+		}
+		return d, true
+	}
+	return Decision{}, false
+}
+
+// awaitDeleted is for a cluster that is not founded: a claim that somebody deleted is not taken for an empty one. Its pod is ended for that only if it says that it holds
+// nothing, or neither answers nor serves: members of a cluster that runs, unknown for want of a status, are ready also when the operator cannot hear them.
+func awaitDeleted(o *Observation) (Decision, bool) {
 	for _, c := range o.Claims {
 		if !c.Going {
 			continue
 		}
-		d := Decision{Waiting: because(ReasonBootstrapping, "claim %s was deleted, or goes with an earlier RaftCluster of this name: the cluster is founded once it is gone", c.Name)}
-		if p := o.pod(c.Ordinal); p != nil && !p.Terminating {
+		p := o.pod(c.Ordinal)
+		d := Decision{Waiting: because(ReasonBootstrapping, "claim %s was deleted: the cluster is founded once it is gone", c.Name)}
+		switch {
+		case p == nil || p.Terminating:
+		case p.empty(), p.Node == nil && !p.Ready:
 			d.Step = Restart{Pod: p.Name, UID: p.UID, Evict: true}
+		default:
+			d.Waiting = because(ReasonBootstrapping,
+				"claim %s was deleted, but pod %s does not say that it is empty; the claim goes, with what it holds, when that pod is deleted, and the cluster is founded then", c.Name, p.Name)
 		}
 		return d, true
 	}

@@ -16,11 +16,26 @@ func (s *scene) doomed(ordinals ...int) *scene {
 	return s
 }
 
+// earlier are claims that go with an earlier RaftCluster of the name.
+func (s *scene) earlier(ordinals ...int) *scene {
+	for _, i := range ordinals {
+		s.o.claim(i).OfEarlier = true
+	}
+	return s.doomed(ordinals...)
+}
+
+// unrecorded is a cluster whose ID is not on record: its RaftCluster was made anew, or lost its status.
+func (s *scene) unrecorded() *scene {
+	s.o.ClusterID = 0
+	return s
+}
+
 func TestClaimsThatSomebodyDeleted(t *testing.T) {
 	check(t, []row{
 		{"one of three is replaced while all are well", healthy(3).doomed(1), "evict demo-1"},
 		{"all: one after the other, the leader last", healthy(3).doomed(0, 1, 2), "evict demo-2"},
 		{"the leader hands over first", healthy(3).doomed(0), "transfer demo-1"},
+		{"to one that is to go, if no other is left", healthy(3).doomed(0).desired(1), "transfer demo-1"},
 		{"not while another is ill", healthy(3).doomed(1).silent(2), "wait MemberNotReady"},
 		{"the next only when the last is back", healthy(3).doomed(0, 1).wiped(2), "add-learner demo-2 0"},
 		{"the pod is ending already", healthy(3).doomed(1).do(func(o *Observation) { o.pod(1).Terminating = true }), "wait MemberNotReady"},
@@ -58,6 +73,11 @@ func TestClaimsThatSomebodyDeleted(t *testing.T) {
 		{"not founded: a claim that goes is waited for", fresh(3).doomed(1).without(1), "wait Bootstrapping"},
 		{"not founded: its pod does not keep it", fresh(3).doomed(1), "evict demo-1"},
 		{"not founded: nor does a pod on a lost machine", fresh(3).doomed(1).silent(1).do(func(o *Observation) { o.pod(1).Terminating, o.pod(1).Stuck = true, true }), "force demo-1"},
+		{"not founded: nor does one that neither answers nor is ready", fresh(3).doomed(1).silent(1).do(func(o *Observation) { o.pod(1).Ready = false }), "evict demo-1"},
+		{"not founded: one that serves and is not heard is left alone", fresh(3).doomed(1).silent(1).do(func(o *Observation) { o.pod(1).Ready = true }), "wait Bootstrapping"},
+		{"on no record: what runs is adopted before any pod is ended", healthy(3).doomed(0, 1).unrecorded(), "adopt " + testCluster.String()},
+		{"on no record: the only copy, too", healthy(1).doomed(0).unrecorded(), "adopt " + testCluster.String()},
+		{"on no record: what goes with an earlier RaftCluster is not adopted", healthy(3).earlier(0, 1, 2).unrecorded(), "evict demo-0"},
 		{"not founded: data that goes is not adopted", fresh(3).doomed(0, 1, 2).do(func(o *Observation) {
 			for i := range o.Pods {
 				o.Pods[i].Node.State, o.Pods[i].Node.ClusterID, o.Pods[i].Terminating = admin.StateMember, testCluster, true
@@ -68,4 +88,12 @@ func TestClaimsThatSomebodyDeleted(t *testing.T) {
 	if !d.Hold || !strings.Contains(d.Stalled.Message, resources.ClaimName("demo", 0)) || !strings.Contains(d.Stalled.Message, "three members") {
 		t.Errorf("got %+v", d)
 	}
+}
+
+// Pods that are there but have lost what their members held do not count: the voter that is still needed has a claim and no pod.
+func TestVotersWithoutAPodComeBackWhenOthersAreGone(t *testing.T) {
+	check(t, []row{
+		{"all that have a pod would do", healthy(5).leaderless().scaled(4).desired(3), "wait NoLeader"},
+		{"two of them are gone for good", healthy(5).leaderless().wiped(0).wiped(3).scaled(4).desired(3), "scale 5"},
+	})
 }

@@ -8,13 +8,16 @@ import (
 
 // planFounding is for a cluster that has no ID on record: it is new, or its data outlived its RaftCluster.
 func planFounding(o *Observation) Decision {
-	if d, ok := awaitClaims(o); ok {
+	if d, ok := awaitEarlier(o); ok {
 		return d
 	}
 	if id, s := existing(o); s != nil {
 		return Decision{Stalled: s}
 	} else if id != 0 {
 		return Decision{Adopt: id, Waiting: because(ReasonBootstrapping, "the nodes hold the data of cluster %s, which goes on", id)}
+	}
+	if d, ok := awaitDeleted(o); ok {
+		return d
 	}
 	if s := restartBeforeFounding(o); s != nil {
 		return Decision{Step: *s, Waiting: because(ReasonUpdating, "restarting pod %s on the new template", s.Pod)}
@@ -51,6 +54,9 @@ func existing(o *Observation) (raft.ClusterID, *Reason) {
 		p := &o.Pods[i]
 		if p.Node == nil || p.Node.State != admin.StateMember || p.Node.ClusterID == 0 {
 			continue
+		}
+		if p.Terminating && o.going(p.Ordinal) {
+			continue // it ends, and its data with it
 		}
 		if id != 0 && p.Node.ClusterID != id {
 			return 0, because(ReasonConflictingData,

@@ -76,7 +76,7 @@ func untried(o *Observation) bool {
 	})
 }
 
-// houseVoters brings pods back that voters need, where so many are without one that no leader can be elected.
+// houseVoters brings pods back that voters need, where so many are without one, or gone for good, that no leader can be elected.
 func houseVoters(o *Observation, known *admin.Status) (Decision, bool) {
 	var voters, housed, highest int
 	for _, m := range known.Members {
@@ -86,6 +86,7 @@ func houseVoters(o *Observation, known *admin.Status) (Decision, bool) {
 		voters++
 		ordinal, ours := resources.Ordinal(o.Cluster, m.Name)
 		switch {
+		case gone(o, m.Member):
 		case ours && ordinal < o.Workload.Replicas:
 			housed++
 		case ours && o.claim(ordinal) != nil:

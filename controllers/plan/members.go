@@ -242,11 +242,16 @@ func unhealthyWanted(o *Observation, v *View) (admin.MemberStatus, bool) {
 
 // handOver moves the leadership to a wanted voter that is healthy, the lowest ordinal of those already updated first.
 func handOver(o *Observation, v *View, why string) Decision {
+	return handOverBelow(o, v, o.Desired, why)
+}
+
+// handOverBelow hands over to a member whose ordinal is below a limit.
+func handOverBelow(o *Observation, v *View, limit int, why string) Decision {
 	var to admin.MemberStatus
 	best := -1
 	for _, m := range v.Status.Members {
 		ordinal, ours := resources.Ordinal(o.Cluster, m.Name)
-		if m.Learner || v.Leads(m) || !ours || ordinal >= o.Desired || !v.Healthy(m) {
+		if m.Learner || v.Leads(m) || !ours || ordinal >= limit || !v.Healthy(m) {
 			continue
 		}
 		p := o.pod(ordinal)

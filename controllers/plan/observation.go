@@ -121,8 +121,8 @@ type Claim struct {
 	// Bound claims have had a volume and so may hold data.
 	Bound bool
 	// Lost claims have lost their volume for good. Going ones were deleted, or go with an earlier RaftCluster of the name: Kubernetes keeps them as long as their
-	// pods are there.
-	Lost, Going bool
+	// pods are there. OfEarlier are those of the latter kind.
+	Lost, Going, OfEarlier bool
 	// UID is that of the claim.
 	UID string
 	// Small claims ask for less than the spec does, Growing ones have less than they ask for.
