@@ -93,7 +93,6 @@ var foreigners = []foreign{
 	{"max-learners", false, nil, "there may be any number of learners"},
 	{"enable-distributed-tracing", true, []string{"false"}, "there are no traces"},
 	{"experimental-enable-distributed-tracing", true, []string{"false"}, "there are no traces"},
-	{"proxy", false, []string{"off"}, "there is no proxy"},
 	{"proxy-failure-wait", false, nil, "there is no proxy"},
 	{"proxy-refresh-interval", false, nil, "there is no proxy"},
 	{"proxy-dial-timeout", false, nil, "there is no proxy"},

@@ -55,6 +55,7 @@ var refusals = []refused{
 	{"discovery-token", false, nil, noDiscovery},
 	{"discovery-endpoints", false, nil, noDiscovery},
 	{"discovery-proxy", false, nil, noDiscovery},
+	{"proxy", false, []string{"off"}, "a node is always a member: leave it out, and run a proxy such as etcd's grpc-proxy"},
 	{"wal-dir", false, nil, "the log is in --" + keyDataDir + ", beside the state: leave it out, and put that on the faster disk"},
 	{"force-new-cluster", true, nil, "a cluster that has lost its quorum is founded anew by its operator, or from a snapshot by raftkv-node restore"},
 }

@@ -31,7 +31,10 @@ var versions = map[string]uint16{"": 0, versionNames[0]: tls.VersionTLS12, versi
 func (r *reader) clientTLS(c *Config) {
 	t := TLS{CertFile: r.text(keyCertFile), KeyFile: r.text(keyKeyFile), TrustedCAFile: r.text(keyTrustedCAFile)}
 	ask, _ := r.flags.GetBool(keyClientCertAuth)
-	encrypted := slices.ContainsFunc(slices.Concat(c.ListenClient, c.ListenMetrics), func(l Listen) bool { return l.TLS })
+	withTLS := func(l Listen) bool { return l.TLS }
+	forClients := slices.ContainsFunc(c.ListenClient, withTLS)
+	encrypted := forClients || slices.ContainsFunc(c.ListenMetrics, withTLS)
+	asked := ask || t.TrustedCAFile != ""
 	switch {
 	case (t.CertFile == "") != (t.KeyFile == ""):
 		r.failf(keyCertFile, "a certificate and its key belong together: give both --%s and --%s", keyCertFile, keyKeyFile)
@@ -39,8 +42,20 @@ func (r *reader) clientTLS(c *Config) {
 		r.failf(keyCertFile, "a listener with https:// needs a certificate: give --%s and --%s, or write http://", keyCertFile, keyKeyFile)
 	case ask && t.TrustedCAFile == "":
 		r.failf(keyClientCertAuth, "give --%s, the authorities whose certificates are let in", keyTrustedCAFile)
-	case !encrypted && (t.Enabled() || ask || t.TrustedCAFile != ""):
+	case ask && !forClients:
+		r.failf(keyClientCertAuth, "no client can be asked for a certificate: no URL of --%s begins with https://", keyListenClient)
+	case !encrypted && (t.Enabled() || asked):
 		c.Warnings = append(c.Warnings, fmt.Sprintf("the flags of TLS are without effect: no URL of --%s begins with https://", keyListenClient))
+	case asked:
+		for _, l := range c.ListenClient {
+			if !l.TLS || l.Both {
+				c.Warnings = append(c.Warnings, fmt.Sprintf("whoever reaches %s without TLS is let in without a certificate: leave that URL out of --%s if only holders of one are to come",
+					l.Address, keyListenClient))
+			}
+		}
+	}
+	if at := slices.IndexFunc(c.ListenMetrics, func(l Listen) bool { return l.Both }); at >= 0 {
+		r.failf(keyListenMetrics, "%s is given with https:// and with http://: metrics are served with one of them at an address", c.ListenMetrics[at].Address)
 	}
 	r.handshakes(&t)
 	c.ClientTLS = t

@@ -148,9 +148,10 @@ func (m *Mux) untrack(c net.Conn) {
 // sniff finds the connection's route and hands it over.
 func (m *Mux) sniff(c net.Conn) {
 	defer m.sniffing.Done()
+	// Until somebody has taken the connection, so that no more wait for that than may wait to be told apart.
+	defer func() { <-m.slots }()
 	r, prefix := m.decide(c)
 	m.untrack(c)
-	<-m.slots
 	if r == nil {
 		if len(prefix) > 0 {
 			m.logger.Debug("closed a connection of an unknown protocol", "remote", c.RemoteAddr().String(), "prefix", string(prefix))

@@ -20,10 +20,15 @@ type Keeper struct {
 	logger *slog.Logger
 
 	mu sync.Mutex
-	// seen are the files that were read last, of use or not.
-	seen  [3]stamp
-	inUse *tls.Config
+	// seen are the files that were read last. If that failed it is tried again at retry, since what failed may have been the reading.
+	seen   [3]stamp
+	failed bool
+	retry  time.Time
+	inUse  *tls.Config
 }
+
+// retryPause is how long files that were of no use stay unread.
+const retryPause = time.Second
 
 // stamp tells whether a file is another one than before. The file at the end of a symbolic link counts, which is what Kubernetes replaces.
 type stamp struct {
@@ -104,13 +109,16 @@ func (k *Keeper) current() *tls.Config {
 	now := stampsOf(k.files)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.seen[0].same(now[0]) && k.seen[1].same(now[1]) && k.seen[2].same(now[2]) {
+	changed := !k.seen[0].same(now[0]) || !k.seen[1].same(now[1]) || !k.seen[2].same(now[2])
+	if !changed && (!k.failed || time.Now().Before(k.retry)) {
 		return k.inUse
 	}
-	k.seen = now
 	c, err := read(k.files)
+	k.seen, k.failed, k.retry = now, err != nil, time.Now().Add(retryPause)
 	if err != nil {
-		k.logger.Warn("the new files of TLS are of no use yet: the old ones stay in use", "error", err)
+		if changed {
+			k.logger.Warn("the new files of TLS are of no use yet: the old ones stay in use", "error", err)
+		}
 		return k.inUse
 	}
 	k.logger.Info("the files of TLS were read again", "certificate", k.files.CertFile)

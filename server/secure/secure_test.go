@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/raftkv/raftkv/server/config"
@@ -220,4 +221,45 @@ func TestFilesThatAreOfNoUse(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What failed may have been the reading, of files that are what they should be: nothing about them changes when they can be read again.
+func TestFilesThatCouldNotBeReadAreReadLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := certificates.New(t, "ca").Issue(t, t.TempDir(), "server")
+		good, err := os.ReadFile(p.CertFile)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log := new(logBuffer)
+		k, err := Open(config.TLS{CertFile: p.CertFile, KeyFile: p.KeyFile}, slog.New(slog.NewTextHandler(log, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, later := k.current(), time.Date(2100, 1, 1, 0, 0, 0, 0, time.UTC)
+		put := func(content []byte) {
+			t.Helper()
+			if err := os.WriteFile(p.CertFile, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chtimes(p.CertFile, later, later); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put(make([]byte, len(good)))
+		for range 3 {
+			if k.current() != first {
+				t.Fatal("files of no use are in use")
+			}
+			time.Sleep(retryPause)
+		}
+		if n := strings.Count(log.String(), "of no use yet"); n != 1 {
+			t.Errorf("said %d times", n)
+		}
+		put(good)
+		time.Sleep(retryPause)
+		if k.current() == first {
+			t.Error("what can be read again is not in use")
+		}
+	})
 }
