@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"net/http/httptest"
 	"testing"
 
 	"github.com/raftkv/raftkv/kv"
@@ -83,31 +82,15 @@ func TestPathsOfPlainHTTP(t *testing.T) {
 	}
 }
 
-// ask sends a request to a server over the store, over a real connection, and returns the code and the fields of the answer.
+// ask is answered, with the fields of a JSON answer.
 func ask(t *testing.T, store backend.Store, method, path string) (int, map[string]string) {
 	t.Helper()
-	s := New(func() backend.Store { return store }, func() Cluster { return nil }, Options{MaxRequestBytes: 1 << 20})
-	handler, err := s.Gateway()
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewServer(handler)
-	defer s.Stop(t.Context())
-	defer server.Close()
-	request, err := http.NewRequestWithContext(t.Context(), method, server.URL+path, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := server.Client().Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
+	code, body := answered(t, store, method, path)
 	got := map[string]string{}
-	if response.StatusCode != http.StatusMethodNotAllowed {
-		if err := json.NewDecoder(response.Body).Decode(&got); err != nil {
+	if code != http.StatusMethodNotAllowed {
+		if err := json.Unmarshal([]byte(body), &got); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return response.StatusCode, got
+	return code, got
 }

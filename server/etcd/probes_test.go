@@ -51,14 +51,14 @@ func TestProbesAreAnsweredAsByEtcd(t *testing.T) {
 		{"nothing opened yet", "/livez", nil, 200, "ok\n"},
 		{"nothing opened yet", "/readyz/non_learner", nil, 503, "[-]non_learner failed: etcdserver: server stopped\n"},
 	} {
-		if code, body := probeIt(t, x.store, http.MethodGet, x.path); code != x.code || body != x.body {
+		if code, body := answered(t, x.store, http.MethodGet, x.path); code != x.code || body != x.body {
 			t.Errorf("%s: %s: %d %q, want %d %q", x.what, x.path, code, body, x.code, x.body)
 		}
 	}
-	if code, _ := probeIt(t, &ward{}, http.MethodPost, "/livez"); code != http.StatusMethodNotAllowed {
+	if code, _ := answered(t, &ward{}, http.MethodPost, "/livez"); code != http.StatusMethodNotAllowed {
 		t.Errorf("POST: %d", code)
 	}
-	if code, _ := probeIt(t, &ward{}, http.MethodGet, "/livez/nothing"); code != http.StatusNotFound {
+	if code, _ := answered(t, &ward{}, http.MethodGet, "/livez/nothing"); code != http.StatusNotFound {
 		t.Errorf("an unknown probe: %d", code)
 	}
 	for _, path := range []string{"/livez", "/readyz", "/readyz/non_learner"} {
@@ -71,7 +71,8 @@ func TestProbesAreAnsweredAsByEtcd(t *testing.T) {
 	}
 }
 
-func probeIt(t *testing.T, store backend.Store, method, path string) (int, string) {
+// answered sends a request to a server over the store, over a real connection, and returns the code and the body of the answer.
+func answered(t *testing.T, store backend.Store, method, path string) (int, string) {
 	t.Helper()
 	s := New(func() backend.Store { return store }, func() Cluster { return nil }, Options{MaxRequestBytes: 1 << 20})
 	handler, err := s.Gateway()

@@ -8,7 +8,10 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -180,4 +183,58 @@ func TestDrainDoesNotWaitForTheSilentForEver(t *testing.T) {
 	if _, err := c.Read(make([]byte, 1)); err == nil {
 		t.Error("a silent connection outlived the drain")
 	}
+}
+
+// callers is a listener to which so many connections come, each of which says at once that it is of the web.
+type callers struct {
+	net.Listener
+	left     atomic.Int64
+	accepted atomic.Int64
+	closed   chan struct{}
+	once     sync.Once
+}
+
+func (l *callers) Accept() (net.Conn, error) {
+	if l.left.Add(-1) < 0 {
+		<-l.closed
+		return nil, net.ErrClosed
+	}
+	l.accepted.Add(1)
+	ours, theirs := net.Pipe()
+	go func() { _, _ = io.WriteString(theirs, "GET / ") }()
+	return ours, nil
+}
+
+func (l *callers) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+// Whoever serves a protocol may be behind: then no more connections are taken than may wait to be told apart.
+func TestConnectionsThatNobodyTakesAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &callers{closed: make(chan struct{})}
+		l.left.Store(maxUndecided + 100)
+		m := New(l, slog.New(slog.DiscardHandler))
+		web := m.Listen(HTTP1)
+		done := make(chan error, 1)
+		go func() { done <- m.Serve() }()
+		synctest.Wait()
+		if n := l.accepted.Load(); n != maxUndecided {
+			t.Errorf("%d connections wait, %d may", n, maxUndecided)
+		}
+		c, err := web.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Close()
+		synctest.Wait()
+		if n := l.accepted.Load(); n != maxUndecided+1 {
+			t.Errorf("%d connections were taken when one had gone on", n)
+		}
+		_ = m.Close()
+		if err := <-done; !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+	})
 }
