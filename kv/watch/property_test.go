@@ -145,10 +145,15 @@ func (w *world) pull(s *played) bool {
 	if r == nil {
 		return again
 	}
+	for id, x := range s.watches {
+		if x.half && s.stream.watchers[id] != nil && (id != r.ID || len(r.Events) == 0 && !r.Canceled) {
+			w.t.Fatalf("between fragments of watch %d: %+v", id, r)
+		}
+	}
 	if r.ID == NoID {
 		w.seen["own progress"]++
 		for _, x := range s.watches {
-			x.told = max(x.told, r.Revision)
+			w.progress(x, r.Revision)
 		}
 		return true
 	}
@@ -165,12 +170,9 @@ func (w *world) pull(s *played) bool {
 		}
 		return true
 	case len(r.Events) == 0:
-		if x.created && x.half {
-			w.t.Fatalf("progress between fragments: %+v", r)
-		}
 		if x.created {
 			w.seen["progress"]++
-			x.told = r.Revision
+			w.progress(x, r.Revision)
 		}
 		x.created = true
 		return true
@@ -194,6 +196,22 @@ func (w *world) pull(s *played) bool {
 	x.half = r.Fragment
 	x.events = append(x.events, r.Events...)
 	return true
+}
+
+// progress is told to a watch. A client goes on behind it when the connection breaks, so it is not before what the watch has had, nor before where it begins.
+func (w *world) progress(x *received, revision uint64) {
+	w.t.Helper()
+	if x.canceled != nil {
+		return
+	}
+	has := x.request.StartRevision - 1
+	if n := len(x.events); n > 0 {
+		has = max(has, x.events[n-1].KV.ModRevision)
+	}
+	if revision < has {
+		w.t.Fatalf("progress up to %d, when the watch has all up to %d", revision, has)
+	}
+	x.told = max(x.told, revision)
 }
 
 // expected is what a watch has to see of the history.

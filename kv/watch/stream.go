@@ -20,6 +20,9 @@ type stream struct {
 	told []Response
 	// queue holds the watches that Next has something to do for, each at most once.
 	queue []*watcher
+	// parted is the watch of which a fragment was delivered that others follow. Nothing else may come in between, of whatever watch: etcd's client
+	// gathers fragments only as long as it hears of nothing that was made or cancelled.
+	parted *watcher
 	// progressAt is the revision that must be reached before the stream's progress is told; zero when nobody asked.
 	progressAt uint64
 	closed     bool
@@ -150,6 +153,9 @@ func (s *stream) drop(w *watcher) {
 	s.hub.leave(w)
 	s.hub.watches--
 	w.done, w.pending, w.rest = true, nil, nil
+	if s.parted == w {
+		s.parted = nil
+	}
 	delete(s.watchers, w.id)
 }
 
@@ -210,6 +216,12 @@ func (s *stream) step(ctx context.Context) (r *Response, again bool, err error) 
 		h.mu.Unlock()
 		return nil, false, ErrClosed
 	}
+	if w := s.parted; w != nil {
+		rest := w.rest
+		w.rest, s.parted = nil, nil
+		h.mu.Unlock()
+		return s.part(ctx, w, rest), true, nil
+	}
 	if len(s.told) > 0 {
 		r := s.told[0]
 		s.told = s.told[1:]
@@ -250,19 +262,32 @@ func (s *stream) step(ctx context.Context) (r *Response, again bool, err error) 
 	}
 	if w.progress {
 		w.progress = false
-		r = &Response{ID: w.id, Revision: h.handed}
+		r = w.reached()
 	}
 	h.mu.Unlock()
 	return r, true, nil
 }
 
-// ownProgress answers RequestProgress when every watch is in step and has nothing left.
+// reached tells how far a watch is that is in step and has nothing left. Who watches takes that for where to go on after a lost connection, so it is
+// never before an event that was delivered, which may have been read from the history before it was handed out, nor before where the watch begins: nil
+// if that is still to come.
+func (w *watcher) reached() *Response {
+	h := w.stream.hub
+	at := max(h.handed, w.next-1)
+	if revision, _ := h.store.Revision(); at > revision {
+		return nil
+	}
+	return &Response{ID: w.id, Revision: at}
+}
+
+// ownProgress answers RequestProgress when every watch is in step and has nothing left, and none has or begins later than what was handed out: the
+// answer is for all of them.
 func (s *stream) ownProgress() *Response {
 	if s.progressAt == 0 || s.hub.handed < s.progressAt {
 		return nil
 	}
 	for _, w := range s.watchers {
-		if w.group == nil || len(w.pending) > 0 {
+		if w.group == nil || len(w.pending) > 0 || w.next > s.hub.handed+1 {
 			return nil
 		}
 	}
@@ -377,26 +402,12 @@ func (s *stream) part(ctx context.Context, w *watcher, left *Response) *Response
 	r.Events, r.Fragment = events, w.request.Fragment
 	left.Events = rest
 	w.rest = left
-	if !r.Fragment {
+	if r.Fragment {
+		s.parted = w
+	} else {
 		s.ready(w)
-		return &r
 	}
-	// In front of all others: no other events may come between fragments.
-	if w.queued {
-		s.unqueue(w)
-	}
-	w.queued = true
-	s.queue = append([]*watcher{w}, s.queue...)
 	return &r
-}
-
-func (s *stream) unqueue(w *watcher) {
-	for i, x := range s.queue {
-		if x == w {
-			s.queue = append(s.queue[:i:i], s.queue[i+1:]...)
-			return
-		}
-	}
 }
 
 func responseSize(e *kv.Event) int {

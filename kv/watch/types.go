@@ -37,7 +37,7 @@ type Response struct {
 	// ID is the watch's; NoID in an answer to Stream.RequestProgress.
 	ID int64
 	// Revision is that of the store. In a response without events all that was written up to it, and that the watch is to
-	// see, was delivered before.
+	// see, was delivered before; behind it a client can resume: what it has had is not later, and the watch begins no later than right behind it.
 	Revision uint64
 	// Created is set in the first response of a watch, which holds no events.
 	Created bool
@@ -47,7 +47,7 @@ type Response struct {
 	// CompactRevision is set when the watch was cancelled because history that it needed is compacted: the lowest revision that
 	// can still be watched from.
 	CompactRevision uint64
-	// Fragment says that more responses with events of the same batch follow.
+	// Fragment says that more responses with events of the same batch follow, next of all in the stream unless the watch is cancelled.
 	Fragment bool
 	// Events are in the order of their revisions. Those of one revision are never split but by Fragment.
 	Events []kv.Event
@@ -71,7 +71,8 @@ type Stream interface {
 	Watch(Request) (int64, error)
 	// Cancel ends a watch; Next tells of it with Canceled, after which nothing of it comes. It returns false if there is none of that ID.
 	Cancel(id int64) bool
-	// RequestProgress asks for one response with NoID once every watch of the stream has had all events up to the revision that it tells.
+	// RequestProgress asks for one response with NoID once every watch of the stream has had all events up to the revision that it tells, and none
+	// has had or begins with a later one.
 	RequestProgress()
 	// Next waits for the next response. It is for one goroutine. Errors: ErrClosed, or the context's.
 	Next(ctx context.Context) (Response, error)
