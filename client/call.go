@@ -67,6 +67,9 @@ func (c *Client) read(ctx context.Context, p purpose, x *call) (wire.Result, err
 				return result, nil
 			case wire.StatusUnavailable, wire.StatusBusy, wire.StatusUnknown:
 				last = refusal(result.Status, result.Message)
+				if result.Status == wire.StatusUnavailable {
+					c.failed(cn.node) // another may know a leader
+				}
 			case wire.StatusLater:
 				if later++; later <= mostLater {
 					continue
@@ -148,6 +151,9 @@ func (c *Client) write(ctx context.Context, x *call) (wire.Result, error) {
 			v, last = notDone, refusal(result.Status, result.Message)
 		default:
 			v, last = judge(result.Status), refusal(result.Status, result.Message)
+			if result.Status == wire.StatusUnavailable {
+				c.failed(cn.node) // another may know a leader
+			}
 		}
 		if err := d.note(c, cn.node, v, last); err != nil {
 			return wire.Result{}, err

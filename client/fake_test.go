@@ -29,9 +29,10 @@ type fakeNode struct {
 	open    func(*wire.SessionRequest) (*wire.SessionReply, error)
 	// lease answers what is asked of leases, by the method.
 	lease func(ctx context.Context, method string, r *wire.LeaseRequest) (*wire.LeaseReply, error)
-	// updates is what WatchNext gives; creates what WatchCreate was asked.
-	updates chan *wire.WatchUpdates
-	creates chan *wire.WatchRequest
+	// updates is what WatchNext gives, failures how it fails; creates what WatchCreate was asked.
+	updates  chan *wire.WatchUpdates
+	failures chan error
+	creates  chan *wire.WatchRequest
 	// refusal answers what WatchCreate was asked; nil makes every watch.
 	refusal func(*wire.WatchRequest) wire.Status
 }
@@ -56,7 +57,7 @@ func newUnlistedNode(t *testing.T, member uint64) *fakeNode {
 	t.Helper()
 	n := &fakeNode{
 		server: rpc.NewServer(rpc.ServerOptions{}), member: member,
-		updates: make(chan *wire.WatchUpdates, 16), creates: make(chan *wire.WatchRequest, 16),
+		updates: make(chan *wire.WatchUpdates, 16), failures: make(chan error, 16), creates: make(chan *wire.WatchRequest, 16),
 	}
 	n.write = func(b *wire.WriteBatch) (*wire.Answer, error) { return ok(len(b.Items)), nil }
 	n.read = func(b *wire.ReadBatch) (*wire.Answer, error) {
@@ -111,6 +112,8 @@ func newUnlistedNode(t *testing.T, member uint64) *fakeNode {
 			select {
 			case u := <-n.updates:
 				return u, nil
+			case err := <-n.failures:
+				return nil, err
 			case <-ctx.Done():
 				return nil, ctx.Err()
 			}

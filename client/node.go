@@ -98,8 +98,13 @@ func (c *Client) heard(n *node, member, leader uint64) {
 	if member != 0 && n.member.Load() != member {
 		n.member.Store(member)
 	}
-	if leader != 0 && c.leader.Load() != leader {
+	switch known := c.leader.Load(); {
+	case leader != 0 && known != leader:
 		c.leader.Store(leader)
+		c.look()
+	case leader == 0 && member != 0 && known == member:
+		// It led and knows of no leader any more: cut off, perhaps, from others that have one.
+		c.leader.CompareAndSwap(known, 0)
 		c.look()
 	}
 }

@@ -104,12 +104,13 @@ func (h *watchHub) run() {
 			continue
 		}
 		n := h.client.choose(h.client.ctx, staleReads, nil)
-		served, err := h.serve(n)
+		began := time.Now()
+		err := h.serve(n)
 		if h.client.ctx.Err() != nil {
 			return
 		}
-		if served {
-			pause = leastPause
+		if time.Since(began) > watchPause {
+			pause = leastPause // others may turn watches away as soon as they are asked, as nodes do that know no leader
 		}
 		h.client.failed(n)
 		h.client.config.Logger.Debug("the watches move to another node", "endpoint", n.address, "reason", err)
@@ -160,15 +161,15 @@ func (h *watchHub) startOver() {
 	h.poke()
 }
 
-// serve keeps the watches on a node until its connection is lost.
-func (h *watchHub) serve(n *node) (served bool, _ error) {
+// serve keeps the watches on a node until its connection is lost, or it ends them.
+func (h *watchHub) serve(n *node) error {
 	ctx, cancel := context.WithCancel(h.client.ctx)
 	defer cancel()
 	dialing, stop := h.client.attempt(ctx)
 	service, hangUp, err := h.client.connect(dialing, n.address)
 	stop()
 	if err != nil {
-		return false, err
+		return err
 	}
 	defer hangUp()
 	failed := make(chan error, 2)
@@ -177,7 +178,7 @@ func (h *watchHub) serve(n *node) (served bool, _ error) {
 	defer cancel()
 	loops.Go(func() { failed <- h.pull(ctx, service) })
 	loops.Go(func() { failed <- h.push(ctx, service) })
-	return true, <-failed
+	return <-failed
 }
 
 // push makes and cancels watches on the node.

@@ -201,7 +201,7 @@ func (n *node) openFronts() (*fronts, error) {
 	n.metrics.Watch(status.Sources{Status: n.fresh, Raft: gauges{n}, Peers: gauges{n}})
 	handler := rest.New(n.service, rest.Options{
 		MaxKeyBytes: n.cfg.MaxKeyBytes, MaxValueBytes: n.cfg.MaxValueBytes, MaxRequestBytes: n.cfg.MaxRequestBytes,
-		Watching: n.metrics.Watching, Logger: n.logger,
+		ElectionTimeout: n.cfg.ElectionTimeout, Watching: n.metrics.Watching, Logger: n.logger,
 	})
 	front := n.newEtcd()
 	gateway, err := front.Gateway()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strings"
-	"sync"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/raftkv/raftkv/server/etcd/v3electionpb"
 	"github.com/raftkv/raftkv/server/etcd/v3lockpb"
+	"github.com/raftkv/raftkv/server/leaderless"
 )
 
 // unary answers a call and tells the observer of it.
@@ -34,7 +34,7 @@ func (s *Server) unary(ctx context.Context, request any, info *grpc.UnaryServerI
 
 // answer bounds a call's time and refuses it at once if it requires a leader and none is known.
 func (s *Server) answer(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-	if requiresLeader(ctx) && s.leaders.lost() {
+	if requiresLeader(ctx) && s.leaders.Lost() {
 		return nil, rpctypes.ErrGRPCNoLeader
 	}
 	switch {
@@ -42,7 +42,7 @@ func (s *Server) answer(ctx context.Context, request any, info *grpc.UnaryServer
 		// Like a stream, it has no end of its own.
 		waiting, cancel := context.WithCancelCause(ctx)
 		defer cancel(nil)
-		leave, ok := s.leaders.enter(cancel, requiresLeader(ctx))
+		leave, ok := s.leaders.Enter(cancel, requiresLeader(ctx))
 		if !ok {
 			return nil, rpctypes.ErrGRPCStopped
 		}
@@ -57,15 +57,21 @@ func (s *Server) answer(ctx context.Context, request any, info *grpc.UnaryServer
 	if err == nil {
 		return response, nil
 	}
-	if cause := context.Cause(ctx); endedByUs(cause) {
-		return nil, cause
+	if ended := endedByUs(ctx); ended != nil {
+		return nil, ended
 	}
 	return nil, refusal(ctx, err)
 }
 
-// endedByUs tells whether a call was ended because no leader is known, or the server stops.
-func endedByUs(cause error) bool {
-	return errors.Is(cause, rpctypes.ErrGRPCNoLeader) || errors.Is(cause, rpctypes.ErrGRPCStopped)
+// endedByUs is what the client of a call is told that was ended because no leader is known, or the server stops; nil of any other.
+func endedByUs(ctx context.Context) error {
+	switch cause := context.Cause(ctx); {
+	case errors.Is(cause, leaderless.ErrLost):
+		return rpctypes.ErrGRPCNoLeader
+	case errors.Is(cause, leaderless.ErrStopped):
+		return rpctypes.ErrGRPCStopped
+	}
+	return nil
 }
 
 // waits tells whether a call waits for what other clients do.
@@ -97,17 +103,17 @@ func (s *Server) stream(server any, stream grpc.ServerStream, info *grpc.StreamS
 func (s *Server) carry(server any, stream grpc.ServerStream, handle grpc.StreamHandler) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
-	if requiresLeader(ctx) && s.leaders.lost() {
+	if requiresLeader(ctx) && s.leaders.Lost() {
 		return rpctypes.ErrGRPCNoLeader
 	}
-	leave, ok := s.leaders.enter(cancel, requiresLeader(ctx))
+	leave, ok := s.leaders.Enter(cancel, requiresLeader(ctx))
 	if !ok {
 		return rpctypes.ErrGRPCStopped
 	}
 	defer leave()
 	err := handle(server, &boundStream{stream, ctx})
-	if cause := context.Cause(ctx); endedByUs(cause) {
-		return cause
+	if ended := endedByUs(ctx); ended != nil {
+		return ended
 	}
 	if err != nil {
 		return refusal(ctx, err)
@@ -126,110 +132,4 @@ func (s *boundStream) Context() context.Context { return s.ctx }
 func requiresLeader(ctx context.Context) bool {
 	values := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataRequireLeaderKey)
 	return len(values) > 0 && values[0] == rpctypes.MetadataHasLeader
-}
-
-// patience is for how many election timeouts a leader may be unknown before who requires one is turned away.
-const patience = 3
-
-// leaderWatch ends streams that require a leader when none is known for a while. It looks once each election timeout, for all
-// of them together.
-type leaderWatch struct {
-	known  func() bool
-	cancel context.CancelFunc
-	done   chan struct{}
-
-	mu      sync.Mutex
-	missed  int // looks in a row that found no leader
-	closed  bool
-	next    uint64
-	streams map[uint64]entered
-}
-
-type entered struct {
-	end      context.CancelCauseFunc
-	requires bool
-}
-
-func newLeaderWatch(known func() bool, period time.Duration) *leaderWatch {
-	ctx, cancel := context.WithCancel(context.Background())
-	w := &leaderWatch{known: known, cancel: cancel, done: make(chan struct{}), streams: map[uint64]entered{}}
-	go func() {
-		defer close(w.done)
-		w.run(ctx, period)
-	}()
-	return w
-}
-
-func (w *leaderWatch) run(ctx context.Context, period time.Duration) {
-	ticker := time.NewTicker(period)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			w.note(w.known())
-		}
-	}
-}
-
-// note takes one look into account.
-func (w *leaderWatch) note(known bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if known {
-		w.missed = 0
-		return
-	}
-	if w.missed++; w.missed < patience {
-		return
-	}
-	w.missed = patience
-	for _, s := range w.streams {
-		if s.requires {
-			s.end(rpctypes.ErrGRPCNoLeader)
-		}
-	}
-}
-
-// lost tells whether who requires a leader is to be turned away. A leader that has just become known counts at once.
-func (w *leaderWatch) lost() bool {
-	w.mu.Lock()
-	missed := w.missed
-	w.mu.Unlock()
-	if missed < patience {
-		return false
-	}
-	known := w.known()
-	w.note(known)
-	return !known
-}
-
-// enter notes a stream; ok is false if the server is stopping.
-func (w *leaderWatch) enter(end context.CancelCauseFunc, requires bool) (leave func(), ok bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed {
-		return nil, false
-	}
-	id := w.next
-	w.next++
-	w.streams[id] = entered{end, requires}
-	return func() {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		delete(w.streams, id)
-	}, true
-}
-
-// close ends all streams.
-func (w *leaderWatch) close() {
-	w.cancel()
-	<-w.done
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.closed = true
-	for _, s := range w.streams {
-		s.end(rpctypes.ErrGRPCStopped)
-	}
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/raftkv/raftkv/server/backend"
 	"github.com/raftkv/raftkv/server/etcd/v3electionpb"
 	"github.com/raftkv/raftkv/server/etcd/v3lockpb"
+	"github.com/raftkv/raftkv/server/leaderless"
 )
 
 // Version is the version of etcd whose API is spoken, and whose own tests are run (docs/ETCD-COMPATIBILITY.md). Clients such as kube-apiserver
@@ -93,7 +94,7 @@ type Server struct {
 	cluster func() Cluster
 	options Options
 	grpc    *grpc.Server
-	leaders *leaderWatch
+	leaders *leaderless.Watch
 	bounds  *bounds
 	// inside ends the gateway's connection, serving counts what serves it.
 	inside  func()
@@ -109,7 +110,7 @@ func New(store func() backend.Store, cluster func() Cluster, options Options) *S
 		options.MaxTxnOps = kv.DefaultMaxTxnOps
 	}
 	s := &Server{store: store, cluster: cluster, options: options, bounds: newBounds(), inside: func() {}}
-	s.leaders = newLeaderWatch(s.knowsLeader, max(options.ElectionTimeout, time.Millisecond))
+	s.leaders = leaderless.New(s.knowsLeader, max(options.ElectionTimeout, time.Millisecond))
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(options.MaxRequestBytes+messageOverheadBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
@@ -150,7 +151,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.grpc.Serv
 // Stop takes no new calls and returns when those under way are finished, or ctx ends. Streams that have no end of their own,
 // as watches, are ended.
 func (s *Server) Stop(ctx context.Context) {
-	s.leaders.close()
+	s.leaders.Close()
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

@@ -172,26 +172,6 @@ func TestWhoNeedsALeaderIsTurnedAwayWithoutOne(t *testing.T) {
 	}
 }
 
-// TestALeaderCountsAsSoonAsItIsKnown: a client ends a watch for good when it is told that there is none.
-func TestALeaderCountsAsSoonAsItIsKnown(t *testing.T) {
-	known := false
-	w := newLeaderWatch(func() bool { return known }, time.Hour)
-	defer w.close()
-	for range patience {
-		if w.lost() {
-			t.Fatal("a leader that is not known for a moment is missed")
-		}
-		w.note(false)
-	}
-	if !w.lost() {
-		t.Fatal("no leader is missed")
-	}
-	known = true
-	if w.lost() {
-		t.Error("a leader that is known is missed")
-	}
-}
-
 // TestRenewalsThatWereAskedForAreAnswered after the client has said that no more will come.
 func TestRenewalsThatWereAskedForAreAnswered(t *testing.T) {
 	store := &still{leader: 1, renewed: make(chan struct{})}
@@ -225,7 +205,7 @@ func TestRenewalsThatWereAskedForAreAnswered(t *testing.T) {
 
 func TestANodeThatIsNoMemberSaysSo(t *testing.T) {
 	s := New(func() backend.Store { return nil }, func() Cluster { return nil }, Options{ElectionTimeout: time.Second})
-	defer s.leaders.close()
+	defer s.leaders.Close()
 	if _, err := (&kvService{Server: s}).Put(context.Background(), &pb.PutRequest{Key: []byte("k")}); !errors.Is(err, rpctypes.ErrGRPCStopped) {
 		t.Error(err)
 	}

@@ -51,7 +51,12 @@ func (alone) Transfer(context.Context, raft.NodeID) error { return nil }
 
 func serve(tb testing.TB, store native.Store) *client.Client {
 	tb.Helper()
-	s, err := native.New(func() native.Store { return store }, func() native.Cluster { return alone{} }, native.Options{Name: "a", MaxRequestBytes: 1 << 20})
+	return serveWith(tb, store, native.Options{Name: "a", MaxRequestBytes: 1 << 20})
+}
+
+func serveWith(tb testing.TB, store native.Store, o native.Options) *client.Client {
+	tb.Helper()
+	s, err := native.New(func() native.Store { return store }, func() native.Cluster { return alone{} }, o)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/rpc"
 	"github.com/raftkv/raftkv/server/backend"
+	"github.com/raftkv/raftkv/server/leaderless"
 )
 
 const (
@@ -42,6 +43,8 @@ type Options struct {
 	Name, Version string
 	// MaxRequestBytes is the limit of the store for one request.
 	MaxRequestBytes int
+	// ElectionTimeout is the cluster's: watches are told to go elsewhere when no leader is known for three of them. Zero: they stay.
+	ElectionTimeout time.Duration
 	Logger          *slog.Logger
 }
 
@@ -54,9 +57,8 @@ type Server struct {
 	attached attachments
 	// snapshots counts those that are served.
 	snapshots places
-	// stopping ends what waits for as long as it is asked to.
-	stopping context.Context
-	stop     context.CancelFunc
+	// leaders ends what waits for as long as it is asked to.
+	leaders *leaderless.Watch
 }
 
 // New serves what store and cluster return at the time of each request; nil means that this node is no member yet.
@@ -65,7 +67,6 @@ func New(store func() Store, cluster func() Cluster, o Options) (*Server, error)
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{store: store, cluster: cluster, options: o}
-	s.stopping, s.stop = context.WithCancel(context.Background())
 	s.rpc = rpc.NewServer(rpc.ServerOptions{
 		MaxFrameBytes: max(rpc.DefaultMaxFrameBytes, o.MaxRequestBytes+messageOverheadBytes), Logger: o.Logger,
 	})
@@ -73,7 +74,14 @@ func New(store func() Store, cluster func() Cluster, o Options) (*Server, error)
 	if err := rpc.Register(s.rpc, wire.ServiceName, service, rpc.Contract(wire.Service{})); err != nil {
 		return nil, err
 	}
+	s.leaders = leaderless.New(s.knowsLeader, o.ElectionTimeout)
 	return s, nil
+}
+
+// knowsLeader tells whether this node knows a leader.
+func (s *Server) knowsLeader() bool {
+	store := s.store()
+	return store != nil && store.Leader() != 0
 }
 
 // Serve serves a listener's connections until Stop, and then returns net.ErrClosed.
@@ -87,7 +95,7 @@ func (s *Server) Serve(l net.Listener) error {
 
 // Stop takes no new calls, ends those that wait for news, and returns when the others are finished, or ctx ends.
 func (s *Server) Stop(ctx context.Context) {
-	s.stop()
+	s.leaders.Close()
 	if err := s.rpc.Shutdown(ctx); err != nil {
 		s.options.Logger.Warn("some clients were still waiting when the node stopped", "error", err)
 	}
@@ -107,6 +115,9 @@ func (s *service) opened() (Store, error) {
 	}
 	return nil, errNoMember
 }
+
+// errLeaderless sends watches to another node: this one may hear of nothing.
+var errLeaderless = refusal{wire.StatusUnavailable, leaderless.ErrLost.Error()}
 
 // errNoMember is how a node refuses that is not a running member.
 var errNoMember = refusal{wire.StatusUnavailable, "this node is not running as a member of a cluster at the moment"}

@@ -10,6 +10,7 @@ import (
 	"github.com/raftkv/raftkv/kv"
 	"github.com/raftkv/raftkv/kv/watch"
 	"github.com/raftkv/raftkv/rpc"
+	"github.com/raftkv/raftkv/server/leaderless"
 )
 
 const (
@@ -40,6 +41,9 @@ func (s *service) watch(ctx context.Context, r *wire.WatchRequest) error {
 	}
 	if r.ID <= 0 {
 		return refusal{wire.StatusInvalid, "the ID of a watch is above zero, and the client's to choose"}
+	}
+	if s.leaders.Lost() {
+		return errLeaderless
 	}
 	if r.StartRevision == 0 {
 		// From now on is from what was acknowledged before now, anywhere.
@@ -106,13 +110,24 @@ func (s *service) WatchNext(ctx context.Context, _ *wire.WatchPull) (*wire.Watch
 		return nil, rpc.Errorf(rpc.CodeInvalid, "another WatchNext waits on this connection")
 	}
 	defer x.endPull()
-	waiting, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(s.stopping, cancel)()
+	if s.leaders.Lost() {
+		return nil, movedOn(leaderless.ErrLost)
+	}
+	waiting, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	leave, ok := s.leaders.Enter(cancel, true)
+	if !ok {
+		return nil, movedOn(leaderless.ErrStopped)
+	}
+	defer leave()
 	r, err := x.next(waiting, stream)
 	if err != nil {
-		if s.stopping.Err() != nil || errors.Is(err, watch.ErrClosed) {
-			err = rpc.Errorf(rpc.CodeUnavailable, "the node ends its watches: make them on another")
+		cause := context.Cause(waiting)
+		switch {
+		case errors.Is(cause, leaderless.ErrLost), errors.Is(cause, leaderless.ErrStopped):
+			err = movedOn(cause)
+		case errors.Is(err, watch.ErrClosed):
+			err = movedOn(err)
 		}
 		return nil, err
 	}
@@ -141,6 +156,11 @@ func (s *service) WatchNext(ctx context.Context, _ *wire.WatchPull) (*wire.Watch
 			return out, nil //nolint:nilerr // there is no more at hand; whatever else it is, the next call finds it
 		}
 	}
+}
+
+// movedOn tells a client that its watches end here, and go on elsewhere.
+func movedOn(why error) error {
+	return rpc.Errorf(rpc.CodeUnavailable, "the node ends its watches, make them on another: %v", why)
 }
 
 // next is what the answer before had no room for, or else the stream's. It is for who pulls.

@@ -9,8 +9,12 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/client"
+	"github.com/raftkv/raftkv/client/wire"
 	"github.com/raftkv/raftkv/kv"
 	"github.com/raftkv/raftkv/kv/watch"
+	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/rpc"
+	"github.com/raftkv/raftkv/server/native"
 )
 
 // heavy is a store whose watches tell of writes of these sizes at once, half of which is the version before.
@@ -113,5 +117,51 @@ func TestAWatchThatMeetsAnEventLargerThanAMessageEndsAndSaysWhy(t *testing.T) {
 	}
 	if n := s.canceled.Load(); n != 1 {
 		t.Errorf("the node's watch was cancelled %d times", n)
+	}
+}
+
+// cutOff is a store whose node may have lost its leader.
+type cutOff struct {
+	heavy
+	lost atomic.Bool
+}
+
+func (s *cutOff) Leader() raft.NodeID {
+	if s.lost.Load() {
+		return 0
+	}
+	return 1
+}
+
+// A node without a leader may be cut off: its silence would be taken for that of the writers.
+func TestANodeThatKnowsNoLeaderSendsWatchesElsewhere(t *testing.T) {
+	store := new(cutOff)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s := raw(t, serveWith(t, store, native.Options{ElectionTimeout: time.Millisecond}))
+	if r, err := s.WatchCreate(ctx, &wire.WatchRequest{ID: 1, Key: []byte("k"), StartRevision: 9}); err != nil || r.Status != wire.StatusOK {
+		t.Fatal(r, err)
+	}
+	if u, err := s.WatchNext(ctx, &wire.WatchPull{}); err != nil || !u.Updates[0].Created {
+		t.Fatal(u, err)
+	}
+	ended := make(chan error)
+	go func() {
+		_, err := s.WatchNext(ctx, &wire.WatchPull{})
+		ended <- err
+	}()
+	store.lost.Store(true)
+	if err := <-ended; rpc.CodeOf(err) != rpc.CodeUnavailable || !strings.Contains(err.Error(), "leader") {
+		t.Errorf("who waits is told %v", err)
+	}
+	if r, err := s.WatchCreate(ctx, &wire.WatchRequest{ID: 2, Key: []byte("k"), StartRevision: 9}); err != nil || r.Status != wire.StatusUnavailable {
+		t.Errorf("who comes is told %+v, %v", r, err)
+	}
+	if _, err := s.WatchNext(ctx, &wire.WatchPull{}); rpc.CodeOf(err) != rpc.CodeUnavailable {
+		t.Errorf("who asks on is told %v", err)
+	}
+	store.lost.Store(false)
+	if r, err := s.WatchCreate(ctx, &wire.WatchRequest{ID: 3, Key: []byte("k"), StartRevision: 9}); err != nil || r.Status != wire.StatusOK {
+		t.Errorf("with a leader: %+v, %v", r, err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/raftkv/raftkv/kv"
@@ -27,6 +28,8 @@ type alone struct {
 	hang                   bool
 	// repeated lets the next transaction be a repeat of one that was carried out before a change of leaders.
 	repeated bool
+	// leaderless says that no leader is known.
+	leaderless atomic.Bool
 }
 
 // wholeCluster is the cluster version at which everything is served.
@@ -114,6 +117,9 @@ func (a node) ReadBarrier(ctx context.Context) error {
 }
 
 func (a node) Standing() local.Standing {
+	if a.leaderless.Load() {
+		return local.Standing{Header: backend.Header{ClusterID: 1, MemberID: 7, Term: 1}}
+	}
 	return local.Standing{Header: backend.Header{ClusterID: 1, MemberID: 7, Term: 1}, Leader: 7, Leads: true}
 }
 

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"github.com/raftkv/raftkv/server/backend"
+	"github.com/raftkv/raftkv/server/leaderless"
 )
 
 const (
@@ -48,6 +49,8 @@ type Options struct {
 	MaxKeyBytes, MaxValueBytes int
 	// MaxRequestBytes bounds all keys and values of a transaction together; zero means those of one value.
 	MaxRequestBytes int
+	// ElectionTimeout is the cluster's: a watch ends when no leader is known for three of them. Zero: it goes on.
+	ElectionTimeout time.Duration
 	// Watching, if not nil, is told of each watch that begins; what it returns is called when the watch ends.
 	Watching func() (ended func())
 	Logger   *slog.Logger
@@ -60,9 +63,8 @@ type Handler struct {
 	requests *semaphore.Weighted
 	bodies   *semaphore.Weighted
 	watches  *semaphore.Weighted
-	// stopping ends watches.
-	stopping context.Context
-	stop     context.CancelFunc
+	// leaders ends watches.
+	leaders *leaderless.Watch
 }
 
 // New serves what store returns at the time of each request; nil means that this node is no member yet.
@@ -73,12 +75,22 @@ func New(store func() backend.Store, options Options) *Handler {
 	}
 	h := &Handler{store: store, options: options, requests: semaphore.NewWeighted(maxRequests), watches: semaphore.NewWeighted(maxWatches)}
 	h.bodies = semaphore.NewWeighted(max(maxBodyBytes, h.maxDocumentBytes()*documentWeight))
-	h.stopping, h.stop = context.WithCancel(context.Background())
+	h.leaders = leaderless.New(h.knowsLeader, options.ElectionTimeout)
 	return h
 }
 
 // Stop ends the watches, which have no end of their own. Other requests go on.
-func (h *Handler) Stop() { h.stop() }
+func (h *Handler) Stop() { h.leaders.Close() }
+
+// knowsLeader tells whether this node knows a leader.
+func (h *Handler) knowsLeader() bool {
+	store := h.store()
+	if store == nil {
+		return false
+	}
+	status, err := store.Status(context.Background()) // it never waits
+	return err == nil && status.Leader != 0
+}
 
 // request is one request on its way through the handler.
 type request struct {

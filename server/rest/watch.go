@@ -13,6 +13,7 @@ import (
 	"github.com/raftkv/raftkv/kv"
 	"github.com/raftkv/raftkv/kv/watch"
 	"github.com/raftkv/raftkv/server/backend"
+	"github.com/raftkv/raftkv/server/leaderless"
 )
 
 const (
@@ -122,6 +123,9 @@ func (x *request) watch() error {
 	if err != nil {
 		return err
 	}
+	if x.h.leaders.Lost() {
+		return errLeaderless
+	}
 	if err := x.refuseCompacted(start); err != nil {
 		return err
 	}
@@ -143,9 +147,13 @@ func (x *request) watch() error {
 	}
 	x.release() // it is a watch now
 	defer x.h.options.Watching()()
-	ctx, cancel := context.WithCancel(x.r.Context())
-	defer cancel()
-	defer context.AfterFunc(x.h.stopping, cancel)()
+	ctx, cancel := context.WithCancelCause(x.r.Context())
+	defer cancel(nil)
+	if leave, ok := x.h.leaders.Enter(cancel, true); ok {
+		defer leave()
+	} else {
+		cancel(leaderless.ErrStopped)
+	}
 	header := x.w.Header()
 	header.Set("Content-Type", eventStreamType)
 	header.Set("Cache-Control", "no-store")
@@ -188,6 +196,9 @@ func (x *request) refuseCompacted(start uint64) error {
 	return nil
 }
 
+// errLeaderless is for a watch at a node that may hear of nothing.
+var errLeaderless = problemf(http.StatusServiceUnavailable, codeUnavailable, "%v; resume at another node, or later", leaderless.ErrLost)
+
 func compactedProblem(compacted uint64) *problem {
 	p := problemf(http.StatusGone, codeCompacted, "history before revision %d was given up: list the keys, and watch from the revision behind that of the list", compacted)
 	p.CompactRevision = compacted
@@ -219,8 +230,12 @@ func (s *eventStream) run(ctx context.Context, stream watch.Stream, start uint64
 				return
 			}
 		default:
-			// The client has gone, and this is in vain; or the node stops, and the client should know that it may resume.
-			s.message(messageCanceled, "", problemf(http.StatusServiceUnavailable, codeUnavailable, "this node is stopping; resume at another node, or later"))
+			// The client has gone, and this is in vain; or the node ends it, and the client should know that it may resume.
+			last := problemf(http.StatusServiceUnavailable, codeUnavailable, "this node is stopping; resume at another node, or later")
+			if errors.Is(context.Cause(ctx), leaderless.ErrLost) {
+				last = errLeaderless
+			}
+			s.message(messageCanceled, "", last)
 			_ = s.flush()
 			return
 		}
@@ -258,7 +273,12 @@ func (s *eventStream) tell(told *changes, r *watch.Response, start uint64) error
 		}
 		s.message(messageCanceled, "", p)
 	case len(r.Events) == 0:
-		s.message(messageProgress, strconv.FormatUint(r.Revision, 10), revisionDocument{number(r.Revision)})
+		// Who waits for a later revision than the store's is not told that it has less than it began with: it would resume there.
+		known := r.Revision
+		if start != 0 {
+			known = max(known, start-1)
+		}
+		s.message(messageProgress, strconv.FormatUint(known, 10), revisionDocument{number(known)})
 	}
 	if s.buffer.Len() == 0 {
 		return nil

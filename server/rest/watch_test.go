@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/kv"
+	"github.com/raftkv/raftkv/kv/watch"
 	"github.com/raftkv/raftkv/server/backend"
 )
 
@@ -244,6 +245,56 @@ func TestAStopEndsWatches(t *testing.T) {
 		t.Errorf("%+v, %+v", created, canceled)
 	}
 	begunAndEnded()
+}
+
+// TestAWatchEndsAtANodeWithoutALeader, which may be cut off: its silence would be taken for that of the writers. It resumes where it was.
+func TestAWatchEndsAtANodeWithoutALeader(t *testing.T) {
+	store := newStore(t, wholeCluster)
+	front := New(func() backend.Store { return store }, Options{
+		MaxKeyBytes: 64, MaxValueBytes: 1000, ElectionTimeout: time.Millisecond, Logger: slog.New(slog.DiscardHandler),
+	})
+	h := &harness{t: t, store: store, server: httptest.NewServer(front)}
+	t.Cleanup(h.server.Close)
+	t.Cleanup(front.Stop)
+	s := h.watch("k")
+	s.want("1", "created", `{"revision":"1"}`)
+	h.do("PUT", "/v1/kv/k", "v")
+	if m := s.next(); m.id != "2" {
+		t.Fatalf("%+v", m)
+	}
+	store.leaderless.Store(true)
+	if m := s.next(); m.event != "canceled" || m.id != "" || !strings.Contains(m.data, `"code":"unavailable"`) || !strings.Contains(m.data, "leader") {
+		t.Errorf("%+v", m)
+	}
+	h.want(h.do("GET", "/v1/watch/k", "", "Last-Event-ID: 2"), 503, codeUnavailable)
+	store.leaderless.Store(false)
+	h.do("PUT", "/v1/kv/k", "w")
+	s = h.watch("k", "Last-Event-ID: "+s.lastID)
+	s.want("2", "created", `{"revision":"2"}`)
+	if m := s.next(); m.id != "3" {
+		t.Fatalf("%+v", m)
+	}
+}
+
+// TestProgressIsNotBeforeTheBeginning: a watch that waits for a revision to come resumes there, though progress was told before it.
+func TestProgressIsNotBeforeTheBeginning(t *testing.T) {
+	w := httptest.NewRecorder()
+	s := &eventStream{w: w, control: http.NewResponseController(w)}
+	var told changes
+	for _, r := range []watch.Response{{Created: true, Revision: 5}, {Revision: 6}, {Revision: 12}} {
+		if err := s.tell(&told, &r, 9); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var ids []string
+	for line := range strings.Lines(w.Body.String()) {
+		if id, ok := strings.CutPrefix(line, "id: "); ok {
+			ids = append(ids, strings.TrimSpace(id))
+		}
+	}
+	if !reflect.DeepEqual(ids, []string{"8", "8", "12"}) {
+		t.Errorf("the IDs are %v", ids)
+	}
 }
 
 // TestASlowReaderHoldsNobodyUp: writes go on, its memory is bounded by the hub, and it has missed nothing when it reads on.

@@ -1,0 +1,104 @@
+package client
+
+import (
+	"testing"
+	"time"
+
+	"github.com/raftkv/raftkv/client/wire"
+	"github.com/raftkv/raftkv/rpc"
+)
+
+// connectedTo waits until the client has a connection to all of its nodes.
+func connectedTo(t *testing.T, c *Client) {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		all := true
+		for _, n := range *c.nodes.Load() {
+			all = all && n.connected()
+		}
+		switch {
+		case all:
+			return
+		case time.Now().After(end):
+			t.Fatal("some node is not connected to")
+		}
+	}
+}
+
+// A leader that was cut off from the others answers at once that it knows none. The others know the next one: who asks the old one again and again, since it
+// led, gets nothing done until somebody happens to ask another.
+func TestALeaderThatKnowsNoneAnyMoreIsLeftForOthers(t *testing.T) {
+	for _, kind := range []string{"put", "get"} {
+		t.Run(kind, func(t *testing.T) {
+			old, next := newFakeNode(t, 1), newFakeNode(t, 2)
+			for _, n := range []*fakeNode{old, next} {
+				n.set(func(n *fakeNode) { n.leader = 1 })
+			}
+			c := openTo(t, old, next)
+			connectedTo(t, c)
+			for c.leader.Load() != 1 {
+				if _, err := c.Put(soon(t), "k", nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			refusals := make(chan struct{}, 1<<16)
+			refuse := func(items int) (*wire.Answer, error) {
+				refusals <- struct{}{}
+				a := ok(items)
+				for i := range a.Results {
+					a.Results[i].Status = wire.StatusUnavailable
+				}
+				return a, nil
+			}
+			old.set(func(n *fakeNode) {
+				n.leader = 0
+				n.write = func(b *wire.WriteBatch) (*wire.Answer, error) { return refuse(len(b.Items)) }
+				n.read = func(b *wire.ReadBatch) (*wire.Answer, error) { return refuse(len(b.Items)) }
+			})
+			next.set(func(n *fakeNode) { n.leader = 2 })
+			var err error
+			if kind == "put" {
+				_, err = c.Put(soon(t), "k", nil)
+			} else {
+				_, err = c.Get(soon(t), "k")
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := len(refusals); n > 2 {
+				t.Errorf("the old leader was asked %d times", n)
+			}
+		})
+	}
+}
+
+// A node that has known no leader for a while ends its watches, and turns new ones away: they go on at another, and nobody asks in a hurry where all do so.
+func TestAWatchMovesFromANodeWithoutALeader(t *testing.T) {
+	lost, well := newFakeNode(t, 1), newFakeNode(t, 2)
+	c := openTo(t, lost, well)
+	made := make(chan *Watcher, 1)
+	go func() {
+		w, err := c.Watch(soon(t), Key("k"))
+		if err != nil {
+			t.Error(err)
+		}
+		made <- w
+	}()
+	var r *wire.WatchRequest
+	select {
+	case r = <-lost.creates:
+	case r = <-well.creates:
+		lost, well = well, lost
+	}
+	lost.updates <- &wire.WatchUpdates{Updates: []wire.WatchUpdate{{ID: r.ID, Created: true, Revision: 4}}}
+	w := <-made
+	lost.set(func(n *fakeNode) { n.refusal = func(*wire.WatchRequest) wire.Status { return wire.StatusUnavailable } })
+	lost.failures <- rpc.Errorf(rpc.CodeUnavailable, "no leader is known")
+	if r = <-well.creates; r.StartRevision != 5 {
+		t.Errorf("made again from revision %d", r.StartRevision)
+	}
+	well.updates <- &wire.WatchUpdates{Updates: []wire.WatchUpdate{{ID: r.ID, Created: true, Revision: 5}, {ID: r.ID, Revision: 5, Events: eventsAt(5)}}}
+	if batch, err := w.Next(soon(t)); err != nil || batch.Events[0].KV.ModRevision != 5 {
+		t.Fatalf("%+v, %v", batch, err)
+	}
+}
