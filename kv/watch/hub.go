@@ -17,6 +17,8 @@ const (
 	DefaultPendingBytes, DefaultPendingEvents = 1 << 20, 4096
 	// DefaultResponseBytes is the size at which a response ends, at the next revision or, with fragments, in the middle of one.
 	DefaultResponseBytes = 1 << 20
+	// DefaultRevisionBytes bounds the events of one revision with the versions before, which a watch that takes no fragments is told as a whole.
+	DefaultRevisionBytes = 256 << 20
 	// DefaultMaxWatches bounds the watches of a hub.
 	DefaultMaxWatches = 1 << 18
 
@@ -35,7 +37,7 @@ type Store interface {
 
 // Options are the bounds of a hub. Zero fields have the defaults.
 type Options struct {
-	QueueBytes, PendingBytes, PendingEvents, ResponseBytes, MaxWatches int
+	QueueBytes, PendingBytes, PendingEvents, ResponseBytes, RevisionBytes, MaxWatches int
 }
 
 // Hub hands events to watches. It is a kv.Observer; Run must be running for anything to happen.
@@ -82,7 +84,7 @@ func NewHub(o Options) *Hub {
 		standard int
 	}{
 		{&o.QueueBytes, DefaultQueueBytes}, {&o.PendingBytes, DefaultPendingBytes}, {&o.PendingEvents, DefaultPendingEvents},
-		{&o.ResponseBytes, DefaultResponseBytes}, {&o.MaxWatches, DefaultMaxWatches},
+		{&o.ResponseBytes, DefaultResponseBytes}, {&o.RevisionBytes, DefaultRevisionBytes}, {&o.MaxWatches, DefaultMaxWatches},
 	} {
 		if *x.field == 0 {
 			*x.field = x.standard

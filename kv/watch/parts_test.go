@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/raftkv/raftkv/kv"
@@ -42,7 +43,7 @@ const (
 // deletion is a world in which six keys with values are deleted by one transaction, which a watch is about to be told.
 func deletion(t *testing.T, r Request) (*world, *observed, *played, *received) {
 	w := newWorld(t, 1)
-	w.hub.options = Options{QueueBytes: 1 << 20, PendingBytes: 1 << 20, PendingEvents: 100, ResponseBytes: partBytes, MaxWatches: 10}
+	w.hub.options = Options{QueueBytes: 1 << 20, PendingBytes: 1 << 20, PendingEvents: 100, ResponseBytes: partBytes, RevisionBytes: 1 << 20, MaxWatches: 10}
 	store := &observed{Store: w.machine, t: t, hub: w.hub}
 	w.hub.store = store
 	for _, k := range "abcdef" {
@@ -57,7 +58,9 @@ func deletion(t *testing.T, r Request) (*world, *observed, *played, *received) {
 	if _, err := s.Watch(r); err != nil {
 		t.Fatal(err)
 	}
-	r.StartRevision = 8
+	if r.StartRevision == 0 {
+		r.StartRevision = 8
+	}
 	x := &received{request: r}
 	p := &played{stream: s.(*stream), watches: map[int64]*received{1: x}}
 	for !x.created {
@@ -130,6 +133,47 @@ func TestVersionsBeforeOfOneRevisionAreHeldAtATime(t *testing.T) {
 		t.Errorf("%d versions were read", store.gets)
 	}
 	w.check(x)
+}
+
+// A revision with more in the versions before than may be held ends a watch that wants it as a whole, once all before it was told, and no other watch.
+func TestARevisionPastTheBoundEndsItsWatch(t *testing.T) {
+	const six = 6 * (eventBytes + 2 + prevBytes)
+	for bound, canceled := range map[int]bool{six - 1: true, six: false} {
+		t.Run(fmt.Sprint(canceled), func(t *testing.T) {
+			w, store, p, x := deletion(t, Request{})
+			w.hub.options.RevisionBytes = bound
+			w.hub.handOut()
+			other := Request{ID: 2, Keys: kv.All(), PrevKV: true, Fragment: true, StartRevision: 8}
+			if _, err := p.stream.Watch(other); err != nil {
+				t.Fatal(err)
+			}
+			p.watches[2] = &received{request: other}
+			w.parts(p, x)
+			w.check(p.watches[2])
+			if !canceled {
+				w.check(x)
+			}
+			if (x.canceled != nil) != canceled || canceled && (!errors.Is(x.canceled.Err, ErrRevisionTooLarge) || len(x.events) > 0) {
+				t.Errorf("%d events, cancelled %+v", len(x.events), x.canceled)
+			}
+			if store.gets > 6+8 { // one more for each part than is told in it
+				t.Errorf("%d versions were read", store.gets)
+			}
+		})
+	}
+	// Revisions before it, in the same batch, are told first.
+	w, _, p, x := deletion(t, Request{StartRevision: 2})
+	w.hub.options.ResponseBytes, w.hub.options.RevisionBytes = 2*six, six+3*prevBytes
+	w.hub.handOut()
+	if got := w.parts(p, x); !slices.Equal(got, []int{6, 6}) {
+		t.Errorf("the events came in responses of %v", got)
+	}
+	w, _, p, x = deletion(t, Request{StartRevision: 2})
+	w.hub.options.ResponseBytes, w.hub.options.RevisionBytes = 2*six, six-1
+	w.hub.handOut()
+	if got := w.parts(p, x); !slices.Equal(got, []int{6}) || x.canceled == nil || !errors.Is(x.canceled.Err, ErrRevisionTooLarge) {
+		t.Errorf("the events came in responses of %v, cancelled %+v", got, x.canceled)
+	}
 }
 
 // What is compacted between the parts of a response is left out of those that follow; their events are not.

@@ -383,11 +383,14 @@ func (s *stream) part(ctx context.Context, w *watcher, left *Response) *Response
 	events, rest, err := w.dress(context.WithoutCancel(ctx), s.hub, left.Events)
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
-	if err != nil {
-		s.closeLocked() // as catchUp does
+	switch {
+	case w.done || s.closed:
 		return nil
-	}
-	if w.done {
+	case errors.Is(err, ErrRevisionTooLarge):
+		s.cancel(w, Response{Err: err})
+		return nil
+	case err != nil:
+		s.closeLocked() // as catchUp does
 		return nil
 	}
 	w.quiet = false
@@ -435,16 +438,19 @@ func (w *watcher) wanted(events []kv.Event) []kv.Event {
 }
 
 // dress adds the versions before, which may be far larger than the events: those of a deletion are its keys alone. So it stops where there is enough for
-// one response, and returns what is left: behind any event if the watch allows fragments, and behind whole revisions if not. The slice that it is
-// given is not changed.
+// one response, and returns what is left: behind any event if the watch allows fragments, and behind whole revisions if not. Of these the first has to
+// come as a whole: ErrRevisionTooLarge if it is past the bound. The slice that it is given is not changed.
 func (w *watcher) dress(ctx context.Context, h *Hub, events []kv.Event) (dressed, rest []kv.Event, err error) {
 	r, most := &w.request, h.options.ResponseBytes
 	if !r.PrevKV && (!r.Fragment || sizeOf(events) <= most) {
 		return events, nil, nil
 	}
-	bytes := 0
+	bytes, began := 0, 0 // began is where the revision begins
 	for i, e := range events {
-		mayEnd := i > 0 && (r.Fragment || e.KV.ModRevision > events[i-1].KV.ModRevision)
+		if i > 0 && e.KV.ModRevision > events[i-1].KV.ModRevision {
+			began = i
+		}
+		mayEnd := i > 0 && (r.Fragment || began == i)
 		if mayEnd && bytes >= most {
 			return dressed, events[i:], nil
 		}
@@ -462,7 +468,12 @@ func (w *watcher) dress(ctx context.Context, h *Hub, events []kv.Event) (dressed
 		if mayEnd && bytes+size > most {
 			return dressed, events[i:], nil
 		}
-		bytes += size
+		if bytes += size; bytes > h.options.RevisionBytes && !r.Fragment {
+			if began == 0 {
+				return nil, nil, ErrRevisionTooLarge
+			}
+			return dressed[:began], events[began:], nil
+		}
 		dressed = append(dressed, e)
 	}
 	return dressed, nil, nil

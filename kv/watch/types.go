@@ -22,11 +22,12 @@ type Request struct {
 	// store's is waited for.
 	StartRevision uint64
 	// PrevKV asks for the version before each event, unless that is compacted. They are read as the response is made. Without Fragment those of one
-	// revision are held at a time, which is at most what its transaction deleted and overwrote: a deletion of all keys has all their values.
+	// revision are held at a time, which are what its transaction deleted and overwrote: one that is past Options.RevisionBytes with them ends the
+	// watch with ErrRevisionTooLarge.
 	PrevKV bool
 	// NoPut and NoDelete leave such events out.
 	NoPut, NoDelete bool
-	// Fragment allows the events of one revision to be split over several responses; without it a response may be of any size.
+	// Fragment allows the events of one revision to be split over several responses; without it a response is as large as its revision.
 	Fragment bool
 	// ProgressNotify asks for a response without events when there was none for a while.
 	ProgressNotify bool
@@ -60,6 +61,8 @@ var (
 	ErrEmptyRange = errors.New("the range to watch is empty")
 	// ErrTooManyWatches says that a bound of watches is met: close some, or use another stream or node.
 	ErrTooManyWatches = errors.New("there are too many watches")
+	// ErrRevisionTooLarge says that one revision has more in the versions before than one response may hold. All before it was delivered.
+	ErrRevisionTooLarge = errors.New("the versions before the events of one revision are too large for one response: watch with fragments, or without them")
 	// ErrClosed says that the stream or the node is closed.
 	ErrClosed = errors.New("the watch stream is closed")
 )
