@@ -30,7 +30,7 @@ type bindResponse struct {
 	Methods map[string]uint64 `json:"methods"` // ids on this connection
 }
 
-// binding is what a stub asks of a service; it does not belong to a connection.
+// binding is what stubs of one type ask of a service; it does not belong to a connection.
 type binding struct {
 	request bindRequest
 	names   []string
@@ -93,8 +93,8 @@ func newServiceOptions(name string, opts []Option) (serviceOptions, error) {
 }
 
 // Bind fills every func field of *stub, a pointer to a struct of funcs, with a call of the same name on the service. On a Client it
-// checks with the server now that service, methods, types and versions fit; on a Peer it does so on every new
-// connection, before the first call, which then returns the error. A field tagged `rpc:"optional"` may be missing at the
+// checks with the server now that service, methods, types and versions fit, unless a stub of that type was bound there before; on a Peer it does so on
+// every new connection, before the first call, which then returns the error. A field tagged `rpc:"optional"` may be missing at the
 // server: calling it then gives CodeNotFound.
 func Bind(caller Caller, service string, stub any, opts ...Option) error {
 	ctx, cancel := context.WithTimeout(context.Background(), DefaultBindTimeout)
@@ -116,12 +116,7 @@ func BindContext(ctx context.Context, caller Caller, service string, stub any, o
 	if err != nil {
 		return Errorf(CodeInvalid, "service %q: %v", service, err)
 	}
-	b := &binding{request: bindRequest{Service: service, VersionMin: o.versionMin, VersionMax: o.versionMax, Methods: map[string]*methodSignature{}}}
-	for _, f := range fields {
-		b.names = append(b.names, f.name)
-		b.shapes = append(b.shapes, f.shape)
-		b.request.Methods[f.name] = f.shape.signature
-	}
+	b := bindingOf(bindingKey{service, v.Elem().Type(), o.versionMin, o.versionMax}, fields)
 	if err := caller.check(ctx, b); err != nil {
 		return err
 	}
@@ -130,6 +125,31 @@ func BindContext(ctx context.Context, caller Caller, service string, stub any, o
 		field.Set(makeStub(field.Type(), caller, b, i))
 	}
 	return nil
+}
+
+// bindingKey is what makes two bindings the same.
+type bindingKey struct {
+	service                string
+	stub                   reflect.Type
+	versionMin, versionMax uint16
+}
+
+// bindings are all that were ever made, shared by the stubs of one type: each connection remembers what was bound on it, and somebody who binds a stub
+// anew for every call must not make it remember more and more, nor ask the server again.
+var bindings sync.Map // bindingKey to *binding
+
+func bindingOf(key bindingKey, fields []funcField) *binding {
+	if known, ok := bindings.Load(key); ok {
+		return known.(*binding)
+	}
+	b := &binding{request: bindRequest{Service: key.service, VersionMin: key.versionMin, VersionMax: key.versionMax, Methods: map[string]*methodSignature{}}}
+	for _, f := range fields {
+		b.names = append(b.names, f.name)
+		b.shapes = append(b.shapes, f.shape)
+		b.request.Methods[f.name] = f.shape.signature
+	}
+	shared, _ := bindings.LoadOrStore(key, b)
+	return shared.(*binding)
 }
 
 type funcField struct {

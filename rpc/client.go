@@ -411,9 +411,10 @@ func (c *Client) bindOn(ctx context.Context, b *binding) ([]boundMethod, error) 
 		return nil, Errorf(CodeInternal, "encoding the signature of service %q: %v", b.request.Service, err)
 	}
 	f.b = append(f.b, body...)
-	if len(f.b) > c.maxSendBytes {
+	if limit := min(c.maxSendBytes, strangerFrameBytes); len(f.b) > limit {
 		f.release()
-		return nil, notSentError(Errorf(CodeTooLarge, "the signature of service %q takes %d bytes, the connection's limit is %d", b.request.Service, len(body), c.maxSendBytes))
+		return nil, notSentError(Errorf(CodeTooLarge, "the signature of service %q takes %d bytes, the limit is %d: fewer methods, or types with an encoding of their own, take less",
+			b.request.Service, len(body), limit))
 	}
 	payload, rerr := c.roundTrip(ctx, frameBind, f)
 	if rerr != nil {

@@ -165,7 +165,6 @@ func (p *Peer) run() {
 			p.pause(p.backoff(failures, event.State))
 			continue
 		}
-		failures = 0
 		c := event.Client
 		connected := time.Now()
 		select {
@@ -190,10 +189,12 @@ func (p *Peer) run() {
 			}
 		}
 		p.set(PeerEvent{State: stateFor(c.Err()), Err: c.Err(), Lost: true})
-		if time.Since(connected) < p.opts.MinBackoff { // accepted and dropped at once: no tight loop
-			failures++
-			p.pause(p.backoff(failures, PeerUnreachable))
+		if time.Since(connected) >= p.opts.MinBackoff {
+			failures = 0
+			continue
 		}
+		failures++ // accepted and dropped at once: as if it had not been accepted
+		p.pause(p.backoff(failures, PeerUnreachable))
 	}
 }
 

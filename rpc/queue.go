@@ -148,6 +148,7 @@ func (q *sendQueue) remove(callID uint64) bool {
 			q.bytes -= len(f.b)
 			q.frames = append(q.frames[:i], q.frames[i+1:]...)
 			f.release()
+			q.wakeProducers() // the writer does not, if that was the last one
 			return true
 		}
 	}

@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"log/slog"
@@ -11,11 +12,15 @@ import (
 )
 
 const (
-	// DefaultMaxConns bounds a server's connections; further ones are refused with CodeExhausted.
+	// DefaultMaxConns bounds a server's connections; further ones are refused with CodeExhausted. As many again may be there that have not said yet who
+	// they are: of more of them, the one that has been silent for longest makes room.
 	DefaultMaxConns = 4096
 	// MaxHandlers bounds the handlers that run at the same time for one connection; past it the server stops reading from it, which
 	// the caller's send queue feels.
 	MaxHandlers = 256
+	// strangerFrameBytes bounds the frames of a client that was allowed no service yet: all that it has to send is a bind, and what is read of one, and takes
+	// many times its length as it is decoded, is the price of letting anybody ask.
+	strangerFrameBytes = 256 << 10
 	// oneWayQueueMessages bounds one-way messages of one connection that wait for their handler.
 	oneWayQueueMessages = 256
 )
@@ -49,14 +54,17 @@ type Server struct {
 	accepts   map[string]AcceptFunc
 	listeners map[net.Listener]struct{}
 	conns     map[net.Conn]*accepted
+	silent    list.List // of net.Conn: those that have not greeted, the oldest first
+	known     int       // connections that have
 	stopping  bool
 	serving   sync.WaitGroup // ServeConn calls
 }
 
 // accepted is what the server knows of a connection that it has taken. Guarded by Server.mu.
 type accepted struct {
-	greeted bool     // metadata is what the client said of itself
-	md      Metadata // also while the acceptor still decides
+	silent  *list.Element // in Server.silent; nil once the client has greeted, or had to make room
+	greeted bool          // metadata is what the client said of itself
+	md      Metadata      // also while the acceptor still decides
 	// serving is nil until both sides have greeted; refused is why it must end then (DisconnectIf).
 	serving *serverConn
 	refused *Error
@@ -202,7 +210,7 @@ func addrString(a net.Addr) string {
 func (s *Server) acceptConn(md Metadata, remote net.Addr) (Metadata, error) {
 	s.mu.Lock()
 	accept, known := s.accepts[md[MetaKind]]
-	tooMany := len(s.conns) > s.opts.MaxConns
+	tooMany := s.known > s.opts.MaxConns
 	s.mu.Unlock()
 	if tooMany {
 		return nil, Errorf(CodeExhausted, "the server has its limit of %d connections: try again later", s.opts.MaxConns)
@@ -217,21 +225,43 @@ func (s *Server) acceptConn(md Metadata, remote net.Addr) (Metadata, error) {
 }
 
 func (s *Server) enter(conn net.Conn) bool {
+	var oldest net.Conn
+	defer func() {
+		if oldest != nil {
+			_ = oldest.Close() // ends its handshake
+		}
+	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping {
 		return false
 	}
-	s.conns[conn] = &accepted{}
+	if s.silent.Len() >= s.opts.MaxConns {
+		// Who has something to say says it at once, so those who only hold places lock nobody out.
+		oldest = s.silent.Front().Value.(net.Conn)
+		s.notSilent(s.conns[oldest])
+	}
+	s.conns[conn] = &accepted{silent: s.silent.PushBack(conn)}
 	s.serving.Add(1)
 	return true
+}
+
+// notSilent takes a connection out from those that are. The caller holds mu.
+func (s *Server) notSilent(a *accepted) {
+	if a.silent != nil {
+		s.silent.Remove(a.silent)
+		a.silent = nil
+	}
 }
 
 // greeted notes who is there before the acceptor is asked: what it would refuse a moment later, DisconnectIf finds.
 func (s *Server) greeted(conn net.Conn, md Metadata) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.conns[conn].greeted, s.conns[conn].md = true, md
+	a := s.conns[conn]
+	s.notSilent(a)
+	a.greeted, a.md = true, md
+	s.known++
 }
 
 // established notes that the connection serves from now on, and gives the reason to end it at once if there is one; false while the
@@ -249,6 +279,11 @@ func (s *Server) established(conn net.Conn, sc *serverConn) (refused *Error, ok 
 func (s *Server) leave(conn net.Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	a := s.conns[conn]
+	s.notSilent(a)
+	if a.greeted {
+		s.known--
+	}
 	delete(s.conns, conn)
 	s.serving.Done()
 }

@@ -74,6 +74,7 @@ func newServerConn(s *Server, conn net.Conn, hs *handshakeResult) *serverConn {
 		allowed: map[*service]bool{}, infos: map[*method]*Info{},
 		inFlight: map[uint64]*callContext{},
 	}
+	sc.in.maxBytes = min(sc.in.maxBytes, strangerFrameBytes)
 	sc.workers = newWorkers(sc.runCall)
 	sc.ctx, sc.cancel = context.WithCancel(s.base)
 	sc.info.Connection = sc.ctx
@@ -181,6 +182,7 @@ func (sc *serverConn) bind(body []byte) (*bindResponse, *Error) {
 		return nil, err
 	}
 	sc.allowed[svc] = true
+	sc.in.maxBytes = sc.server.opts.MaxFrameBytes
 	sc.bePatient()
 	return resp, nil
 }
