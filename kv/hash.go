@@ -165,7 +165,7 @@ type HashKVResult struct {
 
 // ApplyVersion numbers what Apply makes of entries, as far as the cluster version does not say it. A build that makes something else of
 // the same entries, be it right where this one was wrong, has a higher one, and is not compared with this one.
-const ApplyVersion = 1
+const ApplyVersion = 2
 
 // RunningHash is a checksum of the state at an index: of all that was applied so far, as it is applied, and of the tables of sessions and
 // leases. It costs no reading. Members of one ApplyVersion at the same index and cluster version, which is CompareVersion or above, must

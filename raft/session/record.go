@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sort"
 
 	"github.com/raftkv/raftkv/raft"
 )
@@ -98,8 +97,8 @@ func Load(next func() (Record, error)) (*Table, error) {
 		}
 		open = append(open, s)
 	}
-	// Every entry uses at most one session, so Used orders them as the running table did.
-	sort.Slice(open, func(i, j int) bool { return open[i].Used < open[j].Used })
+	// As the running table orders them.
+	slices.SortFunc(open, func(a, b Session) int { return cmp.Or(cmp.Compare(a.Used, b.Used), cmp.Compare(a.ID, b.ID)) })
 	for _, s := range open {
 		t.insert(&state{Session: s, results: newWindow(t.bounds.window), stored: true})
 	}

@@ -190,6 +190,12 @@ func (t *Table) touch(s *state, index, low uint64) {
 	s.Used, s.Low = index, max(s.Low, low)
 	t.digest += digestSession(s.Session)
 	t.used.MoveToBack(s.element)
+	// An entry uses two sessions when a proposal of one opens the other, maybe again: these are in the order of their IDs, in which Load finds them.
+	if e := s.element.Prev(); e != nil {
+		if before := e.Value.(*state); before.Used == index && before.ID > s.ID {
+			t.used.MoveBefore(s.element, e)
+		}
+	}
 	t.mark(s)
 }
 
