@@ -113,7 +113,6 @@ func TestOnlyReadsThatAllAllowItMayBeOld(t *testing.T) {
 }
 
 func TestErrorsAreThoseOfEtcd(t *testing.T) {
-	ctx := context.Background()
 	for _, x := range []struct {
 		err  error
 		code codes.Code
@@ -121,6 +120,7 @@ func TestErrorsAreThoseOfEtcd(t *testing.T) {
 	}{
 		{fmt.Errorf("no: %w", backend.ErrUnavailable), codes.Unavailable, "etcdserver: no leader"},
 		{backend.ErrUnknown, codes.Unavailable, "etcdserver: request timed out"},
+		{context.DeadlineExceeded, codes.Unavailable, "etcdserver: request timed out"},
 		{backend.ErrBusy, codes.ResourceExhausted, "etcdserver: too many requests"},
 		{backend.ErrNoSpace, codes.ResourceExhausted, "etcdserver: mvcc: database space exceeded"},
 		{kv.ErrCompacted, codes.OutOfRange, "etcdserver: mvcc: required revision has been compacted"},
@@ -131,7 +131,7 @@ func TestErrorsAreThoseOfEtcd(t *testing.T) {
 		{errManaged, codes.PermissionDenied, errManaged.Error()[len("rpc error: code = PermissionDenied desc = "):]},
 		{errors.New("what nobody knows"), codes.Unknown, "etcdserver: what nobody knows"},
 	} {
-		got, _ := status.FromError(refusal(ctx, x.err))
+		got, _ := status.FromError(refusal(x.err))
 		if got.Code() != x.code || got.Message() != x.text {
 			t.Errorf("%v: %v %q", x.err, got.Code(), got.Message())
 		}

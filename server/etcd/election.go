@@ -38,11 +38,11 @@ func (s *electionService) Campaign(ctx context.Context, r *v3electionpb.Campaign
 	if err != nil {
 		return nil, err
 	}
-	p, had, err := join(ctx, store, r.Name, lease, r.Value)
+	p, err := join(ctx, store, r.Name, lease, r.Value)
 	if err != nil {
 		return nil, err
 	}
-	if had != nil && !bytes.Equal(had.Value, r.Value) {
+	if p.had != nil && !bytes.Equal(p.had.Value, r.Value) {
 		if _, err := p.proclaim(ctx, r.Value); err != nil {
 			p.leave(ctx)
 			return nil, err

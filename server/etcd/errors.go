@@ -50,8 +50,8 @@ var refusals = []struct{ ours, theirs error }{
 	{node.ErrTransferFailed, rpctypes.ErrGRPCTimeout},
 }
 
-// refusal is what the caller is told. ctx is that of the call.
-func refusal(ctx context.Context, err error) error {
+// refusal is what the caller is told.
+func refusal(err error) error {
 	if _, ok := status.FromError(err); ok {
 		return err
 	}
@@ -70,7 +70,7 @@ func refusal(ctx context.Context, err error) error {
 		return status.Error(codes.InvalidArgument, "etcdserver: "+err.Error())
 	case errors.Is(err, context.Canceled):
 		return rpctypes.ErrGRPCCanceled
-	case errors.Is(err, context.DeadlineExceeded) && errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded):
 		return rpctypes.ErrGRPCTimeout
 	}
 	var corrupt *kv.CorruptError

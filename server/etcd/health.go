@@ -58,7 +58,7 @@ func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request) {
 func ailmentAlone(ctx context.Context, store backend.Store) string {
 	_, err := store.Range(ctx, backend.RangeRequest{RangeRequest: kv.RangeRequest{Keys: kv.One([]byte(healthKey)), Limit: 1}, Serializable: true})
 	if err != nil {
-		return "RANGE ERROR:" + rpctypes.ErrorDesc(refusal(ctx, err))
+		return "RANGE ERROR:" + rpctypes.ErrorDesc(refusal(err))
 	}
 	return ""
 }
@@ -70,7 +70,7 @@ func ailmentTogether(ctx context.Context, store backend.Store, excluded []string
 	}
 	alarms, err := store.Alarm(ctx, backend.AlarmRequest{Action: backend.AlarmGet})
 	if err != nil {
-		return "RANGE ERROR:" + rpctypes.ErrorDesc(refusal(ctx, err))
+		return "RANGE ERROR:" + rpctypes.ErrorDesc(refusal(err))
 	}
 	for _, a := range alarms {
 		if name := pb.AlarmType(a.Type).String(); !slices.Contains(excluded, name) {

@@ -60,7 +60,7 @@ func (s *Server) answer(ctx context.Context, request any, info *grpc.UnaryServer
 	if ended := endedByUs(ctx); ended != nil {
 		return nil, ended
 	}
-	return nil, refusal(ctx, err)
+	return nil, refusal(err)
 }
 
 // endedByUs is what the client of a call is told that was ended because no leader is known, or the server stops; nil of any other.
@@ -116,7 +116,7 @@ func (s *Server) carry(server any, stream grpc.ServerStream, handle grpc.StreamH
 		return ended
 	}
 	if err != nil {
-		return refusal(ctx, err)
+		return refusal(err)
 	}
 	return nil
 }

@@ -104,7 +104,7 @@ func (k *keeper) renew(ctx context.Context, id int64) error {
 	defer cancel()
 	lease, err := k.store.LeaseKeepAlive(ctx, id)
 	if err != nil {
-		return refusal(ctx, err)
+		return refusal(err)
 	}
 	response := &pb.LeaseKeepAliveResponse{Header: header(k.store, lease.Revision), ID: id, TTL: lease.TTL}
 	k.mu.Lock()

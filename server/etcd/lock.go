@@ -30,7 +30,7 @@ func (s *lockService) Lock(ctx context.Context, r *v3lockpb.LockRequest) (*v3loc
 	if err != nil {
 		return nil, err
 	}
-	p, _, err := join(ctx, store, r.Name, lease, nil)
+	p, err := join(ctx, store, r.Name, lease, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -97,7 +97,7 @@ func (s *Server) probed(all []probe) http.HandlerFunc {
 				continue
 			}
 			if !errors.Is(fault, errAlarmed) && !errors.Is(fault, errLearns) {
-				fault = errors.New(rpctypes.ErrorDesc(refusal(ctx, fault)))
+				fault = errors.New(rpctypes.ErrorDesc(refusal(fault)))
 			}
 			fmt.Fprintf(&seen, "[-]%s failed: %v\n", p.name, fault)
 			code = http.StatusServiceUnavailable

@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -39,32 +40,62 @@ type place struct {
 	lease    kv.LeaseID
 	// created is the revision of the key, by which the row is ordered.
 	created uint64
+	// own says that this call has made the key, and not another one with the same lease.
+	own bool
 }
 
 // rowOf is the prefix of the keys of a row.
 func rowOf(name []byte) []byte { return append(append([]byte(nil), name...), '/') }
 
-// join takes a place in the row of a name, or returns the one that the lease has there already, with the value that it had.
-func join(ctx context.Context, store backend.Store, name []byte, lease kv.LeaseID, value []byte) (p *place, had *kv.KeyValue, err error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+// joined is what joining a row has come to.
+type joined struct {
+	*place
+	// had is the key as another call with the same lease has made it; nil if this one has.
+	had *kv.KeyValue
+	// first says that nobody is before the place, at the revision.
+	first    bool
+	revision uint64
+}
+
+// join takes a place in the row of a name, or returns the one that the lease has there already. It is not given up with ctx: nobody would know then whether
+// there is a key, which would stand in the row for as long as its lease lives. Whoever gives up is told so by wait.
+func join(ctx context.Context, store backend.Store, name []byte, lease kv.LeaseID, value []byte) (joined, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 	defer cancel()
-	p = &place{store: store, row: rowOf(name), lease: lease}
+	p := &place{store: store, row: rowOf(name), lease: lease}
 	p.key = fmt.Appendf(append([]byte(nil), p.row...), "%x", lease)
 	put := kv.PutOp(p.key, value)
 	put.Lease = lease
+	// Who is first is found out at the same moment: who was there already may hold what it asks for, and must not be taken for one that still waits.
+	first := kv.RangeOp(kv.RangeRequest{Keys: kv.Prefix(p.row), KeysOnly: true, Limit: 1, Sort: kv.SortAscending, Target: kv.SortByCreate})
 	result, err := store.Txn(ctx, backend.TxnRequest{Txn: kv.Txn{
 		Compares: []kv.Compare{{Keys: kv.One(p.key), Target: kv.TargetCreate, Relation: kv.Equal, Number: 0}},
-		Success:  []kv.Op{put},
-		Failure:  []kv.Op{kv.RangeOp(kv.RangeRequest{Keys: kv.One(p.key)})},
+		Success:  []kv.Op{put, first},
+		Failure:  []kv.Op{kv.RangeOp(kv.RangeRequest{Keys: kv.One(p.key)}), first},
 	}})
 	if err != nil {
-		return nil, nil, err
+		return joined{}, err
 	}
-	if p.created = result.Revision; !result.Succeeded {
-		had = &result.Ops[0].Range.Items[0]
-		p.created = had.CreateRevision
+	j := joined{place: p, revision: result.Revision}
+	if p.own = result.Succeeded; p.own {
+		p.created = result.Revision
+	} else {
+		j.had = &result.Ops[0].Range.Items[0]
+		p.created = j.had.CreateRevision
 	}
-	return p, had, nil
+	j.first = bytes.Equal(result.Ops[1].Range.Items[0].Key, p.key)
+	return j, nil
+}
+
+// wait returns the store's revision once nobody is before the place. Errors: errLeft; that of ctx also if the place is first.
+func (j *joined) wait(ctx context.Context) (uint64, error) {
+	switch {
+	case !j.first:
+		return j.place.wait(ctx)
+	case j.own:
+		return j.revision, ctx.Err() // who has gone will not give back what it never heard of
+	}
+	return j.revision, nil
 }
 
 // wait returns the store's revision once nobody is before the place. Errors: errLeft.
@@ -123,12 +154,19 @@ func (p *place) deleted(ctx context.Context, before []byte, from uint64) error {
 	}
 }
 
-// leave gives a place up whose caller has gone.
+// leave gives a place up whose caller has gone. One that another call with the same lease has made is left only as long as somebody is before it: that
+// call may hold what it asked for.
 func (p *place) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 	defer cancel()
+	remove := kv.Txn{Compares: []kv.Compare{p.unchanged()}, Success: []kv.Op{kv.DeleteOp(kv.One(p.key))}}
+	t := remove
+	if !p.own {
+		nobodyBefore := kv.Compare{Keys: kv.Prefix(p.row), Target: kv.TargetCreate, Relation: kv.Greater, Number: p.created - 1}
+		t = kv.Txn{Compares: []kv.Compare{nobodyBefore}, Failure: []kv.Op{{Kind: kv.OpTxn, Txn: &remove}}}
+	}
 	// If it fails, the key goes with its lease.
-	_, _ = p.store.Txn(ctx, backend.TxnRequest{OutcomeOnly: true, Txn: kv.Txn{Compares: []kv.Compare{p.unchanged()}, Success: []kv.Op{kv.DeleteOp(kv.One(p.key))}}})
+	_, _ = p.store.Txn(ctx, backend.TxnRequest{OutcomeOnly: true, Txn: t})
 }
 
 // unchanged holds while the key is in its row.

@@ -273,12 +273,7 @@ func (s *eventStream) tell(told *changes, r *watch.Response, start uint64) error
 		}
 		s.message(messageCanceled, "", p)
 	case len(r.Events) == 0:
-		// Who waits for a later revision than the store's is not told that it has less than it began with: it would resume there.
-		known := r.Revision
-		if start != 0 {
-			known = max(known, start-1)
-		}
-		s.message(messageProgress, strconv.FormatUint(known, 10), revisionDocument{number(known)})
+		s.message(messageProgress, strconv.FormatUint(r.Revision, 10), revisionDocument{number(r.Revision)})
 	}
 	if s.buffer.Len() == 0 {
 		return nil

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/kv"
-	"github.com/raftkv/raftkv/kv/watch"
 	"github.com/raftkv/raftkv/server/backend"
 )
 
@@ -273,27 +272,6 @@ func TestAWatchEndsAtANodeWithoutALeader(t *testing.T) {
 	s.want("2", "created", `{"revision":"2"}`)
 	if m := s.next(); m.id != "3" {
 		t.Fatalf("%+v", m)
-	}
-}
-
-// TestProgressIsNotBeforeTheBeginning: a watch that waits for a revision to come resumes there, though progress was told before it.
-func TestProgressIsNotBeforeTheBeginning(t *testing.T) {
-	w := httptest.NewRecorder()
-	s := &eventStream{w: w, control: http.NewResponseController(w)}
-	var told changes
-	for _, r := range []watch.Response{{Created: true, Revision: 5}, {Revision: 6}, {Revision: 12}} {
-		if err := s.tell(&told, &r, 9); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var ids []string
-	for line := range strings.Lines(w.Body.String()) {
-		if id, ok := strings.CutPrefix(line, "id: "); ok {
-			ids = append(ids, strings.TrimSpace(id))
-		}
-	}
-	if !reflect.DeepEqual(ids, []string{"8", "8", "12"}) {
-		t.Errorf("the IDs are %v", ids)
 	}
 }
 
