@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-
 	"hash/fnv"
 
 	"github.com/raftkv/raftkv/kv/store"
@@ -21,32 +20,44 @@ type HashResult struct {
 
 // Hash reads everything. It is meant for comparing members now and then, not for every request.
 func (m *Machine) Hash(ctx context.Context) (HashResult, error) {
-	for {
-		if err := m.Failure(); err != nil {
-			return HashResult{}, err
-		}
-		s := m.published.Load()
-		sum, err := m.hashState(ctx, s)
-		now := m.published.Load()
-		if errors.Is(err, store.ErrClosed) && now.store == s.store {
-			return HashResult{}, ErrClosed
-		}
-		// History that is given up while it is read may or may not have been seen: begin again.
-		if now.store == s.store && now.compacted == s.compacted {
-			if stale, err := m.noteDamage(s.origin, err); !stale {
-				return HashResult{Hash: sum, Revision: s.revision, Applied: s.meta.Index}, err
-			}
-		}
+	var out HashResult
+	err := m.whole(func(v *view) error {
+		sum, err := hashView(ctx, v)
+		out = HashResult{Hash: sum, Revision: v.state.revision, Applied: v.state.meta.Index}
+		return err
+	})
+	if err != nil {
+		return HashResult{}, err
 	}
+	return out, nil
 }
 
-func (m *Machine) hashState(ctx context.Context, s *state) (uint64, error) {
-	v := &view{state: s, revision: s.compacted}
-	if err := v.open(); err != nil {
-		return 0, err
+// whole calls f with a view at the compacted revision, in which all later versions are too. f must not refuse with store.ErrClosed.
+func (m *Machine) whole(f func(v *view) error) error {
+	for {
+		if err := m.Failure(); err != nil {
+			return err
+		}
+		s := m.published.Load()
+		v := &view{state: s, revision: s.compacted, published: &m.published}
+		err := v.open()
+		if err == nil && v.gone == s.compacted {
+			stale, err := m.noteDamage(s.origin, errors.Join(f(v), v.close()))
+			if stale {
+				continue
+			}
+			return err
+		}
+		err = errors.Join(err, v.close())
+		switch {
+		case err == nil, errors.Is(err, store.ErrClosed) && m.published.Load().store != s.store:
+			// History that was given up since may or may not be in the view, or another store is in force: begin again.
+		case errors.Is(err, store.ErrClosed):
+			return ErrClosed
+		default:
+			return err
+		}
 	}
-	sum, err := hashView(ctx, v)
-	return sum, errors.Join(err, v.close())
 }
 
 // hashView sums a hash of every version that is kept, in whatever order, and of all the rest of the state.
@@ -116,35 +127,26 @@ func hashKept(ctx context.Context, v *view, last uint64) (uint64, error) {
 // Revision and CompactRevision have the same one. It reads everything. Errors: ErrFutureRevision, ErrCompacted, *CorruptError, or the
 // context's.
 func (m *Machine) HashKV(ctx context.Context, revision uint64) (HashKVResult, error) {
-	for {
-		if err := m.Failure(); err != nil {
-			return HashKVResult{}, err
-		}
-		s := m.published.Load()
+	var out HashKVResult
+	err := m.whole(func(v *view) error {
+		s, last := v.state, revision
 		if err := checkRevision(revision, s.revision, s.compacted); err != nil {
-			return HashKVResult{}, err
+			return err
 		}
-		last := revision
 		if last == 0 {
 			last = s.revision
 		}
-		v := &view{state: s, revision: s.compacted}
-		err := v.open()
-		var sum uint64
-		if err == nil {
-			sum, err = hashKept(ctx, v, last)
+		sum, err := hashKept(ctx, v, last)
+		if sum == 0 {
+			sum = hashBytes() // of nothing: zero would look as if there were no answer
 		}
-		err = errors.Join(err, v.close())
-		now := m.published.Load()
-		if errors.Is(err, store.ErrClosed) && now.store == s.store {
-			return HashKVResult{}, ErrClosed
-		}
-		if now.store == s.store && now.compacted == s.compacted {
-			if stale, err := m.noteDamage(s.origin, err); !stale {
-				return HashKVResult{Hash: uint32(sum ^ sum>>32), Revision: last, CompactRevision: s.compacted, Latest: s.revision}, err
-			}
-		}
+		out = HashKVResult{Hash: uint32(sum ^ sum>>32), Revision: last, CompactRevision: s.compacted, Latest: s.revision}
+		return err
+	})
+	if err != nil {
+		return HashKVResult{}, err
 	}
+	return out, nil
 }
 
 func hashBytes(parts ...[]byte) uint64 {

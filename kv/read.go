@@ -121,23 +121,20 @@ func (m *Machine) read(ctx context.Context, revision uint64, f func(v *view) err
 		if err := checkRevision(revision, s.revision, s.compacted); err != nil {
 			return err
 		}
-		v := view{state: s, revision: revision}
+		v := view{state: s, revision: revision, published: &m.published}
 		if revision == 0 {
 			v.revision = s.revision
 		}
-		err := f(&v)
-		stored := v.stored != nil
-		err = errors.Join(err, v.close())
-		now := m.published.Load()
+		err := errors.Join(f(&v), v.close())
 		switch {
-		case errors.Is(err, store.ErrClosed) && now.store != s.store:
+		case errors.Is(err, store.ErrClosed) && m.published.Load().store != s.store:
 			continue // Install replaced the store.
 		case errors.Is(err, store.ErrClosed):
 			return ErrClosed
-		case stored && now.compacted > v.revision && revision != 0:
+		case v.gone > v.revision && revision != 0:
 			// The view of the store is younger than s: history that f needed may have been missing from it.
 			return ErrCompacted
-		case stored && (now.compacted > v.revision || now.compacted > v.earliest && v.earliest != 0):
+		case v.gone > v.revision || v.gone > v.earliest && v.earliest != 0:
 			continue // f looks at the compacted revision anew
 		case err != nil:
 			stale, err := m.noteDamage(s.origin, err)

@@ -3,6 +3,7 @@ package kv
 import (
 	"bytes"
 	"errors"
+	"sync/atomic"
 
 	"github.com/raftkv/raftkv/kv/store"
 )
@@ -20,6 +21,10 @@ type view struct {
 	scratch        []byte
 	// earliest is the lowest revision that at was asked for, zero for none.
 	earliest uint64
+	// published is the machine's, and gone the revision up to which history may be missing from the store's view: what was compacted when it was opened.
+	// What is compacted later is still there.
+	published *atomic.Pointer[state]
+	gone      uint64
 }
 
 // at is a view at another revision in the same view of the store, and is not closed: whoever holds one of the store's views must not open a second, which may
@@ -54,6 +59,9 @@ func (v *view) open() error {
 		return err
 	}
 	v.stored = stored
+	if v.published != nil {
+		v.gone = v.published.Load().compacted
+	}
 	v.index, v.records = stored.Iterate(bucketIndex), stored.Iterate(bucketRecords)
 	return nil
 }
