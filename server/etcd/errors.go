@@ -14,6 +14,7 @@ import (
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/node"
 	"github.com/raftkv/raftkv/server/backend"
+	"github.com/raftkv/raftkv/server/sending"
 )
 
 // refusals are what etcd says for what a store or a cluster refuses. The first that matches counts.
@@ -35,6 +36,7 @@ var refusals = []struct{ ours, theirs error }{
 	{backend.ErrUnsupported, rpctypes.ErrGRPCNotCapable},
 	{watch.ErrClosed, rpctypes.ErrGRPCStopped},
 	{kv.ErrClosed, rpctypes.ErrGRPCStopped},
+	{sending.ErrTooMany, rpctypes.ErrGRPCRequestTooManyRequests},
 
 	{raft.ErrNotCaughtUp, rpctypes.ErrGRPCLearnerNotReady},
 	{raft.ErrUnsafeChange, rpctypes.ErrGRPCUnhealthy},

@@ -1,10 +1,9 @@
 package etcd
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
-	"hash"
+	"errors"
 	"io"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -88,7 +87,15 @@ func (s *maintenanceService) MoveLeader(ctx context.Context, r *pb.MoveLeaderReq
 	if store == nil || cluster == nil {
 		return nil, rpctypes.ErrGRPCStopped
 	}
-	if err := cluster.Transfer(ctx, raft.NodeID(r.TargetID)); err != nil {
+	to := raft.NodeID(r.TargetID)
+	if to == 0 {
+		// Whoever is best, to the cluster; to etcd a member that does not exist, which its leader says and others do not.
+		if now, err := store.Status(ctx); err != nil || now.Leader != now.MemberID {
+			return nil, rpctypes.ErrGRPCNotLeader
+		}
+		return nil, rpctypes.ErrGRPCBadLeaderTransferee
+	}
+	if err := cluster.Transfer(ctx, to); err != nil {
 		return nil, err
 	}
 	return &pb.MoveLeaderResponse{}, nil // etcd's has no header
@@ -124,50 +131,39 @@ var alarmTypes = map[pb.AlarmType]kv.AlarmType{
 }
 
 // Snapshot streams the state, padded with zeros, and then the SHA-256 of all that, as etcd's tools expect it.
-func (s *maintenanceService) Snapshot(_ *pb.SnapshotRequest, stream grpc.ServerStreamingServer[pb.SnapshotResponse]) (err error) {
+func (s *maintenanceService) Snapshot(_ *pb.SnapshotRequest, stream grpc.ServerStreamingServer[pb.SnapshotResponse]) error {
 	store, err := s.opened()
 	if err != nil {
 		return err
 	}
-	snapshot, err := store.Snapshot(stream.Context())
+	snapshot, err := s.snapshots.Open(stream.Context(), store, blobBytes)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if closeErr := snapshot.Close(); err == nil {
-			err = closeErr
+	defer snapshot.Close()
+	sum, sent := sha256.New(), 0
+	send := func(blob []byte) error {
+		sum.Write(blob)
+		sent += len(blob)
+		// RemainingBytes is not known beforehand; one is "more follows".
+		return stream.Send(&pb.SnapshotResponse{Blob: blob, RemainingBytes: 1, Version: ClusterVersion})
+	}
+	for {
+		blob, err := snapshot.Next(stream.Context())
+		if errors.Is(err, io.EOF) {
+			break
 		}
-	}()
-	blobs := &blobWriter{stream: stream, sum: sha256.New()}
-	out := bufio.NewWriterSize(blobs, blobBytes)
-	n, err := snapshot.WriteTo(out)
-	if err != nil {
-		return err
-	}
-	if rest := n % snapshotAlignBytes; rest != 0 {
-		if _, err := out.Write(make([]byte, snapshotAlignBytes-rest)); err != nil {
+		if err == nil {
+			err = send(blob)
+		}
+		if err != nil {
 			return err
 		}
 	}
-	if err := out.Flush(); err != nil {
-		return err
+	if rest := sent % snapshotAlignBytes; rest != 0 {
+		if err := send(make([]byte, snapshotAlignBytes-rest)); err != nil {
+			return err
+		}
 	}
-	return stream.Send(&pb.SnapshotResponse{Blob: blobs.sum.Sum(nil), Version: ClusterVersion})
-}
-
-// blobWriter sends what is written as messages, and sums it up.
-type blobWriter struct {
-	stream grpc.ServerStreamingServer[pb.SnapshotResponse]
-	sum    hash.Hash
-}
-
-var _ io.Writer = (*blobWriter)(nil)
-
-func (w *blobWriter) Write(b []byte) (int, error) {
-	w.sum.Write(b)
-	// RemainingBytes is not known beforehand; one is "more follows".
-	if err := w.stream.Send(&pb.SnapshotResponse{Blob: b, RemainingBytes: 1, Version: ClusterVersion}); err != nil {
-		return 0, err
-	}
-	return len(b), nil
+	return stream.Send(&pb.SnapshotResponse{Blob: sum.Sum(nil), Version: ClusterVersion})
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/raftkv/raftkv/server/etcd/v3electionpb"
 	"github.com/raftkv/raftkv/server/etcd/v3lockpb"
 	"github.com/raftkv/raftkv/server/leaderless"
+	"github.com/raftkv/raftkv/server/sending"
 )
 
 // Version is the version of etcd whose API is spoken, and whose own tests are run (docs/ETCD-COMPATIBILITY.md). Clients such as kube-apiserver
@@ -96,6 +97,8 @@ type Server struct {
 	grpc    *grpc.Server
 	leaders *leaderless.Watch
 	bounds  *bounds
+	// snapshots are those that clients read.
+	snapshots sending.Desk
 	// inside ends the gateway's connection, serving counts what serves it.
 	inside  func()
 	serving sync.WaitGroup

@@ -21,7 +21,7 @@ import (
 	"github.com/raftkv/raftkv/server/backend"
 )
 
-const waiting = 20 * time.Second
+const waiting = time.Minute
 
 // still is a store in which nothing happens; leases last as long as their ID says.
 type still struct {

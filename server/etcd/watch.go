@@ -174,11 +174,18 @@ func (w *watcher) send(ctx context.Context) error {
 			}
 		}
 	}()
+	// Etcd's client forgets the fragments that it has gathered when it hears of a watch that is made or refused: none is told of between them.
+	parted := false
 	for {
+		refused := w.refused
+		if parted {
+			refused = nil
+		}
 		var r *pb.WatchResponse
 		select {
 		case r = <-responses:
-		case r = <-w.refused:
+			parted = r.Fragment
+		case r = <-refused:
 		case err := <-failed:
 			return err
 		}

@@ -65,7 +65,7 @@ func (x *attached) end() {
 		x.watches.Close()
 	}
 	if x.snapshot != nil {
-		x.snapshot.close()
+		x.snapshot.Close()
 		x.snapshot = nil
 	}
 }

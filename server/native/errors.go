@@ -10,6 +10,7 @@ import (
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/node"
 	"github.com/raftkv/raftkv/server/backend"
+	"github.com/raftkv/raftkv/server/sending"
 )
 
 // refusal is an error that is its own status.
@@ -38,6 +39,8 @@ var statuses = []struct {
 
 	{watch.ErrDuplicateID, wire.StatusInvalid}, {watch.ErrEmptyRange, wire.StatusInvalid}, {watch.ErrTooManyWatches, wire.StatusTooMany},
 	{watch.ErrClosed, wire.StatusUnavailable}, {kv.ErrClosed, wire.StatusUnavailable},
+
+	{sending.ErrTooMany, wire.StatusTooMany},
 
 	{raft.ErrTransferRefused, wire.StatusRefused}, {raft.ErrNotLeader, wire.StatusUnavailable}, {raft.ErrNoLeader, wire.StatusUnavailable},
 	{node.ErrUnavailable, wire.StatusUnavailable}, {node.ErrStopped, wire.StatusUnavailable}, {node.ErrBusy, wire.StatusBusy},

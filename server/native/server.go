@@ -12,6 +12,7 @@ import (
 	"github.com/raftkv/raftkv/rpc"
 	"github.com/raftkv/raftkv/server/backend"
 	"github.com/raftkv/raftkv/server/leaderless"
+	"github.com/raftkv/raftkv/server/sending"
 )
 
 const (
@@ -50,13 +51,12 @@ type Options struct {
 
 // Server is the front end. Its store may change while it runs.
 type Server struct {
-	store    func() Store
-	cluster  func() Cluster
-	options  Options
-	rpc      *rpc.Server
-	attached attachments
-	// snapshots counts those that are served.
-	snapshots places
+	store     func() Store
+	cluster   func() Cluster
+	options   Options
+	rpc       *rpc.Server
+	attached  attachments
+	snapshots sending.Desk
 	// leaders ends what waits for as long as it is asked to.
 	leaders *leaderless.Watch
 }
