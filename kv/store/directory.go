@@ -34,6 +34,8 @@ const (
 	// mapFactor is how many times the quota is mapped, or the file if that is larger, and mapBytes what is mapped besides. A commit may move all that the file
 	// holds. It is address space, not memory.
 	mapFactor, mapBytes = 2, 4 << 30
+	// metaPages are the first pages of a file; a commit is in force once one of them is written.
+	metaPages = 2
 )
 
 // setAside is what to do about a file that cannot be used.
@@ -79,7 +81,7 @@ func NewDirectory(dir string, o DirectoryOptions) (*Directory, error) {
 // Path returns the name of the file in force.
 func (d *Directory) Path() string { return filepath.Join(d.dir, fileName) }
 
-// Open opens kv.db and removes every NAME.staged.tmp.
+// Open opens kv.db and removes every NAME.staged.tmp. Whatever is found is durable when it returns.
 func (d *Directory) Open() (Store, error) {
 	unfinished, err := d.list(stagingSuffix)
 	if err != nil {
@@ -90,20 +92,37 @@ func (d *Directory) Open() (Store, error) {
 			return nil, fmt.Errorf("remove an unfinished snapshot: %w", err)
 		}
 	}
-	_, err = os.Stat(d.Path())
-	fresh := errors.Is(err, os.ErrNotExist)
 	mapped := d.mapped()
 	db, err := d.open(d.Path(), mapped, false)
 	if err != nil {
 		return nil, err
 	}
-	if fresh {
-		// The file's name must survive a power loss before anything is said to be in it.
-		if err := d.sync(); err != nil {
-			return nil, errors.Join(err, db.Close())
-		}
+	if err := d.settle(db.Info().PageSize); err != nil {
+		return nil, errors.Join(err, db.Close())
 	}
 	return d.serve(db, mapped)
+}
+
+// settle makes durable what Open has found, and the file's name. So far it may be in the cache of the file system only, since the process before this one was
+// killed before its last sync, or stopped because that failed. After a sync that failed the kernel takes the pages for stored, and another one
+// does nothing: so the meta pages are written once more, the same bytes to the same place. The pages that they lead to were synced before them.
+func (d *Directory) settle(pageBytes int) (err error) {
+	f, err := os.OpenFile(d.Path(), os.O_RDWR, 0)
+	if err != nil {
+		return fmt.Errorf("make what was found durable: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	pages := make([]byte, metaPages*pageBytes)
+	if _, err = f.ReadAt(pages, 0); err == nil {
+		_, err = f.WriteAt(pages, 0)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("make what was found durable: %w", err)
+	}
+	return d.sync()
 }
 
 // serve makes the store of an open file.
