@@ -83,7 +83,7 @@ func registerForward(server *rpc.Server, d *door) error {
 			return nil, notAppended(errors.New("this node is not running as a member at the moment"))
 		}
 		if err := in.node.AppendForwarded(ctx, p.data); err != nil {
-			return nil, explainAppend(err)
+			return nil, notAppended(err)
 		}
 		return &appended{}, nil
 	}}, rpc.Authorize(transport.MembersOnly))
@@ -91,18 +91,6 @@ func registerForward(server *rpc.Server, d *door) error {
 
 func notAppended(err error) error {
 	return &rpc.Error{Code: rpc.CodeUnavailable, Reason: reasonNotAppended, Message: err.Error()}
-}
-
-// explainAppend marks the errors by which the leader's core says that it took nothing.
-func explainAppend(err error) error {
-	for _, refusal := range []error{
-		raft.ErrNotLeader, raft.ErrNoLeader, raft.ErrTransferring, raft.ErrBusy, raft.ErrTooLarge, node.ErrBusy,
-	} {
-		if errors.Is(err, refusal) {
-			return notAppended(err)
-		}
-	}
-	return err
 }
 
 func reasonIsNotAppended(err error) bool { return rpc.ReasonOf(err) == reasonNotAppended }

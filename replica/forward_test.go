@@ -3,11 +3,13 @@ package replica
 import (
 	"bytes"
 	"context"
-	"fmt"
+	"net"
 	"testing"
 
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/node"
+	"github.com/raftkv/raftkv/raft/transport"
+	"github.com/raftkv/raftkv/rpc"
 )
 
 func TestProposalBatchesSurviveTheWire(t *testing.T) {
@@ -34,13 +36,48 @@ func TestProposalBatchesSurviveTheWire(t *testing.T) {
 	}
 }
 
-func TestOnlySureRefusalsOfTheLeaderMeanNotAppended(t *testing.T) {
-	for err, want := range map[error]bool{
-		raft.ErrNotLeader: true, raft.ErrBusy: true, node.ErrBusy: true, fmt.Errorf("x: %w", raft.ErrTransferring): true,
-		node.ErrStopped: false, context.DeadlineExceeded: false,
+// Whatever a leader's node answers but success, it has appended nothing: who forwarded may tell its caller so, also when the leader was stopping.
+func TestARefusalToAppendSaysSo(t *testing.T) {
+	s := newStation(t, "a")
+	s.cfg.InitialCluster = []Member{{Name: "a", PeerAddress: s.cfg.Listen}}
+	s.start()
+	leaderOf(t, []*station{s})
+	running := s.replica.Node()
+
+	server, d := rpc.NewServer(rpc.ServerOptions{}), &door{}
+	if err := registerForward(server, d); err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := net.Pipe()
+	go func() { _ = server.ServeConn(theirs) }()
+	defer server.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	client, err := rpc.NewClient(ctx, ours, rpc.ClientOptions{Metadata: rpc.Metadata{rpc.MetaKind: transport.Kind}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	var stub forwardStub
+	if err := rpc.Bind(client, forwardService, &stub); err != nil {
+		t.Fatal(err)
+	}
+	fine, tooLarge := &proposalBatch{data: [][]byte{{0}}}, &proposalBatch{data: [][]byte{{0}, make([]byte, raft.DefaultMaxEntryBytes+1)}}
+	for _, x := range []struct {
+		name    string
+		prepare func()
+		batch   *proposalBatch
+		taken   bool
+	}{
+		{"no member", func() {}, fine, false},
+		{"a leader", func() { d.enter(&inside{node: running}) }, fine, true},
+		{"one too large", func() {}, tooLarge, false},
+		{"a member that has stopped", s.kill, fine, false},
 	} {
-		if got := reasonIsNotAppended(explainAppend(err)); got != want {
-			t.Errorf("%v: %v, want %v", err, got, want)
+		x.prepare()
+		_, err := stub.Append(ctx, x.batch)
+		if (err == nil) != x.taken || err != nil && !reasonIsNotAppended(err) {
+			t.Errorf("%s: %v", x.name, err)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"strings"
 	"testing"
 
 	"github.com/raftkv/raftkv/raft"
@@ -266,6 +267,36 @@ func TestAStateOfAnotherClusterOrIndexIsRefused(t *testing.T) {
 	}
 	if err := stage.Commit(); err == nil {
 		t.Error("a state of another index than announced was taken")
+	}
+}
+
+// What cannot be kept does not stay on a disk that may be full.
+func TestASnapshotThatCannotBeSyncedLeavesNothing(t *testing.T) {
+	source := vfs.NewMem(7)
+	image(t, source)
+	fs := vfs.NewMem(8)
+	m, err := openImages(newTally(), Place{Dir: testDir, Cluster: 7, New: true}, fs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	full := errors.New("no space left")
+	fs.SetHook(func(op vfs.Op) error {
+		if op.Kind == vfs.OpSync && strings.Contains(op.Name, stagedPrefix) {
+			return full
+		}
+		return nil
+	})
+	if err := move(source, m); !errors.Is(err, full) {
+		t.Fatal(err)
+	}
+	names, err := fs.List(testDir + "/" + stateDir)
+	if err != nil || len(names) != 1 || names[0] != currentImage {
+		t.Errorf("left: %v, %v", names, err)
+	}
+	fs.SetHook(nil)
+	if err := move(source, m); err != nil {
+		t.Errorf("once there is room: %v", err)
 	}
 }
 

@@ -75,10 +75,18 @@ func (s *stage) Write(p []byte) (int, error) {
 // Commit checks the whole image and keeps it, durably, until it is installed.
 func (s *stage) Commit() error {
 	name := stagedImage(s.meta)
-	if err := errors.Join(s.file.Sync(), s.file.Close()); err != nil {
-		return err
+	err := errors.Join(s.file.Sync(), s.file.Close())
+	if err == nil {
+		err = s.check(name + partSuffix)
 	}
-	err := s.images.read(name+partSuffix, func(head imageHead, _ *session.Table, state *imageReader) error {
+	if err != nil { // a disk that is full is not to stay so
+		return errors.Join(err, s.images.fs.Remove(s.images.path(name+partSuffix)))
+	}
+	return s.images.replace(name+partSuffix, name)
+}
+
+func (s *stage) check(name string) error {
+	return s.images.read(name, func(head imageHead, _ *session.Table, state *imageReader) error {
 		if head.cluster != s.cluster && (s.ancestor == 0 || head.cluster != s.ancestor) {
 			return fmt.Errorf("the state is that of cluster %s, this is cluster %s", head.cluster, s.cluster)
 		}
@@ -87,10 +95,6 @@ func (s *stage) Commit() error {
 		}
 		return state.drain()
 	})
-	if err != nil {
-		return errors.Join(err, s.images.fs.Remove(s.images.path(name+partSuffix)))
-	}
-	return s.images.replace(name+partSuffix, name)
 }
 
 // Abort throws away what came.

@@ -64,7 +64,7 @@ func (n *Node) beginEra() {
 }
 
 // AppendForwarded appends proposals that another member forwards. It is answered once they are in this leader's
-// log; their results reach the proposer through its own copy of the log.
+// log; their results reach the proposer through its own copy of the log. With an error, whichever it is, nothing was appended and nothing will be.
 func (n *Node) AppendForwarded(ctx context.Context, data [][]byte) error {
 	var err error
 	doErr := n.do(ctx, func() {

@@ -259,10 +259,13 @@ func (w *memoryWriter) Write(p []byte) (int, error) {
 
 func (w *memoryWriter) Commit() error {
 	w.sink.mu.Lock()
-	defer w.sink.mu.Unlock()
-	if w.sink.onCommit != nil {
-		w.sink.onCommit()
+	onCommit := w.sink.onCommit
+	w.sink.mu.Unlock()
+	if onCommit != nil {
+		onCommit()
 	}
+	w.sink.mu.Lock()
+	defer w.sink.mu.Unlock()
 	w.sink.open--
 	w.sink.committed = append(w.sink.committed, w.data)
 	w.sink.messages = append(w.sink.messages, w.m)

@@ -108,7 +108,8 @@ func (r *receiver) begin(ctx context.Context, b *snapshotBegin) (*snapshotBegun,
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.idle = time.AfterFunc(SnapshotStallTimeout, func() {
-		r.abort(in, rpc.Errorf(rpc.CodeDeadline, "nothing of the snapshot arrived for too long"))
+		// Not CodeDeadline, after which the sender would try to go on.
+		r.abort(in, rpc.Errorf(rpc.CodeAborted, "nothing of the snapshot arrived for too long"))
 	})
 	r.mu.Lock()
 	closed := r.closed
@@ -176,7 +177,7 @@ func (r *receiver) detached(in *inbound, handle uint64) {
 }
 
 // replace ends the snapshot that is arriving, unless it is of a newer term. Of one term there is one leader (§5.2), so one of the same
-// term is the same leader's second attempt.
+// term is the same leader's second attempt. One that is being committed is waited for.
 func (r *receiver) replace(m raft.Message) error {
 	r.mu.Lock()
 	old := r.current
@@ -258,14 +259,18 @@ func (r *receiver) commit(_ context.Context, req *snapshotCommit) (*snapshotComm
 		r.end(in, rpc.Errorf(rpc.CodeInvalid, "the snapshot's checksum or length is wrong: %d bytes arrived, %d were sent", in.offset, req.Bytes))
 		return nil, in.failed
 	}
-	writer := in.writer
-	r.detach(in)
-	if err := writer.Commit(); err != nil {
+	// It is the one that is arriving until that is done: whoever begins another waits for it (replace), so that the sink has one at a time.
+	err = in.writer.Commit()
+	if err != nil {
 		in.failed = rpc.Errorf(rpc.CodeInternal, "committing the snapshot: %v", err)
 		r.failed.Add(1)
+	} else {
+		r.whole.Add(1)
+	}
+	r.detach(in)
+	if err != nil {
 		return nil, in.failed
 	}
-	r.whole.Add(1)
 	return &snapshotCommitted{}, nil
 }
 

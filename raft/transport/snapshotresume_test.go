@@ -327,6 +327,66 @@ func TestAReceiverThatIsGoneAtTheCommitIsNotWaitedFor(t *testing.T) {
 	}
 }
 
+// A disk may take long over a commit. A leader that was elected anew, or a process that was started anew, may send the very same snapshot meanwhile: where it
+// is staged is not touched before the first one is done.
+func TestWhoeverBeginsDuringACommitWaitsForIt(t *testing.T) {
+	one, two, _ := pair(t)
+	ctx := t.Context()
+	running := func(method string) int64 {
+		for _, m := range two.server.Stats().Methods {
+			if m.Method == serviceSnapshot+"."+method {
+				return m.Running
+			}
+		}
+		return 0
+	}
+	second, result := byHand(t, one, 2), make(chan error, 1)
+	var once sync.Once
+	two.sink.onCommit = func() {
+		once.Do(func() {
+			go func() {
+				_, err := second.Begin(ctx, &snapshotBegin{stream: 6, message: snapshotMessage(1, 2, 3)})
+				result <- err
+			}()
+			eventually(t, "another begins", func() bool { return running("Begin") > 0 || len(result) > 0 })
+			for range 20 { // which would take no time
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	if err := one.transport.SendSnapshot(ctx, snapshotMessage(1, 2, 3), strings.NewReader("whole")); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-result; err != nil {
+		t.Fatalf("the one that waited: %v", err)
+	}
+	arrived(t, two, 0, []byte("whole"))
+}
+
+// What was given up for its silence is gone: the sender does not try to go on with it.
+func TestASnapshotThatStoodStillIsNotGoneOnWith(t *testing.T) {
+	one, two, breaking := pair(t)
+	leaky := breaking.leaky()
+	word, result := halfway(t, one, two, randomBytes(8<<20))
+	r := &two.transport.receiver
+	r.mu.Lock()
+	in := r.current
+	r.mu.Unlock()
+	eventually(t, "it is given up", func() bool {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		if in.writer != nil {
+			in.idle.Reset(0) // as if the time were over, and whatever else comes
+		}
+		return two.sink.count(aborted) == 1
+	})
+	leaky.Cut()
+	close(word)
+	if err := <-result; rpc.CodeOf(err) != rpc.CodeAborted || !strings.Contains(err.Error(), "for too long") {
+		t.Fatalf("a stream that stood still: %v", err)
+	}
+}
+
 func TestSnapshotsToSeveralMembersAtOnceAreBounded(t *testing.T) {
 	b := newBook()
 	ids := []raft.NodeID{1, 2, 3, 4, 5, 6}
