@@ -6,14 +6,19 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -36,9 +41,14 @@ const (
 	renewDeadline = 10 * time.Second
 	retryPeriod   = 2 * time.Second
 
-	// apiQPS and apiBurst bound the requests to the API server.
-	apiQPS   = 100
-	apiBurst = 200
+	// defaultQPS and defaultBurst bound the requests to the API server, of all kinds together. The API server shares itself out fairly (API Priority and
+	// Fairness), so that this is only to bound a mistake; a thousand RaftClusters that are created at once take some ninety thousand requests.
+	defaultQPS   = 1000
+	defaultBurst = 2000
+
+	// gcPercent is how much garbage there may be, in percent of what is in use: most of the time nothing happens, and memory is dearer then than the
+	// collector's work.
+	gcPercent = 40
 )
 
 func main() {
@@ -53,6 +63,9 @@ func main() {
 	if o.version {
 		fmt.Println("raftkv-operator", version)
 		return
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
 	}
 	log := newLogger(o.logLevel, o.logFormat, os.Stderr)
 	if err := run(o, log); err != nil {
@@ -73,17 +86,20 @@ func run(o options, log logr.Logger) error {
 	if err != nil {
 		return fmt.Errorf("find the Kubernetes API server (run inside a cluster, or set KUBECONFIG): %w", err)
 	}
-	config.QPS, config.Burst = apiQPS, apiBurst
 	config.UserAgent = "raftkv-operator/" + version
+	election := rest.CopyConfig(config)
+	o.limit(config)
 
 	manager, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme:                        scheme,
-		Cache:                         controllers.CacheOptions(o.namespaces),
-		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddress},
-		HealthProbeBindAddress:        o.healthAddress,
-		LeaderElection:                o.leaderElect,
-		LeaderElectionID:              leaseName,
-		LeaderElectionNamespace:       o.leaseNamespace,
+		Scheme:                  scheme,
+		Cache:                   controllers.CacheOptions(o.namespaces),
+		Metrics:                 metricsserver.Options{BindAddress: o.metricsAddress},
+		HealthProbeBindAddress:  o.healthAddress,
+		LeaderElection:          o.leaderElect,
+		LeaderElectionID:        leaseName,
+		LeaderElectionNamespace: o.leaseNamespace,
+		// To keep the lease must not wait for the requests of a thousand clusters.
+		LeaderElectionConfig:          election,
 		LeaderElectionReleaseOnCancel: true,
 		LeaseDuration:                 new(leaseDuration),
 		RenewDeadline:                 new(renewDeadline),
@@ -108,6 +124,14 @@ func run(o options, log logr.Logger) error {
 	return manager.Start(ctrl.SetupSignalHandler())
 }
 
+// limit bounds the requests of all clients that are made from the configuration, by one limiter: otherwise each kind of object has one of its own.
+func (o options) limit(config *rest.Config) {
+	config.QPS, config.Burst, config.RateLimiter = -1, 0, nil
+	if o.qps > 0 {
+		config.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(float32(o.qps), o.burst)
+	}
+}
+
 func namespacesText(namespaces []string) string {
 	if len(namespaces) == 0 {
 		return "all"
@@ -123,6 +147,8 @@ type options struct {
 	namespaces                    []string
 	nodeImage                     string
 	logLevel, logFormat           string
+	qps                           float64
+	burst                         int
 }
 
 func parseOptions(args []string, errorOutput io.Writer) (options, error) {
@@ -136,6 +162,8 @@ func parseOptions(args []string, errorOutput io.Writer) (options, error) {
 	f.StringVar(&o.leaseNamespace, "leader-election-namespace", "", "namespace of the lease; empty for that of the operator's pod")
 	f.StringVar(&namespaces, "watch-namespaces", "", "comma-separated namespaces whose RaftClusters are run; empty for all")
 	f.StringVar(&o.nodeImage, "node-image", "raftkv/node:"+version, "node image of new RaftClusters that name none")
+	f.Float64Var(&o.qps, "kube-api-qps", defaultQPS, "requests to the API server in a second, on average; 0 for no bound of the operator's own")
+	f.IntVar(&o.burst, "kube-api-burst", defaultBurst, "requests to the API server in one moment")
 	f.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&o.logFormat, "log-format", "json", "json or text")
 	f.BoolVar(&o.version, "version", false, "print the version and end")
@@ -146,9 +174,19 @@ func parseOptions(args []string, errorOutput io.Writer) (options, error) {
 		return o, fmt.Errorf("unexpected argument %q: the operator takes flags only; see --help", f.Arg(0))
 	}
 	for n := range strings.SplitSeq(namespaces, ",") {
-		if n = strings.TrimSpace(n); n != "" {
-			o.namespaces = append(o.namespaces, n)
+		if n = strings.TrimSpace(n); n == "" {
+			continue
 		}
+		if len(validation.IsDNS1123Label(n)) > 0 {
+			return o, fmt.Errorf("--watch-namespaces: %q is no name of a namespace; leave the flag out for all namespaces", n)
+		}
+		o.namespaces = append(o.namespaces, n)
+	}
+	switch {
+	case o.qps < 0 || math.IsNaN(o.qps) || math.IsInf(o.qps, 0):
+		return o, fmt.Errorf("--kube-api-qps %v: must be 0, which is no bound, or more", o.qps)
+	case o.qps > 0 && float64(o.burst) < max(o.qps, 1):
+		return o, fmt.Errorf("--kube-api-burst %d: must be at least --kube-api-qps, which is %v", o.burst, o.qps)
 	}
 	if o.nodeImage == "" {
 		return o, errors.New("--node-image must not be empty: it is what new RaftClusters run")

@@ -6,16 +6,18 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"k8s.io/client-go/rest"
 )
 
 func TestFlagsOfTheChartAreUnderstood(t *testing.T) {
 	o, err := parseOptions([]string{"--leader-elect", "--node-image=registry.example/raftkv/node:1", "--metrics-bind-address=:1",
-		"--health-probe-bind-address=:2", "--log-level=debug", "--watch-namespaces=a, b,"}, io.Discard)
+		"--health-probe-bind-address=:2", "--log-level=debug", "--watch-namespaces=a, b,", "--kube-api-qps=50", "--kube-api-burst=60"}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := options{metricsAddress: ":1", healthAddress: ":2", leaderElect: true, namespaces: []string{"a", "b"},
-		nodeImage: "registry.example/raftkv/node:1", logLevel: "debug", logFormat: "json"}
+		nodeImage: "registry.example/raftkv/node:1", logLevel: "debug", logFormat: "json", qps: 50, burst: 60}
 	if !reflect.DeepEqual(o, want) {
 		t.Errorf("got %+v, want %+v", o, want)
 	}
@@ -23,11 +25,17 @@ func TestFlagsOfTheChartAreUnderstood(t *testing.T) {
 
 func TestBadFlagsAreRefusedWithWhatIsAllowed(t *testing.T) {
 	for args, want := range map[string]string{
-		"--log-level=loud":   "debug, info, warn or error",
-		"--log-format=xml":   "json or text",
-		"--node-image=":      "must not be empty",
-		"start":              "takes flags only",
-		"--no-such-flag=yes": "not defined",
+		"--log-level=loud":       "debug, info, warn or error",
+		"--log-format=xml":       "json or text",
+		"--node-image=":          "must not be empty",
+		"start":                  "takes flags only",
+		"--no-such-flag=yes":     "not defined",
+		"--watch-namespaces=*":   "no name of a namespace",
+		"--watch-namespaces=a b": "no name of a namespace",
+		"--kube-api-qps=-1":      "must be 0, which is no bound, or more",
+		"--kube-api-qps=NaN":     "must be 0, which is no bound, or more",
+		"--kube-api-qps=5000":    "must be at least --kube-api-qps",
+		"--kube-api-burst=0":     "must be at least --kube-api-qps",
 	} {
 		if _, err := parseOptions([]string{args}, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got error %v, want one with %q", args, err, want)
@@ -42,5 +50,18 @@ func TestLoggerHonoursLevelAndFormat(t *testing.T) {
 	log.Info("shown", "cluster", "demo")
 	if got := b.String(); strings.Contains(got, "hidden") || !strings.Contains(got, `"cluster":"demo"`) {
 		t.Errorf("got log %q", got)
+	}
+}
+
+// Each client that is made from the configuration has a limiter of its own, one for each kind of object, unless it is given one.
+func TestAllRequestsShareOneBound(t *testing.T) {
+	bounded, free := &rest.Config{QPS: 5}, &rest.Config{QPS: 5}
+	options{qps: 50, burst: 60}.limit(bounded)
+	if l := rest.CopyConfig(bounded).RateLimiter; l == nil || l != bounded.RateLimiter || l.QPS() != 50 {
+		t.Errorf("got limiter %v, want one of 50 a second that copies share", l)
+	}
+	(options{}).limit(free)
+	if free.RateLimiter != nil || free.QPS >= 0 {
+		t.Errorf("got limiter %v and %v requests a second, want no bound", free.RateLimiter, free.QPS)
 	}
 }

@@ -13,8 +13,10 @@ import (
 )
 
 const (
-	// waitTimeout bounds one call of WaitStatus; a node that has nothing new answers shortly before.
-	waitTimeout = 30 * time.Second
+	// waitTimeout bounds one call of WaitStatus; a node that has nothing new answers shortly before. That it is there at all the connection's pings tell.
+	waitTimeout = 4 * time.Minute
+	// minRound is the least time from one call of the stream to the next, so that a node which has news without end keeps nobody else from being heard.
+	minRound = 20 * time.Millisecond
 	// readTimeout bounds a live read, so that a node that hangs does not hold up a reconcile for long.
 	readTimeout = 2 * time.Second
 	// minRetry and maxRetry bound the pause after a failed call.
@@ -156,10 +158,8 @@ func (w *Watcher) renewLocked(f *follower, token string) {
 			if w.tryToken(ctx, f, token) {
 				return
 			}
-			select {
-			case <-ctx.Done():
+			if !rest(ctx, pause) {
 				return
-			case <-time.After(pause):
 			}
 		}
 	})
@@ -309,7 +309,7 @@ func (f *follower) run(ctx context.Context) {
 	pause := minRetry
 	first := true
 	for {
-		line := f.current()
+		line, began := f.current(), time.Now()
 		s, err := wait(ctx, line.service, generation)
 		if ctx.Err() != nil {
 			return
@@ -332,10 +332,8 @@ func (f *follower) run(ctx context.Context) {
 			if before.Err == nil {
 				f.notify()
 			}
-			select {
-			case <-ctx.Done():
+			if !rest(ctx, pause) {
 				return
-			case <-time.After(pause):
 			}
 			pause = min(2*pause, maxRetry)
 			continue
@@ -345,6 +343,24 @@ func (f *follower) run(ctx context.Context) {
 			f.notify()
 		}
 		generation = s.Generation
+		if !rest(ctx, minRound-time.Since(began)) {
+			return
+		}
+	}
+}
+
+// rest waits for that long, if at all; false if the context ends before.
+func rest(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
 	}
 }
 
