@@ -42,7 +42,13 @@ func executable(path string) bool {
 // render gives what helm makes of the chart with these values, or what it complains of.
 func render(t *testing.T, values ...string) (string, error) {
 	t.Helper()
-	args := []string{"template", "release", filepath.Join(root, "charts", "raftkv"), "--namespace", "raftkv-system"}
+	return renderAs(t, "release", "raftkv-system", values...)
+}
+
+// renderAs is render with a release and a namespace of those names.
+func renderAs(t *testing.T, release, namespace string, values ...string) (string, error) {
+	t.Helper()
+	args := []string{"template", release, filepath.Join(root, "charts", "raftkv"), "--namespace", namespace}
 	for _, v := range values {
 		args = append(args, "--set", v)
 	}
@@ -82,8 +88,15 @@ func TestValuesThatCannotWorkAreRefused(t *testing.T) {
 		"test.storage.size=268M":                "does not match pattern",
 		"metrics.serviceMonitor.interval=often": "does not match pattern",
 		"metrics.serviceMonitor.enabled=true,metrics.service.enabled=false": "metrics.serviceMonitor.enabled needs metrics.service.enabled",
-		"metrics.port=80":   "minimum",
-		"unknown.value=yes": "unknown",
+		"metrics.port=80":          "minimum",
+		"unknown.value=yes":        "unknown",
+		"kubeAPI.qps=-1":           "minimum",
+		"kubeAPI.qps=3000":         "kubeAPI.burst is 2000 and must be at least kubeAPI.qps, which is 3000",
+		"log.format=xml":           "/log/format",
+		"fullnameOverride=a.b":     "does not match pattern",
+		"nameOverride=Store":       "does not match pattern",
+		"serviceAccount.name=A_b":  "does not match pattern",
+		"serviceAccount.create=no": "got string, want boolean",
 	} {
 		if text, err := render(t, value); err == nil || !strings.Contains(text, want) {
 			t.Errorf("%s: got %v and %q, want %q", value, err, tail(text), want)

@@ -7,11 +7,27 @@
 {{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
 {{- else }}
 {{- $name := include "raftkv.name" . }}
-{{- if contains $name .Release.Name }}
-{{- printf "%s-operator" .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- $release := include "raftkv.release" . }}
+{{- if contains $name $release }}
+{{- printf "%s-operator" $release | trunc 63 | trimSuffix "-" }}
 {{- else }}
-{{- printf "%s-%s-operator" .Release.Name $name | trunc 63 | trimSuffix "-" }}
+{{- printf "%s-%s-operator" $release $name | trunc 63 | trimSuffix "-" }}
 {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* The release's name as part of other names: Services have no dots in theirs, and begin with a letter. */ -}}
+{{- define "raftkv.release" -}}
+{{- $release := .Release.Name | replace "." "-" }}
+{{- if regexMatch "^[a-z]" $release }}{{ $release }}{{ else }}{{ printf "r%s" $release }}{{ end }}
+{{- end }}
+
+{{- /* The name of what is of the whole Kubernetes cluster. Operators of single namespaces may have one release name in several namespaces. */ -}}
+{{- define "raftkv.clusterName" -}}
+{{- if .Values.watchNamespaces }}
+{{- printf "%s-%s" (include "raftkv.fullname" .) .Release.Namespace }}
+{{- else }}
+{{- include "raftkv.fullname" . }}
 {{- end }}
 {{- end }}
 
@@ -20,11 +36,14 @@
 {{- if eq (int .Values.metrics.port) (int .Values.health.port) }}
 {{- fail (printf "metrics.port and health.port are both %d: the operator cannot listen twice on one port" (int .Values.health.port)) }}
 {{- end }}
+{{- if lt (float64 .Values.kubeAPI.burst) (float64 .Values.kubeAPI.qps) }}
+{{- fail (printf "kubeAPI.burst is %v and must be at least kubeAPI.qps, which is %v" .Values.kubeAPI.burst .Values.kubeAPI.qps) }}
+{{- end }}
 {{- end }}
 
 {{- define "raftkv.selectorLabels" -}}
 app.kubernetes.io/name: raftkv-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end }}
 
@@ -35,10 +54,10 @@ app.kubernetes.io/component: operator
 
 {{- /* The labels of what belongs to the release and is no operator. */ -}}
 {{- define "raftkv.releaseLabels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" | quote }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/part-of: raftkv
-app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 {{- end }}
 
 {{- define "raftkv.serviceAccountName" -}}
