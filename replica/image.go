@@ -97,7 +97,8 @@ func (s images) make() error {
 	return s.fs.SyncDir(filepath.Dir(s.dir))
 }
 
-// clean removes what an interrupted save or stream has left. A staged image stays: the log may say that it is to be installed.
+// clean removes what an interrupted save or stream has left. A staged image stays: the log may say that it is to be installed. Names that are found
+// are made durable: the process before this one may have ended between renaming an image and syncing the directory.
 func (s images) clean() error {
 	if err := s.fs.Remove(s.path(newImage)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -113,7 +114,7 @@ func (s images) clean() error {
 			}
 		}
 	}
-	return nil
+	return s.fs.SyncDir(s.dir)
 }
 
 // discard removes staged images that the state has passed.
