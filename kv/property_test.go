@@ -225,17 +225,24 @@ func againstModel(t *testing.T, seed uint64, steps int, o Options, disk *store.M
 	twinOptions, _ := memory()
 	twinOptions.FlushBytes = 1 + g.IntN(4000)
 	twin := open(t, twinOptions)
-	if seed%8 != 0 {
-		version := []raft.Entry{{Term: 1, Index: 1, Type: raft.EntryClusterVersion, Data: []byte{0, 0, 0, 2}}}
+	raise := func(version byte) {
+		g.model.index++
+		g.model.clusterVersion = uint32(version)
+		e := raft.Entry{Term: 1, Index: raft.Index(g.model.index), Type: raft.EntryClusterVersion, Data: []byte{0, 0, 0, version}}
+		h.log = append(h.log, e)
 		for _, m := range []*Machine{h.machine, twin} {
-			if _, err := m.Apply(version); err != nil {
+			if _, err := m.Apply([]raft.Entry{e}); err != nil {
 				t.Fatal(err)
 			}
 		}
-		h.log = version
-		g.model.index, g.model.clusterVersion = 1, 2
+	}
+	if seed%8 != 0 {
+		raise(leaseVersion)
 	}
 	for step := range steps {
+		if step == steps/4 && seed%2 == 1 {
+			raise(CompareVersion)
+		}
 		switch n := g.IntN(40); {
 		case n < 24:
 			var entries []raft.Entry
@@ -289,17 +296,43 @@ func againstModel(t *testing.T, seed uint64, steps int, o Options, disk *store.M
 			h.machine, o = to, next
 			h.replay()
 		default:
-			if a, b := hashOf(t, h.machine), hashOf(t, twin); a != b {
-				t.Fatalf("step %d: the hashes differ: %+v and %+v", step, a, b)
-			}
+			sameHashes(t, h.machine, twin)
 		}
 	}
 	compareReads(t, h.machine, g)
 	compareLeases(t, h.machine, g.model)
-	if a, b := hashOf(t, h.machine), hashOf(t, twin); a != b {
-		t.Fatalf("at the end the hashes differ: %+v and %+v", a, b)
-	}
+	sameHashes(t, h.machine, twin)
 	onlyWhatIsKept(t, h.machine, g.model)
+}
+
+// sameHashes compares machines at the same index by all that is made to compare them.
+func sameHashes(t *testing.T, a, b *Machine) {
+	t.Helper()
+	if x, y := hashOf(t, a), hashOf(t, b); x != y {
+		t.Fatalf("the hashes differ: %+v and %+v", x, y)
+	}
+	at, last := []*Machine{a, b}, [2]RunningHash{}
+	for i, m := range at {
+		if points := m.HashPoints(); len(points) > 0 {
+			last[i] = points[len(points)-1]
+		}
+	}
+	if last[0] != last[1] {
+		t.Fatalf("the running checksums differ: %+v and %+v", last[0], last[1])
+	}
+	revision, compacted := a.Revision()
+	for _, from := range []uint64{0, compacted + (revision-compacted)/2} {
+		var kv [2]HashKVResult
+		for i, m := range at {
+			var err error
+			if kv[i], err = m.HashKV(t.Context(), from); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if kv[0] != kv[1] {
+			t.Fatalf("the checksums of the keys differ: %+v and %+v", kv[0], kv[1])
+		}
+	}
 }
 
 func compareLeases(t *testing.T, m *Machine, want *model) {
