@@ -121,6 +121,10 @@ func open(path, name string, step func(string) error) (_ *Dir, err error) {
 			err = errors.Join(err, d.Close())
 		}
 	}()
+	// A process that was killed may have given files their names without having lived to sync them, and what they say is relied on from here on.
+	if err := sealedfile.SyncDir(path); err != nil {
+		return nil, err
+	}
 	present, err := d.list()
 	if err != nil {
 		return nil, err

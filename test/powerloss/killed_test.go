@@ -3,12 +3,15 @@
 package powerloss
 
 import (
+	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/raftkv/raftkv/kv/store"
 	"github.com/raftkv/raftkv/raft/vfs"
+	"github.com/raftkv/raftkv/replica/identity"
 	"github.com/raftkv/raftkv/test/powerloss/disk"
 )
 
@@ -117,4 +120,49 @@ func value(t *testing.T, s store.Store) string {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// TestAnIdentityThatAStartFindsOutlivesThePower: the same, for a node that is killed between giving its identity's file its name and syncing
+// the directory. The next process speaks for that identity.
+func TestAnIdentityThatAStartFindsOutlivesThePower(t *testing.T) {
+	made := t.TempDir()
+	first, err := identity.Open(made, "node")
+	if err != nil {
+		t.Fatal(err)
+	}
+	drawn := first.Identity().Incarnation
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	const file = "identity"
+	content, err := os.ReadFile(filepath.Join(made, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	d, dir := mountDisk(t)
+	f, err := vfs.OS{}.Create(filepath.Join(dir, file))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt(content, 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(f.Sync(), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	next, err := identity.Open(dir, "node")
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := after(d, disk.Lost)
+	if got := next.Identity().Incarnation; got != drawn {
+		t.Errorf("incarnation %s is read as %s", drawn, got)
+	}
+	if err := next.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(image[file], content) {
+		t.Errorf("the start had found an identity, the loss of power left %q of it", image[file])
+	}
 }
