@@ -2,7 +2,9 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net"
 	"net/http"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"go.etcd.io/etcd/api/v3/etcdserverpb/gw"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -47,11 +50,39 @@ var streaming = map[string]bool{
 	GatewayPath + "lock/lock": true, GatewayPath + "election/campaign": true, GatewayPath + "election/observe": true,
 }
 
+// longest are the paths of calls that may take as long as their client waits (see lengthy).
+var longest = map[string]bool{
+	GatewayPath + "maintenance/defragment": true, GatewayPath + "maintenance/hash": true, GatewayPath + "maintenance/hashkv": true, GatewayPath + "kv/compaction": true,
+}
+
 // Streams tells whether a request to the gateway goes on for as long as its client likes.
 func Streams(r *http.Request) bool { return streaming[strings.TrimSuffix(r.URL.Path, "/")] }
 
-// Gateway is what etcd serves over plain HTTP: the JSON interface, health and version. Call it once, before Stop.
+// Gateway is what etcd serves over plain HTTP: the JSON interface, unless it is left out, health and version. Call it once, before Stop.
 func (s *Server) Gateway() (http.Handler, error) {
+	paths := http.NewServeMux()
+	if !s.options.NoGateway {
+		calls, err := s.calls()
+		if err != nil {
+			return nil, err
+		}
+		paths.Handle(GatewayPath, &gateway{
+			next: calls, slots: make(chan struct{}, maxGatewayRequests), maxBytes: int64(base64Growth*s.options.MaxRequestBytes + messageOverheadBytes),
+		})
+	}
+	paths.Handle(HealthPath, reading(s.serveHealth))
+	paths.Handle(VersionPath, reading(serveVersion))
+	for path, of := range probes {
+		paths.Handle(path, reading(s.probed(of)))
+		for _, p := range of {
+			paths.Handle(path+"/"+p.name, reading(s.probed([]probe{p})))
+		}
+	}
+	return paths, nil
+}
+
+// calls makes calls of JSON.
+func (s *Server) calls() (http.Handler, error) {
 	inside := bufconn.Listen(bufferBytes)
 	conn, err := grpc.NewClient("passthrough:///gateway", grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return inside.DialContext(ctx) }),
@@ -79,29 +110,14 @@ func (s *Server) Gateway() (http.Handler, error) {
 		_ = conn.Close() // what it carried has ended with the server
 	}
 	s.serving.Go(func() { _ = s.grpc.Serve(inside) }) // a connection in memory fails only by being closed
-	paths := http.NewServeMux()
-	paths.Handle(GatewayPath, &gateway{
-		next: mux, slots: make(chan struct{}, maxGatewayRequests), maxBytes: int64(base64Growth*s.options.MaxRequestBytes + messageOverheadBytes),
-	})
-	paths.Handle(HealthPath, reading(s.serveHealth))
-	paths.Handle(VersionPath, reading(serveVersion))
-	for path, of := range probes {
-		paths.Handle(path, reading(s.probed(of)))
-		for _, p := range of {
-			paths.Handle(path+"/"+p.name, reading(s.probed([]probe{p})))
-		}
-	}
-	return paths, nil
+	return mux, nil
 }
 
+// origins refuses what a page of another origin makes a browser send here (RFC 6454), as REST does: a node is often reached through a port on the machine
+// of the one who browses, and the gateway takes JSON of any content type.
+var origins = http.NewCrossOriginProtection()
+
 func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	select {
-	case g.slots <- struct{}{}:
-		defer func() { <-g.slots }()
-	default:
-		refuse(w, r, status.Error(codes.ResourceExhausted, "etcdserver: too many requests"))
-		return
-	}
 	control, deadline := http.NewResponseController(w), time.Now().Add(slowestRequest)
 	if Streams(r) {
 		deadline = time.Time{} // an earlier request on the connection may have set one
@@ -109,11 +125,40 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if control.SetReadDeadline(deadline) != nil || control.SetWriteDeadline(deadline) != nil {
+	answered := deadline
+	if longest[strings.TrimSuffix(r.URL.Path, "/")] {
+		answered = time.Time{}
+	}
+	if control.SetReadDeadline(deadline) != nil || control.SetWriteDeadline(answered) != nil {
 		return // the connection is gone
 	}
-	r.Body = http.MaxBytesReader(w, r.Body, g.maxBytes)
+	if origins.Check(r) != nil {
+		refuse(w, r, status.Error(codes.PermissionDenied, rpctypes.ErrorDesc(rpctypes.ErrGRPCPermissionDenied)+": a page of another origin may not call this"))
+		return
+	}
+	select {
+	case g.slots <- struct{}{}:
+		defer func() { <-g.slots }()
+	default:
+		refuse(w, r, rpctypes.ErrGRPCRequestTooManyRequests)
+		return
+	}
+	r.Body = &arriving{http.MaxBytesReader(w, r.Body, g.maxBytes), control}
 	g.next.ServeHTTP(w, r)
+}
+
+// arriving is a body whose time is over with its end: net/http would take the passing of the deadline, while the call goes on, for a client that has gone.
+type arriving struct {
+	io.ReadCloser
+	control *http.ResponseController
+}
+
+func (b *arriving) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if errors.Is(err, io.EOF) {
+		_ = b.control.SetReadDeadline(time.Time{}) // it fails on a connection that is gone
+	}
+	return n, err
 }
 
 func refuse(w http.ResponseWriter, r *http.Request, err error) {

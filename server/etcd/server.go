@@ -70,6 +70,8 @@ type Options struct {
 	ElectionTimeout time.Duration
 	// Observer, if not nil, is told of each call.
 	Observer Observer
+	// NoGateway leaves out the JSON gateway.
+	NoGateway bool
 	// Managed refuses changes of the membership: they are made with the cluster's admin token, which this port does not ask for.
 	Managed bool
 }
