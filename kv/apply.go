@@ -22,12 +22,14 @@ func (m *Machine) Apply(entries []raft.Entry) ([]any, error) {
 		m.mu.Unlock()
 		return nil, err
 	}
+	compacted := m.current.compacted
 	results, changes, err := m.applyBatch(entries)
 	if err != nil {
 		// Before the lock is let go: what was applied by half must never be flushed.
 		err = m.failLocked(err)
 	}
 	full := m.current.active.bytes >= m.options.FlushBytes
+	compacts := m.current.compacted != compacted
 	m.mu.Unlock()
 	if err != nil {
 		return nil, err
@@ -40,6 +42,8 @@ func (m *Machine) Apply(entries []raft.Entry) ([]any, error) {
 	}
 	if full {
 		m.Flush()
+	} else if compacts {
+		m.poke()
 	}
 	return results, nil
 }

@@ -83,10 +83,7 @@ func (m *Machine) endCopy() {
 	m.maintenance.Lock()
 	m.copying = false
 	m.maintenance.Unlock()
-	select {
-	case m.wake <- struct{}{}:
-	default:
-	}
+	m.poke()
 }
 
 // copyBucket copies a bucket, in views that do not live long. What is added meanwhile may be copied or not.

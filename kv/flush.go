@@ -10,6 +10,11 @@ import (
 // the next FlushNow.
 func (m *Machine) Flush() {
 	m.flushWanted.Store(true)
+	m.poke()
+}
+
+// poke wakes the goroutine that flushes and compacts.
+func (m *Machine) poke() {
 	select {
 	case m.wake <- struct{}{}:
 	default:
@@ -33,32 +38,43 @@ func (m *Machine) maintain() {
 	defer close(m.stopped)
 	patience := time.NewTimer(0)
 	defer patience.Stop()
-	for {
+	for waits := true; ; {
+		rested := false
 		select {
 		case <-m.stop:
 			return
 		case <-m.wake:
 		case <-patience.C:
+			rested, waits = true, false
 		}
-		wait, err := m.maintainStep()
+		wait, err := m.maintainStep(rested, waits)
 		if err != nil {
 			return // every later call is told.
 		}
 		if wait > 0 {
 			patience.Reset(wait)
+			waits = true
 		}
 	}
 }
 
-// maintainStep flushes, if that was asked for, or else takes a step of compaction. It returns when to come again if nobody
-// asks for a flush before, zero for never.
-func (m *Machine) maintainStep() (again time.Duration, err error) {
+// maintainStep flushes, if that was asked for or a compaction has waited for it long enough, or else takes a step of compaction. rested says that
+// nobody has asked for anything meanwhile, waits that it comes again in any case. It returns when to come again if nobody asks for a flush before,
+// zero for never or as was said.
+func (m *Machine) maintainStep(rested, waits bool) (again time.Duration, err error) {
 	m.maintenance.Lock()
 	defer m.maintenance.Unlock()
-	if m.flushWanted.Swap(false) {
+	// What is given up is removed once the store knows of it. Without writes no flush would come to tell it.
+	compacted := m.published.Load().compacted > m.header.logical.compacted
+	switch {
+	case m.flushWanted.Swap(false), compacted && rested:
 		_, err = m.flush(whenWorth)
 		again = compactPatience
-	} else {
+	case compacted && waits:
+		return 0, nil
+	case compacted:
+		return compactPatience, nil
+	default:
 		began := time.Now()
 		_, err = m.compactStep(compactLeastRecords)
 		again = max(compactRest*time.Since(began), time.Millisecond)
