@@ -37,6 +37,9 @@ type instance struct {
 	client    string
 	metrics   string
 	log       *logBuffer
+	// told is where other members reach the peer port, if not there; operator dials it as the operator does, nil means plain TCP.
+	told     string
+	operator rpc.DialFunc
 
 	cancel context.CancelFunc
 	done   chan error
@@ -168,7 +171,7 @@ func (i *instance) admin() *admin.Service {
 	i.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	p := rpc.NewPeer(rpc.PeerOptions{Address: i.peer, Client: rpc.ClientOptions{Metadata: rpc.Metadata{admin.MetadataToken: token}}})
+	p := rpc.NewPeer(rpc.PeerOptions{Address: i.peer, Client: rpc.ClientOptions{Metadata: rpc.Metadata{admin.MetadataToken: token}, Dial: i.operator}})
 	i.t.Cleanup(func() { _ = p.Close() })
 	s := new(admin.Service)
 	if err := rpc.BindContext(ctx, p, admin.ServiceName, s); err != nil {
@@ -178,7 +181,11 @@ func (i *instance) admin() *admin.Service {
 }
 
 func (i *instance) member(inc raft.Incarnation) raft.Member {
-	return raft.Member{Name: i.name, PeerAddress: i.peer, ClientAddress: i.client, Incarnation: inc}
+	peer := i.peer
+	if i.told != "" {
+		peer = i.told
+	}
+	return raft.Member{Name: i.name, PeerAddress: peer, ClientAddress: i.client, Incarnation: inc}
 }
 
 type reply struct {

@@ -33,7 +33,7 @@ func (n *node) live(ctx context.Context, fronts *fronts) error {
 	options := member.Options{Config: n.cfg, Metrics: n.metrics, Logger: n.logger}
 	var machine *member.Machine // of the member, once there is one
 	r, err := replica.Open(replica.Config{
-		Dir: n.cfg.DataDir, Name: n.cfg.Name, Listeners: listeners, Alone: len(n.cfg.ListenPeer) == 0,
+		Dir: n.cfg.DataDir, Name: n.cfg.Name, Listeners: n.secured(listeners), Alone: len(n.cfg.ListenPeer) == 0,
 		InitialCluster: n.initialCluster(), InitialToken: n.cfg.InitialClusterToken, AnyToken: !n.cfg.InitialClusterTokenSet,
 		OpenMachine: func(p replica.Place) (_ replica.Machine, err error) {
 			machine, err = member.OpenMachine(options, p)
@@ -51,6 +51,7 @@ func (n *node) live(ctx context.Context, fronts *fronts) error {
 		HeartbeatInterval: n.cfg.HeartbeatInterval, ElectionTimeout: n.cfg.ElectionTimeout, SnapshotEntries: n.cfg.SnapshotCount,
 		LeaseReads: n.cfg.LeaseReads, ClockDriftPercent: n.cfg.ClockDriftPercent,
 		Tune:   func(t *transport.Config) { t.SnapshotBytesPerSecond = n.cfg.SnapshotBytesPerSecond },
+		Dial:   n.between.Dial,
 		Logger: n.logger, Observer: n.metrics,
 	})
 	if err != nil {
@@ -144,6 +145,15 @@ func (n *node) listenPeers(ctx context.Context) ([]net.Listener, error) {
 		case <-time.After(listenRetry):
 		}
 	}
+}
+
+// secured puts TLS on the peers' connections where it is asked for.
+func (n *node) secured(listeners []net.Listener) []net.Listener {
+	out := make([]net.Listener, len(listeners))
+	for i, l := range listeners {
+		out[i] = n.between.Listen(l, n.cfg.ListenPeer[i])
+	}
+	return out
 }
 
 // handOver lets another member lead before the clients' requests are finished, so that they can be.

@@ -22,6 +22,7 @@ import (
 	"github.com/raftkv/raftkv/server/mux"
 	"github.com/raftkv/raftkv/server/native"
 	"github.com/raftkv/raftkv/server/rest"
+	"github.com/raftkv/raftkv/server/secure"
 	"github.com/raftkv/raftkv/server/status"
 )
 
@@ -54,6 +55,7 @@ type node struct {
 	metrics *status.Metrics
 	board   *admin.Board
 	peers   []net.Listener // of the first life; see listenPeers
+	between *secure.Peers
 	ready   readiness
 	open    atomic.Bool // for gRPC clients; see door
 
@@ -183,6 +185,9 @@ type fronts struct {
 func (n *node) openFronts() (*fronts, error) {
 	keeper, err := n.openSecure()
 	if err != nil {
+		return nil, err
+	}
+	if n.between, err = secure.OpenPeers(n.cfg.PeerTLS, n.logger); err != nil {
 		return nil, err
 	}
 	clients, err := listen("clients", n.cfg.ListenClient)

@@ -24,6 +24,8 @@ const (
 	DefaultMaxStreams            = 1 << 16
 	DefaultWatchProgressInterval = 10 * time.Minute
 	DefaultClusterToken          = "raftkv-cluster"
+	// DefaultSelfSignedYears is etcd's.
+	DefaultSelfSignedYears = 1
 )
 
 // Config is a node's complete, validated configuration.
@@ -36,12 +38,13 @@ type Config struct {
 	ListenClient  []Listen
 	ListenPeer    []Listen
 	ListenMetrics []Listen
-	// ClientTLS is of the listeners for clients and of those for metrics that have TLS.
-	ClientTLS TLS
+	// ClientTLS is of the listeners for clients and of those for metrics that have TLS, PeerTLS of those for peers, and of what is shown to peers
+	// that are dialled.
+	ClientTLS, PeerTLS TLS
 
 	// AdvertiseClient is the host:port that clients reach the node by, with https:// before it if by TLS; it may be empty.
 	AdvertiseClient string
-	// AdvertisePeer is the host:port that peers reach the node by; it may be empty unless a static cluster is formed.
+	// AdvertisePeer is the host:port that peers reach the node by, with https:// before it if by TLS; it may be empty unless a static cluster is formed.
 	AdvertisePeer string
 
 	// InitialCluster is empty unless the node is to form a static cluster when its data directory is empty.
@@ -91,7 +94,7 @@ type Config struct {
 // StaticMember is one NAME=URL of --initial-cluster.
 type StaticMember struct {
 	Name string
-	// PeerAddress is the host:port of its peer listener.
+	// PeerAddress is the host:port of its peer listener, with https:// before it if it has TLS.
 	PeerAddress string
 }
 
@@ -116,6 +119,15 @@ func (l Listen) String() string {
 		return (&url.URL{Scheme: secure, Host: l.Address}).String()
 	}
 	return (&url.URL{Scheme: plain, Host: l.Address}).String()
+}
+
+// host is that of the address, empty if there is none.
+func (l Listen) host() string {
+	host, _, err := net.SplitHostPort(l.Address)
+	if err != nil || l.Unspecified() {
+		return ""
+	}
+	return host
 }
 
 // Unspecified says that the address means all of the machine's addresses, so that it tells nobody where to dial.

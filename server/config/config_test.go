@@ -166,7 +166,7 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		{"alone and deaf", "--name=a --initial-cluster=a=http://h:1", "give --listen-client-urls"},
 		{"no port", "--name=a --listen-peer-urls=http://127.0.0.1", "port is missing"},
 		{"not a URL", "--name=a --listen-peer-urls=127.0.0.1:2380", "not a URL"},
-		{"https", "--name=a --listen-peer-urls=https://127.0.0.1:2380", "what members say to each other is not encrypted"},
+		{"https", "--name=a --listen-peer-urls=https://127.0.0.1:2380", "give --peer-cert-file and --peer-key-file"},
 		{"path", "--name=a --listen-peer-urls=http://127.0.0.1:2380/x", "only host and port"},
 		{"port", "--name=a --listen-peer-urls=http://127.0.0.1:99999", "not a"},
 		{"twice", "--name=a --listen-peer-urls=http://h:1,http://h:1", "given twice"},

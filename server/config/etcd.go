@@ -13,6 +13,7 @@ type alias struct{ name, key string }
 
 var aliases = []alias{
 	{"experimental-watch-progress-notify-interval", keyWatchProgress},
+	{"experimental-peer-skip-client-san-verification", keyPeerSkipSAN},
 }
 
 // foreign is a flag of etcd's that settles nothing here. It is taken, so that what was written for etcd starts a node as it is, with a
@@ -87,7 +88,6 @@ var foreigners = []foreign{
 	{"bcrypt-cost", false, nil, "there are no users"},
 	{"client-cert-file", false, nil, "the JSON gateway needs no certificate to reach its own node"},
 	{"client-key-file", false, nil, "the JSON gateway needs no certificate to reach its own node"},
-	{"self-signed-cert-validity", false, nil, "certificates are not made here"},
 	{"socket-reuse-port", true, []string{"false"}, "a port is one node's"},
 	{"socket-reuse-address", true, []string{"false"}, "a port is one node's"},
 	{"max-learners", false, nil, "there may be any number of learners"},
@@ -107,7 +107,7 @@ var foreigners = []foreign{
 func declareForeign(f *pflag.FlagSet) {
 	for _, a := range aliases {
 		own := f.Lookup(a.key)
-		f.AddFlag(&pflag.Flag{Name: a.name, Usage: "--" + a.key, Value: own.Value, DefValue: own.DefValue, Hidden: true})
+		f.AddFlag(&pflag.Flag{Name: a.name, Usage: "--" + a.key, Value: own.Value, DefValue: own.DefValue, NoOptDefVal: own.NoOptDefVal, Hidden: true})
 	}
 	for _, x := range foreigners {
 		if x.truth {

@@ -89,8 +89,8 @@ func TestAFlagUnderItsOldName(t *testing.T) {
 // TestFlagsThatProtectAreNotIgnored: whoever asks for protection that is not there is told so.
 func TestFlagsThatProtectAreNotIgnored(t *testing.T) {
 	for flag, want := range map[string]string{
-		"--client-crl-file=x": "certificates that expire soon", "--client-cert-allowed-hostname=h": "signs none but the clients'", "--auto-tls": "--cert-file and --key-file",
-		"--peer-trusted-ca-file=x": "have a mesh encrypt it", "--auth-token=jwt,sign-method=RS256": "there are no users", "--force-new-cluster": "raftkv-node restore",
+		"--client-crl-file=x": "give --trusted-ca-file", "--client-cert-allowed-hostname=h": "give --trusted-ca-file", "--peer-client-cert-auth": "give --peer-trusted-ca-file",
+		"--auth-token=jwt,sign-method=RS256": "there are no users", "--force-new-cluster": "raftkv-node restore",
 		"--wal-dir=/fast": "the log is in --data-dir", "--discovery-srv=example.com": "--initial-cluster", "--host-whitelist=a,b": "where they come from",
 	} {
 		if _, err := loadLine(t, "--name=a "+peerFlag+" "+flag); err == nil || !strings.Contains(err.Error(), flag[:7]) || !strings.Contains(err.Error(), want) {
@@ -188,7 +188,7 @@ tls-max-version: 'TLS1.3'
 	}
 	for changed, want := range map[string]string{
 		"cert-file: , key-file: /k, client-cert-auth: false, trusted-ca-file: , auto-tls: false}":       "give both --cert-file and --key-file",
-		"cert-file: , key-file: , client-cert-auth: true, trusted-ca-file: , auto-tls: false, allowed-": "--peer-client-cert-auth=true: what members say",
+		"cert-file: , key-file: , client-cert-auth: true, trusted-ca-file: , auto-tls: false, allowed-": "--peer-client-cert-auth: give --peer-trusted-ca-file",
 	} {
 		plain := strings.NewReplacer("/k", "", ": true", ": false").Replace(changed)
 		if _, err := load(t, nil, "--config-file="+writeFile(t, strings.Replace(sample, plain, changed, 1))); err == nil || !strings.Contains(err.Error(), want) {

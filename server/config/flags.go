@@ -43,6 +43,21 @@ const (
 	keyKeyFile             = "key-file"
 	keyTrustedCAFile       = "trusted-ca-file"
 	keyClientCertAuth      = "client-cert-auth"
+	keyClientCRLFile       = "client-crl-file"
+	keyClientAllowedHost   = "client-cert-allowed-hostname"
+	keyAutoTLS             = "auto-tls"
+	keyPeerCertFile        = "peer-cert-file"
+	keyPeerKeyFile         = "peer-key-file"
+	keyPeerClientCertFile  = "peer-client-cert-file"
+	keyPeerClientKeyFile   = "peer-client-key-file"
+	keyPeerTrustedCAFile   = "peer-trusted-ca-file"
+	keyPeerClientCertAuth  = "peer-client-cert-auth"
+	keyPeerCRLFile         = "peer-crl-file"
+	keyPeerAllowedCN       = "peer-cert-allowed-cn"
+	keyPeerAllowedHost     = "peer-cert-allowed-hostname"
+	keyPeerAutoTLS         = "peer-auto-tls"
+	keyPeerSkipSAN         = "peer-skip-client-san-verification"
+	keySelfSignedValidity  = "self-signed-cert-validity"
 	keyTLSMinVersion       = "tls-min-version"
 	keyTLSMaxVersion       = "tls-max-version"
 	keyCipherSuites        = "cipher-suites"
@@ -62,8 +77,12 @@ var groups = []group{
 	{"Node", []string{keyName, keyDataDir, keyConfigFile}},
 	{"Listeners (nothing is opened that is not asked for)", []string{keyListenClient, keyListenPeer, keyListenMetrics}},
 	{"Addresses told to others", []string{keyAdvertiseClient, keyAdvertisePeer}},
-	{"TLS (the files are read again when they change)",
-		[]string{keyCertFile, keyKeyFile, keyClientCertAuth, keyTrustedCAFile, keyTLSMinVersion, keyTLSMaxVersion, keyCipherSuites}},
+	{"TLS of clients (the files are read again when they change)",
+		[]string{keyCertFile, keyKeyFile, keyClientCertAuth, keyTrustedCAFile, keyClientCRLFile, keyClientAllowedHost, keyAutoTLS}},
+	{"TLS between members (the files are read again when they change)",
+		[]string{keyPeerCertFile, keyPeerKeyFile, keyPeerClientCertAuth, keyPeerTrustedCAFile, keyPeerClientCertFile, keyPeerClientKeyFile, keyPeerCRLFile,
+			keyPeerAllowedCN, keyPeerAllowedHost, keyPeerSkipSAN, keyPeerAutoTLS}},
+	{"TLS of both", []string{keyTLSMinVersion, keyTLSMaxVersion, keyCipherSuites, keySelfSignedValidity}},
 	{"First start of a static cluster (ignored once the data directory belongs to a member)",
 		[]string{keyInitialCluster, keyInitialClusterToken, keyInitialClusterState}},
 	{"Raft", []string{keyHeartbeatInterval, keyElectionTimeout, keySnapshotCount, keySnapshotRate, keyLeaseReads, keyClockDrift}},
@@ -84,7 +103,7 @@ func Flags() *pflag.FlagSet {
 	f.String(keyDataDir, "", "`directory` of log, state and identity (default \"NAME.raftkv\")")
 	f.String(keyListenClient, "", "comma-separated `URLs` to serve clients on, such as http://127.0.0.1:2379, https://10.0.0.1:2379 or unix:///run/raftkv.sock")
 	f.String(keyListenClientHTTP, "", "comma-separated `URLs` to serve clients on as well: all of them speak all protocols")
-	f.String(keyListenPeer, "", "comma-separated `URLs` to serve peers and the admin calls on, such as http://10.0.0.1:2380")
+	f.String(keyListenPeer, "", "comma-separated `URLs` to serve peers and the admin calls on, such as http://10.0.0.1:2380 or https://10.0.0.1:2380")
 	f.String(keyListenMetrics, "", "comma-separated `URLs` for /livez, /readyz, /metrics and /v1/status, such as http://127.0.0.1:8080")
 	f.String(keyAdvertiseClient, "", "`URL` that clients reach this node by (default: the first of --listen-client-urls with a host)")
 	f.String(keyAdvertisePeer, "", "`URL` that peers reach this node by (default: its URL in --initial-cluster, else the first of --listen-peer-urls with a host)")
@@ -92,6 +111,21 @@ func Flags() *pflag.FlagSet {
 	f.String(keyKeyFile, "", "`file` of the certificate's key, PEM")
 	f.Bool(keyClientCertAuth, false, "turn away clients without a certificate of --"+keyTrustedCAFile)
 	f.String(keyTrustedCAFile, "", "`file` of the authorities, PEM, one of which must have signed the certificate of every client")
+	f.String(keyClientCRLFile, "", "`file` of certificates that their authorities have revoked, PEM or DER, read again when it changes: clients with them are turned away")
+	f.String(keyClientAllowedHost, "", "comma-separated `hosts`, one of which the certificate of every client must be for")
+	f.Bool(keyAutoTLS, false, "show clients a certificate that is made at each start and that nobody has signed: encryption, and no proof of who is there")
+	f.String(keyPeerCertFile, "", "`file` of the certificate, PEM, that this node shows to members, those that it dials included")
+	f.String(keyPeerKeyFile, "", "`file` of the certificate's key, PEM")
+	f.String(keyPeerClientCertFile, "", "`file` of a certificate, PEM, to show to members that this node dials instead")
+	f.String(keyPeerClientKeyFile, "", "`file` of that certificate's key, PEM")
+	f.Bool(keyPeerClientCertAuth, false, "turn away members without a certificate of --"+keyPeerTrustedCAFile)
+	f.String(keyPeerTrustedCAFile, "", "`file` of the authorities, PEM, one of which must have signed the certificate of every member (default for those that are dialled: the machine's authorities)")
+	f.String(keyPeerCRLFile, "", "`file` of certificates that their authorities have revoked, PEM or DER: members with them are turned away, and not dialled")
+	f.String(keyPeerAllowedCN, "", "comma-separated common `names`, one of which the certificate of every member must have")
+	f.String(keyPeerAllowedHost, "", "comma-separated `hosts`, one of which the certificate of every member must be for")
+	f.Bool(keyPeerSkipSAN, false, "take members from addresses that their certificates do not name")
+	f.Bool(keyPeerAutoTLS, false, "show members a certificate that is made at each start, and take whatever they show: encryption, and no proof of who is there")
+	f.Int(keySelfSignedValidity, DefaultSelfSignedYears, "`years` for which certificates of --"+keyAutoTLS+" and --"+keyPeerAutoTLS+" are good")
 	f.String(keyTLSMinVersion, versionNames[0], "oldest `version` of TLS: TLS1.2 or TLS1.3")
 	f.String(keyTLSMaxVersion, "", "newest `version` of TLS: TLS1.2 or TLS1.3 (default: the newest)")
 	f.String(keyCipherSuites, "", "comma-separated `names` of the suites of TLS 1.2, such as TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 (default: all that are safe)")

@@ -14,6 +14,7 @@ import (
 func FuzzLoad(f *testing.F) {
 	f.Add("--name=a --listen-peer-urls=http://127.0.0.1:2380", "", "")
 	f.Add("--name=b --listen-client-urls=http://[::1]:0,http://0.0.0.0:1", "RAFTKV_INITIAL_CLUSTER=b=http://b:1,c=http://[fd00::1]:2", "log-format: json\n")
+	f.Add("--peer-auto-tls --listen-peer-urls=https://h:1,http://h:1 --self-signed-cert-validity=3", "RAFTKV_PEER_CERT_ALLOWED_CN=a,b", "peer-transport-security: {allowed-hostname: [h]}")
 	f.Add("--name=a", "RAFTKV_SNAPSHOT_COUNT=x", "listen-peer-urls:\n- http://127.0.0.1:1\n")
 	f.Add("--name=a --max-key-bytes=70000 --initial-cluster-state=existing", "RAFTKV_NAM=a", "a: {b: c}\n")
 	f.Add("--heartbeat-interval=9223372036854775807 --election-timeout=9223372036854775807", "", "name: [1, null, {}]")
@@ -62,7 +63,7 @@ func FuzzLoad(f *testing.F) {
 				if l.Unix {
 					continue
 				}
-				if again, err := address(l.String()); err != nil || again != l.Address {
+				if again, err := parse(l.String()); err != nil || again.Address != l.Address || again.TLS != l.TLS {
 					t.Fatalf("%v became %q, %v", l, again, err)
 				}
 			}

@@ -21,31 +21,12 @@ type refused struct {
 }
 
 const (
-	noPeerTLS    = "what members say to each other is not encrypted: leave it out, and have a mesh encrypt it"
-	noOwnTLS     = "certificates are not made here: give those of an authority, such as cert-manager's, by --" + keyCertFile + " and --" + keyKeyFile
-	noRevocation = "lists of revoked certificates are not read: leave it out, and use certificates that expire soon, or another --" + keyTrustedCAFile
-	noHostname   = "every certificate of --" + keyTrustedCAFile + " is let in: leave it out, and use an authority that signs none but the clients'"
-	noUsers      = "there are no users and no roles: leave it out"
-	noDiscovery  = "members are not looked up: name them all with --" + keyInitialCluster
-	noOrigins    = "requests are not told apart by where they come from: leave it out, and have a proxy do so"
+	noUsers     = "there are no users and no roles: leave it out"
+	noDiscovery = "members are not looked up: name them all with --" + keyInitialCluster
+	noOrigins   = "requests are not told apart by where they come from: leave it out, and have a proxy do so"
 )
 
 var refusals = []refused{
-	{"client-crl-file", false, nil, noRevocation},
-	{"client-cert-allowed-hostname", false, nil, noHostname},
-	{"auto-tls", true, nil, noOwnTLS},
-	{"peer-cert-file", false, nil, noPeerTLS},
-	{"peer-key-file", false, nil, noPeerTLS},
-	{"peer-client-cert-file", false, nil, noPeerTLS},
-	{"peer-client-key-file", false, nil, noPeerTLS},
-	{"peer-client-cert-auth", true, nil, noPeerTLS},
-	{"peer-crl-file", false, nil, noPeerTLS},
-	{"peer-cert-allowed-cn", false, nil, noPeerTLS},
-	{"peer-cert-allowed-hostname", false, nil, noPeerTLS},
-	{"peer-trusted-ca-file", false, nil, noPeerTLS},
-	{"peer-auto-tls", true, nil, noPeerTLS},
-	{"peer-skip-client-san-verification", true, nil, noPeerTLS},
-	{"experimental-peer-skip-client-san-verification", true, nil, noPeerTLS},
 	{"auth-token", false, []string{"simple"}, noUsers},
 	{"cors", false, []string{"*"}, noOrigins},
 	{"host-whitelist", false, []string{"*"}, noOrigins},
@@ -89,8 +70,8 @@ var sections = map[string]string{"client-transport-security": "", "peer-transpor
 
 // sectionKeys are those keys whose flags have another name.
 var sectionKeys = map[string]string{
-	"peer-allowed-cn": "peer-cert-allowed-cn", "peer-allowed-hostname": "peer-cert-allowed-hostname", "crl-file": "client-crl-file",
-	"allowed-hostname": "client-cert-allowed-hostname",
+	"peer-allowed-cn": keyPeerAllowedCN, "peer-allowed-hostname": keyPeerAllowedHost, "crl-file": keyClientCRLFile,
+	"allowed-hostname": keyClientAllowedHost,
 }
 
 // flagOf is the flag of a key in a section, empty if it is in none.

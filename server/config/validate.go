@@ -71,7 +71,7 @@ func validate(f *pflag.FlagSet) (Config, error) {
 	c := Config{
 		Name:                   r.name(single),
 		ListenClient:           r.listenClients(),
-		ListenPeer:             r.listen(keyListenPeer),
+		ListenPeer:             r.listenWith(keyListenPeer, splitList(r.text(keyListenPeer))),
 		ListenMetrics:          r.listenWith(keyListenMetrics, splitList(r.text(keyListenMetrics))),
 		InitialClusterToken:    r.text(keyInitialClusterToken),
 		InitialClusterTokenSet: f.Changed(keyInitialClusterToken),
@@ -87,7 +87,7 @@ func validate(f *pflag.FlagSet) (Config, error) {
 		r.cluster(&c)
 	}
 	r.advertise(&c)
-	r.clientTLS(&c)
+	r.tls(&c)
 	r.timing(&c)
 	r.limits(&c)
 	r.logging(&c)
@@ -127,8 +127,8 @@ func (r *reader) single() (own StaticMember, ok bool) {
 
 // chosenPort tells whether a URL is an address of this machine alone, with a port that the system chooses.
 func chosenPort(text string) bool {
-	a, err := address(text)
-	return err == nil && strings.HasSuffix(a, ":0") && !(Listen{Address: a}).Unspecified()
+	l, err := parse(text)
+	return err == nil && strings.HasSuffix(l.Address, ":0") && !l.Unspecified()
 }
 
 // ignored notes what was asked for and is not done.
@@ -167,6 +167,7 @@ const (
 	secure           = "https"
 	unixScheme       = "unix://"
 	unixSecureScheme = "unixs://"
+	secureScheme     = secure + "://"
 )
 
 // parse takes http://host:port or https://host:port apart.
@@ -189,15 +190,6 @@ func parse(text string) (Listen, error) {
 		return Listen{}, fmt.Errorf("%q: %q is not a port number", text, port)
 	}
 	return Listen{Address: net.JoinHostPort(host, port), TLS: u.Scheme == secure}, nil
-}
-
-// address is the host:port of a peer's URL.
-func address(text string) (string, error) {
-	l, err := parse(text)
-	if err == nil && l.TLS {
-		return "", fmt.Errorf("%q: %s", text, noPeerTLS)
-	}
-	return l.Address, err
 }
 
 // listenClients also takes sockets: only peers are dialled by address.
@@ -223,19 +215,6 @@ func (r *reader) listenClients() []Listen {
 		out = append(out, r.listenWith(key, urls)...)
 	}
 	return out
-}
-
-// listen is for addresses without TLS.
-func (r *reader) listen(key string) []Listen {
-	var urls []string
-	for _, part := range splitList(r.text(key)) {
-		if _, err := address(part); err != nil {
-			r.failf(key, "%v", err)
-			continue
-		}
-		urls = append(urls, part)
-	}
-	return r.listenWith(key, urls)
 }
 
 // listenWith gives one listener to an address that is named with TLS and without.
@@ -276,13 +255,10 @@ var (
 	errNoPort = errors.New("port 0, which nobody can dial")
 )
 
-// dialable checks an address that other members are to dial.
+// dialable checks an address that other members are to dial, and returns it as they are told it.
 func dialable(text string) (string, error) {
-	if _, err := address(text); err != nil {
-		return "", err
-	}
 	l, err := reachable(text)
-	return l.Address, err
+	return l.told(), err
 }
 
 // reachable checks an address that others are to dial.
@@ -305,6 +281,14 @@ func (l Listen) told() string {
 		return l.String()
 	}
 	return l.Address
+}
+
+// urlOf is the URL of what others are told.
+func urlOf(told string) string {
+	if strings.HasPrefix(told, secureScheme) {
+		return told
+	}
+	return (&url.URL{Scheme: plain, Host: told}).String()
 }
 
 func (r *reader) cluster(c *Config) {
@@ -333,11 +317,12 @@ func (r *reader) cluster(c *Config) {
 			r.failf(keyInitialCluster, "member %s is named twice; a member has one peer URL", name)
 			continue
 		}
-		if other := addresses[a]; other != "" {
+		place := strings.TrimPrefix(a, secureScheme)
+		if other := addresses[place]; other != "" {
 			r.failf(keyInitialCluster, "members %s and %s have the same URL", other, name)
 			continue
 		}
-		names[name], addresses[a] = true, name
+		names[name], addresses[place] = true, name
 		c.InitialCluster = append(c.InitialCluster, StaticMember{Name: name, PeerAddress: a})
 	}
 	if len(c.InitialCluster) > raft.MaxVoters {
@@ -375,7 +360,7 @@ func (r *reader) advertise(c *Config) {
 		r.failf(keyAdvertisePeer, "%d URLs: give one; a name may resolve to several addresses", len(parts))
 	}
 	if own != "" && c.AdvertisePeer != "" && c.AdvertisePeer != own {
-		r.failf(keyAdvertisePeer, "http://%s differs from this node's URL in --%s, http://%s: make them equal", c.AdvertisePeer, keyInitialCluster, own)
+		r.failf(keyAdvertisePeer, "%s differs from this node's URL in --%s, %s: make them equal", urlOf(c.AdvertisePeer), keyInitialCluster, urlOf(own))
 	}
 }
 

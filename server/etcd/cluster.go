@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -14,8 +15,11 @@ import (
 	"github.com/raftkv/raftkv/server/backend"
 )
 
-// urlScheme is put before a member's addresses, which etcd's messages have as URLs.
-const urlScheme = "http://"
+// urlScheme is put before a member's addresses, which etcd's messages have as URLs, unless they have secureScheme already.
+const (
+	urlScheme    = "http://"
+	secureScheme = "https://"
+)
 
 type clusterService struct {
 	pb.UnimplementedClusterServer
@@ -96,15 +100,32 @@ func (s *clusterService) MemberUpdate(ctx context.Context, r *pb.MemberUpdateReq
 	if err != nil {
 		return nil, err
 	}
-	if len(r.PeerURLs) != 1 || !strings.HasPrefix(r.PeerURLs[0], urlScheme) {
-		return nil, rpctypes.ErrGRPCMemberBadURLs
+	if m.PeerAddress, err = peerAddress(r.PeerURLs); err != nil {
+		return nil, err
 	}
-	m.PeerAddress = strings.TrimPrefix(r.PeerURLs[0], urlScheme)
 	members, err := changed(ctx, cluster, raft.Change{Kind: raft.ChangeUpdate, ID: m.ID, Member: m})
 	if err != nil {
 		return nil, err
 	}
 	return &pb.MemberUpdateResponse{Header: memberHeader(store), Members: memberList(members)}, nil
+}
+
+// peerAddress is how the membership has a member's URL, of which there is one: host:port, with the scheme before it if by TLS.
+func peerAddress(urls []string) (string, error) {
+	if len(urls) != 1 {
+		return "", rpctypes.ErrGRPCMemberBadURLs
+	}
+	u, err := url.Parse(strings.TrimSpace(urls[0]))
+	if err != nil || u.Hostname() == "" || u.Port() == "" || u.Path != "" || u.User != nil || u.RawQuery != "" {
+		return "", rpctypes.ErrGRPCMemberBadURLs
+	}
+	switch u.Scheme + "://" {
+	case urlScheme:
+		return u.Host, nil
+	case secureScheme:
+		return secureScheme + u.Host, nil
+	}
+	return "", rpctypes.ErrGRPCMemberBadURLs
 }
 
 // member finds the member that a change is asked of, in the latest membership.
@@ -138,16 +159,16 @@ func changed(ctx context.Context, cluster Cluster, change raft.Change) (raft.Mem
 func memberList(m raft.Membership) []*pb.Member {
 	out := make([]*pb.Member, len(m.Members))
 	for i, x := range m.Members {
-		out[i] = &pb.Member{ID: uint64(x.ID), Name: x.Name, PeerURLs: []string{urlScheme + x.PeerAddress}, IsLearner: x.Learner}
+		out[i] = &pb.Member{ID: uint64(x.ID), Name: x.Name, PeerURLs: []string{memberURL(x.PeerAddress)}, IsLearner: x.Learner}
 		if x.ClientAddress != "" {
-			out[i].ClientURLs = []string{clientURL(x.ClientAddress)}
+			out[i].ClientURLs = []string{memberURL(x.ClientAddress)}
 		}
 	}
 	return out
 }
 
-// clientURL puts the scheme before an address that tells none, which is that of a member without TLS.
-func clientURL(address string) string {
+// memberURL puts the scheme before an address that tells none, which is that of a member without TLS.
+func memberURL(address string) string {
 	if strings.Contains(address, "://") {
 		return address
 	}

@@ -2,29 +2,27 @@ package secure
 
 import (
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/raftkv/raftkv/server/config"
 )
 
-// Keeper has what the files say at present.
+// Keeper has what the files say at present, or the certificate that the node has made for itself.
 type Keeper struct {
 	files  config.TLS
 	logger *slog.Logger
 
 	mu sync.Mutex
 	// seen are the files that were read last. If that failed it is tried again at retry, since what failed may have been the reading.
-	seen   [3]stamp
+	seen   []stamp
 	failed bool
 	retry  time.Time
-	inUse  *tls.Config
+	inUse  *material
 }
 
 // retryPause is how long files that were of no use stay unread.
@@ -59,61 +57,37 @@ func (s stamp) same(as stamp) bool {
 func Open(files config.TLS, logger *slog.Logger) (*Keeper, error) {
 	k := &Keeper{files: files, logger: logger, seen: stampsOf(files)}
 	var err error
-	k.inUse, err = read(files)
-	return k, err
+	if k.inUse, err = read(files); err != nil {
+		return nil, err
+	}
+	k.warn(k.inUse)
+	return k, nil
 }
 
-func stampsOf(files config.TLS) [3]stamp {
-	return [3]stamp{stampOf(files.CertFile), stampOf(files.KeyFile), stampOf(files.TrustedCAFile)}
+func stampsOf(files config.TLS) []stamp {
+	var out []stamp
+	for _, path := range []string{files.CertFile, files.KeyFile, files.ClientCertFile, files.ClientKeyFile, files.TrustedCAFile, files.CRLFile} {
+		out = append(out, stampOf(path))
+	}
+	return out
 }
 
-// read makes a configuration of what is in the files.
-func read(files config.TLS) (*tls.Config, error) {
-	for _, path := range []string{files.CertFile, files.KeyFile} {
-		if _, err := os.ReadFile(path); err != nil {
-			return nil, fmt.Errorf("read a file of TLS: %w", err)
-		}
+func (k *Keeper) warn(m *material) {
+	for _, w := range m.warnings {
+		k.logger.Warn(w)
 	}
-	pair, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("the certificate %s and the key %s are of no use together: %w: give the PEM of a certificate and of the key that it was made for",
-			files.CertFile, files.KeyFile, err)
-	}
-	c := &tls.Config{
-		Certificates: []tls.Certificate{pair}, MinVersion: files.MinVersion, MaxVersion: files.MaxVersion, CipherSuites: files.CipherSuites,
-	}
-	if files.TrustedCAFile != "" {
-		if c.ClientCAs, err = authorities(files.TrustedCAFile); err != nil {
-			return nil, err
-		}
-		c.ClientAuth = tls.RequireAndVerifyClientCert
-		c.SessionTicketsDisabled = true // an authority that is taken away lets nobody in any more
-	}
-	return c, nil
-}
-
-func authorities(path string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(path)
-	if err != nil {
-		return nil, fmt.Errorf("read the authorities of TLS: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, errors.New(path + " has no certificate of an authority: give PEM")
-	}
-	return pool, nil
 }
 
 // current is made of the files as they are, or as they were when they were of use last.
-func (k *Keeper) current() *tls.Config {
+func (k *Keeper) current() *material {
 	now := stampsOf(k.files)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	changed := !k.seen[0].same(now[0]) || !k.seen[1].same(now[1]) || !k.seen[2].same(now[2])
+	changed := !slices.EqualFunc(k.seen, now, stamp.same) || k.inUse.outlived(time.Now())
 	if !changed && (!k.failed || time.Now().Before(k.retry)) {
 		return k.inUse
 	}
-	c, err := read(k.files)
+	m, err := read(k.files)
 	k.seen, k.failed, k.retry = now, err != nil, time.Now().Add(retryPause)
 	if err != nil {
 		if changed {
@@ -121,9 +95,10 @@ func (k *Keeper) current() *tls.Config {
 		}
 		return k.inUse
 	}
-	k.logger.Info("the files of TLS were read again", "certificate", k.files.CertFile)
-	k.inUse = c
-	return c
+	k.logger.Info("there is new material for TLS: its files were read again, or its own certificate made anew", "certificate", k.files.CertFile, "goodUntil", m.shown.Leaf.NotAfter)
+	k.warn(m)
+	k.inUse = m
+	return m
 }
 
 // server is for those who take connections; protocols are what is offered after the handshake, the best first.
@@ -134,9 +109,19 @@ func (k *Keeper) server(protocols []string) *tls.Config {
 			if c, ok := hello.Conn.(*hearing); ok {
 				c.heard(hello)
 			}
-			c := k.current().Clone()
-			c.NextProtos = protocols
+			m := k.current()
+			c := k.spoken()
+			c.Certificates, c.NextProtos, c.VerifyConnection = []tls.Certificate{m.shown}, protocols, m.verify
+			if m.trusted != nil {
+				c.ClientCAs, c.ClientAuth = m.trusted, tls.RequireAndVerifyClientCert
+				c.SessionTicketsDisabled = true // an authority that is taken away lets nobody in any more
+			}
 			return c, nil
 		},
 	}
+}
+
+// spoken is what both sides of a handshake begin with.
+func (k *Keeper) spoken() *tls.Config {
+	return &tls.Config{MinVersion: k.files.MinVersion, MaxVersion: k.files.MaxVersion, CipherSuites: k.files.CipherSuites}
 }

@@ -165,12 +165,24 @@ func TestOnlyClientsOfTheAuthorityGetIn(t *testing.T) {
 
 func copyFile(t *testing.T, from, to string) {
 	t.Helper()
-	b, err := os.ReadFile(from)
-	if err == nil {
-		err = os.WriteFile(to+".new", b, 0o600)
+	replace(t, to, contentOf(t, from))
+}
+
+func contentOf(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return b
+}
+
+// replace puts another file in the place of one, as who renews certificates does.
+func replace(t *testing.T, path string, content []byte) {
+	t.Helper()
+	err := os.WriteFile(path+".new", content, 0o600)
 	if err == nil {
-		err = os.Rename(to+".new", to)
+		err = os.Rename(path+".new", path)
 	}
 	if err != nil {
 		t.Fatal(err)

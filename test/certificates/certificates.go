@@ -41,7 +41,7 @@ func New(t testing.TB, name string) *Authority {
 	t.Helper()
 	a := &Authority{key: newKey(t), File: filepath.Join(t.TempDir(), "ca.pem"), Pool: x509.NewCertPool()}
 	template := certificate(t, name)
-	template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
+	template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign|x509.KeyUsageCRLSign
 	der := must(x509.CreateCertificate(rand.Reader, template, template, &a.key.PublicKey, a.key))(t)
 	a.cert = must(x509.ParseCertificate(der))(t)
 	a.Pool.AddCert(a.cert)
@@ -52,15 +52,39 @@ func New(t testing.TB, name string) *Authority {
 // Issue signs a certificate, of a client and of a server at localhost, 127.0.0.1 and the hosts of other addresses, and writes it to a directory, over what is there.
 func (a *Authority) Issue(t testing.TB, dir, name string, addresses ...string) Pair {
 	t.Helper()
-	key, template := newKey(t), certificate(t, name)
-	template.KeyUsage, template.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
-	template.DNSNames, template.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
+	hosts := []string{"localhost", "127.0.0.1"}
 	for _, address := range addresses {
 		host, _, err := net.SplitHostPort(address)
 		if err != nil {
 			t.Fatal(err)
 		}
-		template.IPAddresses = append(template.IPAddresses, net.ParseIP(host))
+		hosts = append(hosts, host)
+	}
+	return a.IssueFor(t, dir, name, hosts...)
+}
+
+// IssueFor is Issue for these hosts alone, names or IP addresses.
+func (a *Authority) IssueFor(t testing.TB, dir, name string, hosts ...string) Pair {
+	t.Helper()
+	return a.issue(t, dir, name, hosts, x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth)
+}
+
+// IssueServer is IssueFor of a server that is no client.
+func (a *Authority) IssueServer(t testing.TB, dir, name string, hosts ...string) Pair {
+	t.Helper()
+	return a.issue(t, dir, name, hosts, x509.ExtKeyUsageServerAuth)
+}
+
+func (a *Authority) issue(t testing.TB, dir, name string, hosts []string, usage ...x509.ExtKeyUsage) Pair {
+	t.Helper()
+	key, template := newKey(t), certificate(t, name)
+	template.KeyUsage, template.ExtKeyUsage = x509.KeyUsageDigitalSignature, usage
+	for _, host := range hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, host)
+		}
 	}
 	der := must(x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key))(t)
 	p := Pair{CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
@@ -68,6 +92,17 @@ func (a *Authority) Issue(t testing.TB, dir, name string, addresses ...string) P
 	write(t, p.KeyFile, "PRIVATE KEY", must(x509.MarshalPKCS8PrivateKey(key))(t))
 	p.Certificate = must(tls.LoadX509KeyPair(p.CertFile, p.KeyFile))(t)
 	return p
+}
+
+// Revoke writes the list of all certificates that the authority takes back to a file, PEM, over what is there.
+func (a *Authority) Revoke(t testing.TB, path string, revoked ...Pair) {
+	t.Helper()
+	list := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-lifetime), NextUpdate: time.Now().Add(lifetime)}
+	for _, p := range revoked {
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries,
+			x509.RevocationListEntry{SerialNumber: p.Certificate.Leaf.SerialNumber, RevocationTime: time.Now().Add(-lifetime)})
+	}
+	write(t, path, "X509 CRL", must(x509.CreateRevocationList(rand.Reader, list, a.cert, a.key))(t))
 }
 
 func certificate(t testing.TB, name string) *x509.Certificate {
