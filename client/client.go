@@ -165,8 +165,11 @@ func (c *Client) adopt(members []wire.Member) {
 	}
 	for _, m := range members {
 		address := c.at(m)
-		if address == "" || len(next) >= maxNodes || slices.ContainsFunc(next, func(n *node) bool { return n.address == address || n.member.Load() == m.ID }) {
-			continue
+		if address == "" || len(next) >= maxNodes || slices.ContainsFunc(next, func(n *node) bool { return n.address == address || n.member.Load() == m.ID && n.connected() }) {
+			continue // it is there, perhaps by another name
+		}
+		for _, n := range next {
+			n.member.CompareAndSwap(m.ID, 0) // it was there, and is not any more
 		}
 		n, err := c.newNode(address)
 		if err != nil {

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -100,5 +101,78 @@ func TestAWatchMovesFromANodeWithoutALeader(t *testing.T) {
 	well.updates <- &wire.WatchUpdates{Updates: []wire.WatchUpdate{{ID: r.ID, Created: true, Revision: 5}, {ID: r.ID, Revision: 5, Events: eventsAt(5)}}}
 	if batch, err := w.Next(soon(t)); err != nil || batch.Events[0].KV.ModRevision != 5 {
 		t.Fatalf("%+v, %v", batch, err)
+	}
+}
+
+// A member that comes back under another address is reached there, though the one that it had is among the configured endpoints, which are kept.
+func TestAMemberIsFollowedToAnotherAddress(t *testing.T) {
+	before, other, after := newFakeNode(t, 1), newFakeNode(t, 2), newFakeNode(t, 1)
+	members := []wire.Member{{ID: 1, ClientAddress: before.address}, {ID: 2, ClientAddress: other.address}}
+	for _, n := range []*fakeNode{before, other, after} {
+		n.set(func(n *fakeNode) { n.leader, n.members = 1, members })
+	}
+	c := openTo(t, before, other)
+	connectedTo(t, c)
+	for c.leader.Load() != 1 {
+		if _, err := c.Put(soon(t), "k", nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	moved := []wire.Member{{ID: 1, ClientAddress: after.address}, {ID: 2, ClientAddress: other.address}}
+	written := make(chan struct{}, 1<<10)
+	after.set(func(n *fakeNode) {
+		n.members = moved
+		n.write = func(b *wire.WriteBatch) (*wire.Answer, error) {
+			written <- struct{}{}
+			return ok(len(b.Items)), nil
+		}
+	})
+	other.set(func(n *fakeNode) { n.members = moved })
+	_ = before.server.Close()
+	for end := time.Now().Add(patience); len(written) == 0; {
+		if _, err := c.Put(soon(t), "k", nil); err != nil {
+			t.Fatal(err)
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the member is not asked at its new address; the client knows %v", c.Endpoints())
+		}
+		c.look()
+	}
+	// And once it is, its old address is not waited for.
+	for range 20 {
+		if n := c.route(writes, nil); n.address != after.address {
+			t.Errorf("a write goes to %s", n.address)
+		}
+	}
+}
+
+func TestMoreWatchesThanThereMayBeAreNotAClosedClient(t *testing.T) {
+	n := newFakeNode(t, 1)
+	c := openTo(t, n)
+	c.watches.mu.Lock()
+	for range maxWatches {
+		c.watches.all[new(Watcher)] = struct{}{}
+	}
+	c.watches.mu.Unlock()
+	if _, err := c.Watch(soon(t), Key("k")); !errors.Is(err, ErrTooMany) {
+		t.Errorf("one too many: %v", err)
+	}
+	c.watches.mu.Lock()
+	clear(c.watches.all)
+	c.watches.mu.Unlock()
+	_ = c.Close()
+	if _, err := c.Watch(soon(t), Key("k")); !errors.Is(err, ErrClosed) {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+// A compaction that was made is made, whatever becomes of the wait for its space.
+func TestACompactionWhoseSpaceIsNotWaitedForWasMade(t *testing.T) {
+	n := newFakeNode(t, 1)
+	n.set(func(n *fakeNode) { n.scrub = &wire.Reply{Status: wire.StatusUnavailable, Message: "stopping"} })
+	c := openTo(t, n)
+	_, err := c.Compact(soon(t), 5, true)
+	if !errors.Is(err, ErrResultLost) || errors.Is(err, ErrUnavailable) {
+		t.Errorf("%v", err)
 	}
 }

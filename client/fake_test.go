@@ -33,6 +33,8 @@ type fakeNode struct {
 	updates  chan *wire.WatchUpdates
 	failures chan error
 	creates  chan *wire.WatchRequest
+	// scrub is what Scrub answers.
+	scrub *wire.Reply
 	// refusal answers what WatchCreate was asked; nil makes every watch.
 	refusal func(*wire.WatchRequest) wire.Status
 }
@@ -56,7 +58,7 @@ func newFakeNode(t *testing.T, member uint64) *fakeNode {
 func newUnlistedNode(t *testing.T, member uint64) *fakeNode {
 	t.Helper()
 	n := &fakeNode{
-		server: rpc.NewServer(rpc.ServerOptions{}), member: member,
+		server: rpc.NewServer(rpc.ServerOptions{}), member: member, scrub: &wire.Reply{},
 		updates: make(chan *wire.WatchUpdates, 16), failures: make(chan error, 16), creates: make(chan *wire.WatchRequest, 16),
 	}
 	n.write = func(b *wire.WriteBatch) (*wire.Answer, error) { return ok(len(b.Items)), nil }
@@ -106,6 +108,11 @@ func newUnlistedNode(t *testing.T, member uint64) *fakeNode {
 				return &wire.Reply{Status: n.refusal(r)}, nil
 			}
 			return &wire.Reply{}, nil
+		},
+		Scrub: func(context.Context, *wire.CompactRequest) (*wire.Reply, error) {
+			n.mu.Lock()
+			defer n.mu.Unlock()
+			return n.scrub, nil
 		},
 		WatchCancel: func(context.Context, *wire.WatchCancel) (*wire.Reply, error) { return &wire.Reply{}, nil },
 		WatchNext: func(ctx context.Context, _ *wire.WatchPull) (*wire.WatchUpdates, error) {

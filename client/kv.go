@@ -223,15 +223,18 @@ func opResults(in []wire.OpResult, revision uint64) []OpResult {
 }
 
 // Compact gives up the history before a revision, and returns the store's. physical waits until its space is free for use again on the node that
-// was asked. Errors: ErrCompacted (also when a lost first attempt has done it), ErrFutureRevision, ErrUnavailable, ErrUnknown.
+// was asked, as long as ctx, or Config.CallTimeout, allows. Errors: ErrCompacted (also when a lost first attempt has done it), ErrFutureRevision, ErrUnavailable,
+// ErrUnknown, and ErrResultLost: it was compacted, but the wait for the space failed.
 func (c *Client) Compact(ctx context.Context, revision uint64, physical bool) (uint64, error) {
 	reply, err := invoke(ctx, c, writes, compactMethod, &wire.CompactRequest{Revision: revision})
-	if err == nil && physical {
-		// A call of its own, since it takes as long as it takes.
-		_, err = at(ctx, c, "", scrubMethod, &wire.CompactRequest{Revision: revision})
-	}
 	if err != nil {
 		return 0, err
+	}
+	if physical {
+		// A call of its own, since it takes as long as it takes.
+		if _, err := at(ctx, c, writes, "", scrubMethod, &wire.CompactRequest{Revision: revision}); err != nil {
+			return reply.Revision, &callError{kind: ErrResultLost, text: "the history was compacted, but its space could not be waited for: " + err.Error()}
+		}
 	}
 	return reply.Revision, nil
 }

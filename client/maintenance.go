@@ -32,7 +32,7 @@ func (c *Client) MoveLeader(ctx context.Context, to MemberID) error {
 }
 
 // at calls one node, by its address, once, and for as long as it takes; the empty address is any node.
-func at[Q any, A replier](ctx context.Context, c *Client, endpoint string, m method[Q, A], request *Q) (A, error) {
+func at[Q any, A replier](ctx context.Context, c *Client, p purpose, endpoint string, m method[Q, A], request *Q) (A, error) {
 	var none A
 	n, done, err := c.nodeAt(ctx, endpoint)
 	if err != nil {
@@ -43,10 +43,13 @@ func at[Q any, A replier](ctx context.Context, c *Client, endpoint string, m met
 	defer cancel()
 	answer, err := direct(limited, n.pick().service, m, request)
 	var known *callError
-	if err != nil && !errors.As(err, &known) {
-		return none, unavailable(err, nil)
+	switch {
+	case err == nil, errors.As(err, &known):
+		return answer, err
+	case p == writes && !rpc.NotSent(err):
+		return none, unknown(err, nil)
 	}
-	return answer, err
+	return none, unavailable(err, nil)
 }
 
 // limit bounds a call by CallTimeout if its context has no deadline.
@@ -87,7 +90,7 @@ func (c *Client) Status(ctx context.Context, endpoint string) (Status, error) {
 	if endpoint == "" {
 		r, err = invoke(ctx, c, staleReads, statusMethod, &wire.Empty{})
 	} else {
-		r, err = at(ctx, c, endpoint, statusMethod, &wire.Empty{})
+		r, err = at(ctx, c, staleReads, endpoint, statusMethod, &wire.Empty{})
 	}
 	if err != nil {
 		return Status{}, err
@@ -102,7 +105,7 @@ func (c *Client) Status(ctx context.Context, endpoint string) (Status, error) {
 // Hash asks a node for a checksum of its keys up to a revision, zero for the latest. endpoint is its address, empty for any. Errors: ErrCompacted,
 // ErrFutureRevision, ErrUnavailable.
 func (c *Client) Hash(ctx context.Context, endpoint string, revision uint64) (Hash, error) {
-	r, err := at(ctx, c, endpoint, hashMethod, &wire.HashRequest{Revision: revision})
+	r, err := at(ctx, c, staleReads, endpoint, hashMethod, &wire.HashRequest{Revision: revision})
 	if err != nil {
 		return Hash{}, err
 	}
@@ -112,9 +115,9 @@ func (c *Client) Hash(ctx context.Context, endpoint string, revision uint64) (Ha
 }
 
 // Defragment gives space of a node's store back to its file system, without stopping anything, and returns when that is done; give it a context with
-// time enough. endpoint is the node's address, empty for any.
+// time enough. endpoint is the node's address, empty for any. Errors: ErrUnavailable, and ErrUnknown: it may have been begun; doing it again does no harm.
 func (c *Client) Defragment(ctx context.Context, endpoint string) error {
-	_, err := at(ctx, c, endpoint, defragmentMethod, &wire.Empty{})
+	_, err := at(ctx, c, writes, endpoint, defragmentMethod, &wire.Empty{})
 	return err
 }
 

@@ -124,10 +124,20 @@ func (c *Client) route(p purpose, avoid *node) *node {
 	nodes := *c.nodes.Load()
 	now := int64(time.Since(c.began))
 	if leader := c.leader.Load(); leader != 0 && p != staleReads {
+		var leading *node // it may be known by several addresses
 		for _, n := range nodes {
-			if n != avoid && n.member.Load() == leader && n.shunned.Load() <= now {
+			if n == avoid || n.member.Load() != leader || n.shunned.Load() > now {
+				continue
+			}
+			if n.connected() {
 				return n
 			}
+			if leading == nil {
+				leading = n
+			}
+		}
+		if leading != nil {
+			return leading
 		}
 	}
 	start := int(c.turn.Add(1) % uint64(len(nodes)))

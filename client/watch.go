@@ -49,7 +49,7 @@ type Watcher struct {
 
 // Watch tells of every write to the keys from now on, or from WithRevision on. It returns once the watch exists on a node, so that of what is
 // written after that nothing is missed; ctx bounds only the wait for that. Close ends the watch. Errors: ErrInvalid (an empty range),
-// ErrTooMany (the node has no room for more watches), ErrUnavailable, ErrClosed; that the revision is compacted is told by Next.
+// ErrTooMany (the node, or the client, has no room for more watches), ErrUnavailable, ErrClosed; that the revision is compacted is told by Next.
 func (c *Client) Watch(ctx context.Context, keys Keys, options ...WatchOption) (*Watcher, error) {
 	w := &Watcher{
 		hub:     c.watches,
@@ -65,8 +65,8 @@ func (c *Client) Watch(ctx context.Context, keys Keys, options ...WatchOption) (
 	w.place.next = w.request.StartRevision
 	limited, cancel := c.limit(ctx)
 	defer cancel()
-	if !c.watches.add(w) {
-		return nil, ErrClosed
+	if err := c.watches.add(w); err != nil {
+		return nil, err
 	}
 	select {
 	case <-w.made:

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -47,16 +48,19 @@ func (h *watchHub) poke() {
 	}
 }
 
-func (h *watchHub) add(w *Watcher) bool {
+func (h *watchHub) add(w *Watcher) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed || len(h.all) >= maxWatches {
-		return false
+	switch {
+	case h.closed:
+		return ErrClosed
+	case len(h.all) >= maxWatches:
+		return &callError{kind: ErrTooMany, text: fmt.Sprintf("this client has %d watches, which is the most: close some", maxWatches)}
 	}
 	h.all[w] = struct{}{}
 	h.wanted = append(h.wanted, w)
 	h.poke()
-	return true
+	return nil
 }
 
 // again makes a watch again that was given up for its consumer's slowness, or refused.
