@@ -189,3 +189,17 @@ func TestAPeerThatIsDroppedAtOnceDialsSlowly(t *testing.T) {
 		}
 	})
 }
+
+func TestTheBackgroundEndsWithTheServer(t *testing.T) {
+	s := NewServer(ServerOptions{})
+	ended := false
+	s.Background(func(ctx context.Context) {
+		<-ctx.Done()
+		ended = true
+	})
+	if err := s.Shutdown(t.Context()); err != nil || !ended {
+		t.Errorf("what runs in the background has ended: %t, %v", ended, err)
+	}
+	s.Background(func(context.Context) { t.Error("it runs on a server that is closed") })
+	_ = s.Close()
+}

@@ -58,6 +58,8 @@ type Server struct {
 	known     int       // connections that have
 	stopping  bool
 	serving   sync.WaitGroup // ServeConn calls
+
+	background sync.WaitGroup // what Background runs
 }
 
 // accepted is what the server knows of a connection that it has taken. Guarded by Server.mu.
@@ -317,6 +319,16 @@ func (s *Server) disconnect(a *accepted, reason *Error) {
 	}
 }
 
+// Background runs f, for what a service has to do beside its calls, under a context that ends when the server is closed. Close waits for it. On a
+// server that stops already f does not run.
+func (s *Server) Background(f func(context.Context)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.stopping {
+		s.background.Go(func() { f(s.base) })
+	}
+}
+
 func (s *Server) connections() []*serverConn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -365,7 +377,7 @@ func (s *Server) stopListening() {
 	}
 }
 
-// Close ends all connections and cancels their handlers, then waits for them; so it must not be called by a handler.
+// Close ends all connections and cancels their handlers, then waits for them, and for what runs in the background; so it must be called by neither.
 func (s *Server) Close() error {
 	s.stopListening()
 	for _, sc := range s.connections() {
@@ -373,5 +385,6 @@ func (s *Server) Close() error {
 	}
 	s.endBase() // after the connections: no handler may answer "canceled" to a caller that canceled nothing
 	s.serving.Wait()
+	s.background.Wait()
 	return nil
 }

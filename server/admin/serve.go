@@ -42,9 +42,12 @@ type Node interface {
 	Abandon(context.Context, AbandonRequest) error
 }
 
-// Register offers the service on the peer port's server. tokenFile is read for every caller, so that a token can be replaced; when it
-// is empty all are refused.
+// Register offers the service on the peer port's server. tokenFile is read for every caller, so that a token can be replaced, and now and then, so that
+// those who came with the one before go (see TokenGrace); when it is empty all are refused.
 func Register(server *rpc.Server, n Node, board *Board, tokenFile string) error {
+	if tokenFile != "" {
+		server.Background(func(ctx context.Context) { endOldTokens(ctx, server, tokenFile) })
+	}
 	s := &service{node: n, board: board, waiters: semaphore.NewWeighted(MaxWaiters)}
 	return rpc.Register(server, ServiceName, Service{
 		Status: s.status, WaitStatus: s.waitStatus, Bootstrap: s.bootstrap,

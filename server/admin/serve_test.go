@@ -85,6 +85,8 @@ type bench struct {
 	board   *Board
 	server  *rpc.Server
 	address string
+	// tokenFile is empty if there is none.
+	tokenFile string
 }
 
 func start(t *testing.T, token string) *bench {
@@ -103,14 +105,13 @@ func start(t *testing.T, token string) *bench {
 func prepare(t *testing.T, token string) *bench {
 	t.Helper()
 	b := &bench{server: rpc.NewServer(rpc.ServerOptions{}), node: &fakeNode{status: Status{Name: "a", State: StateEmpty, Incarnation: 5}}, board: NewBoard()}
-	path := ""
 	if token != "" {
-		path = filepath.Join(t.TempDir(), "token")
-		if err := os.WriteFile(path, []byte(token+"\n"), 0o600); err != nil {
+		b.tokenFile = filepath.Join(t.TempDir(), "token")
+		if err := os.WriteFile(b.tokenFile, []byte(token+"\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := Register(b.server, b.node, b.board, path); err != nil {
+	if err := Register(b.server, b.node, b.board, b.tokenFile); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = b.server.Close() })
