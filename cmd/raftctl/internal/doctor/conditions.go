@@ -38,6 +38,12 @@ func (p *patient) is(condition string) bool {
 	return meta.IsStatusConditionTrue(p.Cluster.Status.Conditions, condition)
 }
 
+// stalledBecause tells whether the operator waits for a person for that reason.
+func (p *patient) stalledBecause(reason string) bool {
+	c := meta.FindStatusCondition(p.Cluster.Status.Conditions, v1.ConditionStalled)
+	return c != nil && c.Status == metav1.ConditionTrue && c.Reason == reason
+}
+
 // conditions repeats what the operator says, with what to do where a person must decide.
 func (p *patient) conditions() {
 	stalled := meta.FindStatusCondition(p.Cluster.Status.Conditions, v1.ConditionStalled)
@@ -88,6 +94,20 @@ func (p *patient) decision(reason string) []string {
 		return []string{"raise replicas so that the claim is used, or delete the claim if its data is not needed: " + p.kubectl("get pvc -l app.kubernetes.io/instance=%s", p.name)}
 	case plan.ReasonStorageNotExpandable:
 		return []string{"let the StorageClass expand volumes (allowVolumeExpansion: true), or set spec.storage.size back"}
+	case plan.ReasonClaimDeleted:
+		advice := []string{"end no pod of it: the claim that was deleted goes with its pod, and the data with the claim",
+			"save a snapshot: " + p.raftctl("snapshot save --cluster %s FILE", p.name)}
+		if p.Desired() < 3 {
+			return append(advice, "ask for three members, and the one of that claim is replaced: "+p.kubectl("scale raftcluster %s --replicas 3", p.name))
+		}
+		return append(advice, "do what the message says, or bring the other members back: it is replaced once they are well")
+	case plan.ReasonRecoveryNodeLost:
+		return []string{"take spec.recovery away, wait until this is no longer said, and set it again, so that another member is chosen: " +
+			p.kubectl(`patch raftcluster %s --type merge -p '{"spec":{"recovery":null}}'`, p.name)}
+	case plan.ReasonInvalidStatus:
+		return []string{"somebody has edited the status: put back what the message names", "see what is recorded: " + p.kubectl("get raftcluster %s -o yaml", p.name)}
+	case plan.ReasonSpecRefused:
+		return []string{"correct what the message names in the spec: " + p.kubectl("edit raftcluster %s", p.name)}
 	case plan.ReasonUpdateFailed:
 		return []string{"see why the pod does not become ready: " + p.kubectl("get pods -l app.kubernetes.io/instance=%s", p.name),
 			"correct what was changed in the spec, or put it back: the operator goes on by itself"}

@@ -2,6 +2,11 @@ package doctor
 
 import (
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +18,7 @@ import (
 
 	v1 "github.com/raftkv/raftkv/api/v1"
 	"github.com/raftkv/raftkv/cmd/raftctl/internal/cluster"
+	"github.com/raftkv/raftkv/controllers/plan"
 	"github.com/raftkv/raftkv/controllers/resources"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/server/admin"
@@ -233,7 +239,14 @@ func TestWhatIsWrongIsNamedWithAStepToTake(t *testing.T) {
 		"a lost volume": {3, func(o *cluster.Observation) { o.Claims[0].Status.Phase = corev1.ClaimLost },
 			[][4]string{{"warning", "claim data-demo-0", "its volume is gone", "replace demo-0 --delete-volume"}}},
 		"a claim that goes": {3, func(o *cluster.Observation) { o.Claims[0].DeletionTimestamp = ptr.To(ago(0)) },
-			[][4]string{{"warning", "claim data-demo-0", "as soon as its pod ends", "delete pod demo-0"}}},
+			[][4]string{{"warning", "claim data-demo-0", "as soon as its pod ends", "by itself"}}},
+		"a claim that goes and cannot be done without": {1, func(o *cluster.Observation) {
+			o.Claims[0].DeletionTimestamp = ptr.To(ago(0))
+			setCondition(o.Cluster, v1.ConditionStalled, true, plan.ReasonClaimDeleted, "claim data-demo-0 was deleted")
+		}, [][4]string{
+			{"warning", "demo", "ClaimDeleted", "scale raftcluster demo --replicas 3"}, {"warning", "claim data-demo-0", "as soon as its pod ends", "do not end pod demo-0"},
+			{"remark", "demo", "the only copy", "--replicas 3"},
+		}},
 		"no volume": {3, func(o *cluster.Observation) {
 			o.Claims[0].Status.Phase = corev1.ClaimPending
 			o.Events = []cluster.Event{{Object: "PersistentVolumeClaim data-demo-0", Type: "Warning", Reason: "ProvisioningFailed", Message: "no class"}}
@@ -261,6 +274,35 @@ func TestWhatIsWrongIsNamedWithAStepToTake(t *testing.T) {
 		if Healthy(got) == wrong {
 			t.Errorf("%s: healthy is %v", what, Healthy(got))
 		}
+	}
+}
+
+// What only a person can decide is never named without what to do about it.
+func TestEachReasonThatTheOperatorStallsForHasAdvice(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", "..", "..", "controllers", "plan", "decision.go"), nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &patient{Observation: healthy(1), Context: Context{Program: "raftctl", Now: now}, name: "demo", namespace: "shop"}
+	reasons := 0
+	for _, d := range file.Decls {
+		g, ok := d.(*ast.GenDecl)
+		if !ok || g.Doc == nil || g.Doc.Text() != "Reasons of Stalled.\n" {
+			continue
+		}
+		for _, s := range g.Specs {
+			reason, err := strconv.Unquote(s.(*ast.ValueSpec).Values[0].(*ast.BasicLit).Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			reasons++
+			if len(p.decision(reason)) == 0 {
+				t.Errorf("%s has no advice", reason)
+			}
+		}
+	}
+	if reasons < 10 {
+		t.Errorf("%d reasons were found", reasons)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/raftkv/raftkv/controllers/plan"
 	"github.com/raftkv/raftkv/controllers/resources"
 )
 
@@ -53,8 +54,11 @@ func (p *patient) claims() {
 		case c.Status.Phase == corev1.ClaimLost:
 			p.add(Warning, "claim "+c.Name, "its volume is gone", "if the volume cannot be brought back, let the member begin anew: "+replace)
 		case c.DeletionTimestamp != nil:
-			p.add(Warning, "claim "+c.Name, "is deleted and goes, with the data on it, as soon as its pod ends",
-				"if that is what you want, end the pod: "+p.kubectl("delete pod %s", resources.PodName(p.name, ordinal)))
+			advice := "the operator replaces the member by itself once all others are well: leave pod " + resources.PodName(p.name, ordinal) + " alone until then"
+			if p.stalledBecause(plan.ReasonClaimDeleted) {
+				advice = "do not end pod " + resources.PodName(p.name, ordinal) + ": the other members cannot do without what it holds. Save a snapshot first: " + p.raftctl("snapshot save --cluster %s FILE", p.name)
+			}
+			p.add(Warning, "claim "+c.Name, "is deleted and goes, with the data on it, as soon as its pod ends", advice)
 		case c.Status.Phase == corev1.ClaimPending && p.Now.Sub(c.CreationTimestamp.Time) > startPatience:
 			problem := "has no volume after " + p.ago(c.CreationTimestamp.Time)
 			if e := p.lastWarning("PersistentVolumeClaim "+c.Name, ""); e != nil {
