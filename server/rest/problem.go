@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/raftkv/raftkv/kv"
 	"github.com/raftkv/raftkv/kv/watch"
@@ -114,6 +115,8 @@ func refusalOf(err error) *problem {
 }
 
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, p *problem) {
+	// An earlier request on the connection may have left a deadline.
+	h.setDeadline(http.NewResponseController(w).SetWriteDeadline, time.Now().Add(answerGrace))
 	header := w.Header()
 	header.Set("Content-Type", problemType)
 	header.Set("Cache-Control", "no-store")

@@ -38,10 +38,17 @@ func (x *request) get(key []byte) error {
 	if err != nil {
 		return err
 	}
+	match, noneMatch := x.r.Header.Values("If-Match"), x.r.Header.Values("If-None-Match")
 	if len(result.Items) == 0 {
+		if len(match) > 0 {
+			return failedPrecondition(0)
+		}
 		return x.notFound(key, result.Revision)
 	}
 	found := &result.Items[0]
+	if len(match) > 0 && !names(match, found.ModRevision, false) {
+		return failedPrecondition(found.ModRevision)
+	}
 	header := x.w.Header()
 	header.Set(HeaderRevision, strconv.FormatUint(result.Revision, 10))
 	header.Set(HeaderModRevision, strconv.FormatUint(found.ModRevision, 10))
@@ -52,7 +59,7 @@ func (x *request) get(key []byte) error {
 	}
 	header.Set("ETag", entityTag(found.ModRevision))
 	header.Set("Cache-Control", "no-cache")
-	if x.unchanged(found.ModRevision) {
+	if len(noneMatch) > 0 && names(noneMatch, found.ModRevision, true) {
 		x.w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
@@ -63,14 +70,15 @@ func (x *request) get(key []byte) error {
 	return nil
 }
 
-// unchanged tells whether the client has this version already (RFC 9110 §13.1.2).
-func (x *request) unchanged(modRevision uint64) bool {
-	given := x.r.Header.Get("If-None-Match")
-	if given == "" {
-		return false
-	}
-	for _, part := range strings.Split(given, ",") {
-		if v, ok := parseEntityTag(strings.TrimPrefix(strings.TrimSpace(part), "W/")); ok && v == modRevision {
+// names tells whether a condition of a request names a mod revision, zero if there is no such key (RFC 9110 §13.1). Weak ones are as good as others where
+// weak says so.
+func names(conditions []string, modRevision uint64, weak bool) bool {
+	for _, part := range strings.Split(strings.Join(conditions, ","), ",") {
+		part = strings.TrimSpace(part)
+		if weak {
+			part = strings.TrimPrefix(part, "W/")
+		}
+		if v, ok := parseEntityTag(part); modRevision != 0 && (part == "*" || ok && v == modRevision) {
 			return true
 		}
 	}

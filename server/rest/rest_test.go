@@ -110,7 +110,18 @@ func TestPutGetDelete(t *testing.T) {
 	if got != "hello again 3 2 3 2" || a.Header.Get("Content-Type") != "application/octet-stream" {
 		t.Errorf("got %q, %v", got, a.Header)
 	}
-	h.want(h.do("GET", "/v1/kv/greeting", "", `If-None-Match: "3"`), 304, "")
+	for _, had := range []string{`"3"`, `W/"3"`, `"2", "3"`, "*", "\"2\"\r\nIf-None-Match: \"3\""} {
+		h.want(h.do("GET", "/v1/kv/greeting", "", "If-None-Match: "+had), 304, "")
+	}
+	h.want(h.do("GET", "/v1/kv/greeting", "", `If-None-Match: "2"`), 200, "")
+	h.want(h.do("GET", "/v1/kv/nobody", "", "If-None-Match: *"), 404, codeKeyNotFound)
+	for _, mine := range []string{`"3"`, `"2", "3"`, "*"} {
+		h.want(h.do("GET", "/v1/kv/greeting", "", "If-Match: "+mine), 200, "")
+	}
+	for _, other := range []string{`"2"`, `W/"3"`, `"x"`} {
+		h.want(h.do("GET", "/v1/kv/greeting", "", "If-Match: "+other), 412, codePrecondition)
+	}
+	h.want(h.do("GET", "/v1/kv/nobody", "", "If-Match: *"), 412, codePrecondition)
 	if a := h.do("HEAD", "/v1/kv/greeting", ""); a.StatusCode != 200 || a.body != "" || a.Header.Get("ETag") != `"3"` {
 		t.Errorf("HEAD: %d %q %v", a.StatusCode, a.body, a.Header)
 	}
@@ -359,5 +370,30 @@ func TestAPageOfAnotherOriginCannotWrite(t *testing.T) {
 	h.want(h.do("GET", "/v1/kv/?prefix", "", "Sec-Fetch-Site: cross-site"), 200, "")
 	if _, found := h.store.value(t, "k"); found {
 		t.Error("it was written")
+	}
+}
+
+// kept is a connection that is used again, with the deadlines that an earlier request has left.
+type kept struct {
+	*httptest.ResponseRecorder
+	write time.Time
+}
+
+func (k *kept) SetWriteDeadline(at time.Time) error {
+	k.write = at
+	return nil
+}
+
+func (*kept) SetReadDeadline(time.Time) error { return nil }
+
+// A problem is told in time of its own, or it would not come at all over a connection whose last answer is a while ago.
+func TestNoProblemMeetsTheDeadlineOfAnEarlierAnswer(t *testing.T) {
+	front := handler(newStore(t, wholeCluster))
+	for _, bad := range []string{"/v2", "/v1/kv/k?what", "/v1/txn", "/v1/kv/", "/v1/kv/none"} {
+		w := &kept{ResponseRecorder: httptest.NewRecorder(), write: time.Now()}
+		front.ServeHTTP(w, httptest.NewRequest(http.MethodGet, bad, nil))
+		if w.Code < 400 || time.Until(w.write) < answerGrace/2 {
+			t.Errorf("%s: %d, to be sent until %v from now", bad, w.Code, time.Until(w.write))
+		}
 	}
 }

@@ -211,6 +211,8 @@ type opAnswer struct {
 
 type putAnswer struct {
 	Prev *item `json:"prev,omitempty"`
+	// PrevTruncated says that there was a version before, and that the answer has no room for it.
+	PrevTruncated bool `json:"prevTruncated,omitempty"`
 }
 
 type deleteAnswer struct {
@@ -256,7 +258,7 @@ func txnAnswerOf(t *kv.Txn, r *kv.TxnResult) *txnAnswer {
 		op, did := &branch[i], &r.Ops[i]
 		switch to := &out.Results[i]; op.Kind {
 		case kv.OpPut:
-			to.Put = &putAnswer{}
+			to.Put = &putAnswer{PrevTruncated: did.PrevTruncated}
 			if len(did.Prev) > 0 {
 				to.Put.Prev = previous(&did.Prev[0])
 			}

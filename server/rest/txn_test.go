@@ -206,3 +206,13 @@ func TestAnOlderClusterSaysWhatItDoesNotKnow(t *testing.T) {
 }
 
 var _ backend.Store = (*alone)(nil)
+
+// A version that was replaced and has no room in the answer is not told as if there had been none.
+func TestAnAnswerTellsWhatItLeavesOut(t *testing.T) {
+	txn := &kv.Txn{Success: []kv.Op{kv.PutOp([]byte("k"), nil), kv.DeleteOp(kv.All())}}
+	left := []kv.OpResult{{PrevTruncated: true}, {Deleted: 2, PrevTruncated: true}}
+	got, err := json.Marshal(txnAnswerOf(txn, &kv.TxnResult{Succeeded: true, Ops: left}))
+	if want := `{"succeeded":true,"results":[{"put":{"prevTruncated":true}},{"delete":{"deleted":"2","prevTruncated":true}}]}`; err != nil || string(got) != want {
+		t.Errorf("%s, %v", got, err)
+	}
+}
