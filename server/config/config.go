@@ -80,6 +80,8 @@ type Config struct {
 	MaxStreams uint32
 	// WatchProgressInterval is how long a watch that asked for it is silent before it is told how far it is.
 	WatchProgressInterval time.Duration
+	// NoGateway leaves out the etcd v3 API as JSON.
+	NoGateway bool
 
 	// AdminTokenFile is the file that holds the cluster's admin token; without it admin calls are refused.
 	AdminTokenFile string

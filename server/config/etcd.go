@@ -40,7 +40,6 @@ var foreigners = []foreign{
 	{"strict-reconfig-check", true, []string{"true"}, "a change of the membership that would cost the quorum is always refused"},
 	{"pre-vote", true, []string{"true"}, "a member always asks the others before it stands for election"},
 	{"initial-election-tick-advance", true, nil, "a node waits the whole election timeout at its start"},
-	{"enable-grpc-gateway", true, []string{"true"}, "the JSON gateway is always served"},
 	{"enable-pprof", true, []string{"false"}, "profiles are not served"},
 	{"metrics", false, []string{"basic"}, "there is one set of metrics"},
 	{"logger", false, []string{"zap"}, logsToErrorOnly},

@@ -74,6 +74,17 @@ func TestFlagsThatTuneEtcd(t *testing.T) {
 	}
 }
 
+func TestTheGatewayIsTurnedOffLikeThatOfEtcd(t *testing.T) {
+	for flag, off := range map[string]bool{"": false, "--enable-grpc-gateway": false, "--enable-grpc-gateway=true": false, "--enable-grpc-gateway=false": true} {
+		if c, err := loadLine(t, "--name=a "+peerFlag+" "+flag); err != nil || c.NoGateway != off || len(c.Warnings) > 0 {
+			t.Errorf("%q: %t, %v, %v", flag, c.NoGateway, c.Warnings, err)
+		}
+	}
+	if c, err := load(t, []string{"ETCD_ENABLE_GRPC_GATEWAY=false"}, "--name=a", peerFlag); err != nil || !c.NoGateway {
+		t.Errorf("ETCD_ENABLE_GRPC_GATEWAY: %t, %v", c.NoGateway, err)
+	}
+}
+
 func TestAFlagUnderItsOldName(t *testing.T) {
 	f := Flags()
 	if err := f.Parse([]string{"--name=a", peerFlag, "--experimental-watch-progress-notify-interval=2s"}); err != nil {

@@ -39,6 +39,7 @@ const (
 	keyMaxTxnOps           = "max-txn-ops"
 	keyMaxStreams          = "max-concurrent-streams"
 	keyWatchProgress       = "watch-progress-notify-interval"
+	keyGateway             = "enable-grpc-gateway"
 	keyCertFile            = "cert-file"
 	keyKeyFile             = "key-file"
 	keyTrustedCAFile       = "trusted-ca-file"
@@ -89,6 +90,7 @@ var groups = []group{
 	{"History", []string{keyCompactionMode, keyCompactionRetention}},
 	{"Limits", []string{keyQuotaBackendBytes, keyMaxKeyBytes, keyMaxValueBytes, keyMaxRequestBytes, keyMaxTxnOps, keyMaxStreams}},
 	{"Watches", []string{keyWatchProgress}},
+	{"Interfaces", []string{keyGateway}},
 	{"Administration", []string{keyAdminTokenFile}},
 	{"Logging", []string{keyLogLevel, keyLogFormat}},
 	{"Taken from scripts made for etcd", []string{keyListenClientHTTP, keyUnsafeNoFsync}},
@@ -149,6 +151,7 @@ func Flags() *pflag.FlagSet {
 	f.Int(keyMaxTxnOps, DefaultMaxTxnOps, "most `operations` in each branch of a transaction, and comparisons")
 	f.Uint32(keyMaxStreams, DefaultMaxStreams, "most gRPC `calls` of one connection at a time; further ones wait in the client")
 	f.Duration(keyWatchProgress, DefaultWatchProgressInterval, "`time` after which a silent watch that asked for it is told how far it is")
+	f.Bool(keyGateway, true, "serve the etcd v3 API as JSON below /v3/")
 	f.String(keyAdminTokenFile, "", "`file` with the cluster's admin token; without it membership calls are refused")
 	f.Bool(keyUnsafeNoFsync, false, "ignored with a warning: a node always waits for its disk before it acknowledges a write")
 	f.String(keyLogLevel, "info", "`level`: debug, info, warn or error")

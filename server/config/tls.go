@@ -170,6 +170,9 @@ func (r *reader) selfSigned(c *Config, f tlsFlags, t *TLS, served []Listen) bool
 // list is a setting of several words.
 func (r *reader) list(key string) []string { return splitList(strings.Trim(r.text(key), "[]")) }
 
+// olderSuffix is what etcd's names of suites, which are Go's, did not end in once.
+const olderSuffix = "_SHA256"
+
 // handshakes decides what is spoken.
 func (r *reader) handshakes(t *TLS) {
 	for _, x := range []struct {
@@ -187,7 +190,7 @@ func (r *reader) handshakes(t *TLS) {
 		r.failf(keyTLSMaxVersion, "%s is older than --%s", r.text(keyTLSMaxVersion), keyTLSMinVersion)
 	}
 	for _, name := range r.list(keyCipherSuites) {
-		at := slices.IndexFunc(tls.CipherSuites(), func(s *tls.CipherSuite) bool { return s.Name == name })
+		at := slices.IndexFunc(tls.CipherSuites(), func(s *tls.CipherSuite) bool { return s.Name == name || s.Name == name+olderSuffix })
 		if at < 0 {
 			r.failf(keyCipherSuites, "%q is no suite that is safe and known here: leave it out", name)
 			continue

@@ -10,7 +10,7 @@ import (
 
 func TestListenersWithTLS(t *testing.T) {
 	c, err := loadLine(t, "--name=a "+peerFlag+" --cert-file=c --key-file=k --trusted-ca-file=ca --client-cert-auth --tls-min-version=TLS1.2 "+
-		"--cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 --listen-client-urls=https://h:1,http://h:2,http://h:1,unixs://s --listen-metrics-urls=https://h:3")
+		"--cipher-suites=TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305 --listen-client-urls=https://h:1,http://h:2,http://h:1,unixs://s --listen-metrics-urls=https://h:3")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -18,7 +18,8 @@ func TestListenersWithTLS(t *testing.T) {
 	if !slices.Equal(c.ListenClient, want) || c.ListenClient[0].String() != "unixs://s" || !c.ListenMetrics[0].TLS {
 		t.Errorf("%+v, %+v", c.ListenClient, c.ListenMetrics)
 	}
-	files := TLS{CertFile: "c", KeyFile: "k", TrustedCAFile: "ca", MinVersion: tls.VersionTLS12, CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256}}
+	files := TLS{CertFile: "c", KeyFile: "k", TrustedCAFile: "ca", MinVersion: tls.VersionTLS12,
+		CipherSuites: []uint16{tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256}}
 	if !reflect.DeepEqual(c.ClientTLS, files) || c.AdvertiseClient != "https://h:1" {
 		t.Errorf("%+v, %q, %q", c.ClientTLS, c.AdvertiseClient, c.Warnings)
 	}

@@ -441,6 +441,8 @@ func (r *reader) limits(c *Config) {
 	if c.WatchProgressInterval, _ = r.flags.GetDuration(keyWatchProgress); c.WatchProgressInterval < minWatchProgress {
 		r.failf(keyWatchProgress, "%v, the least is %v", c.WatchProgressInterval, minWatchProgress)
 	}
+	gateway, _ := r.flags.GetBool(keyGateway)
+	c.NoGateway = !gateway
 }
 
 // request decides the limits of a whole request.
