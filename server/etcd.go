@@ -17,7 +17,7 @@ const readyLine = "ready to serve client requests"
 // newEtcd makes the front end of the etcd v3 API.
 func (n *node) newEtcd() *etcd.Server {
 	return etcd.New(n.service, n.cluster, etcd.Options{
-		MaxRequestBytes: n.cfg.MaxRequestBytes, MaxTxnOps: n.cfg.MaxTxnOps, MaxStreams: n.cfg.MaxStreams, ElectionTimeout: n.cfg.ElectionTimeout, Managed: n.cfg.AdminTokenFile != "",
+		MaxRequestBytes: n.cfg.MaxRequestBytes, MaxTxnOps: n.cfg.MaxTxnOps, MaxStreams: n.cfg.MaxStreams, ElectionTimeout: n.cfg.ElectionTimeout, NoGateway: n.cfg.NoGateway, Managed: n.cfg.AdminTokenFile != "",
 		Observer: n.metrics,
 	})
 }
