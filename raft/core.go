@@ -196,6 +196,10 @@ func (c *Core) tick() {
 	c.electionElapsed++
 	switch {
 	case c.withholdsVote():
+	case c.role == RoleCandidate && c.hardSeq > c.storedSeq:
+		// It has asked nobody yet, and begins to wait for answers once its own vote is stored. With a timeout that runs meanwhile nobody would be
+		// elected while disks need more than half of it.
+		c.electionElapsed = 0
 	case c.electorate.isSole(c.id) && c.role == RoleFollower && c.mayCampaign():
 		c.campaign(TriggerSoleVoter) // there is nobody to wait for
 	case c.electionElapsed < c.electionTimeout:
