@@ -12,8 +12,8 @@
 //     cluster keeps (thesis §6.3), and asks again, anywhere, until it has the answer or the context ends. Then, or when the session was
 //     given up by the cluster meanwhile, the error is ErrUnknown; every other error says for sure that nothing was done, but for ErrResultLost,
 //     which says that it was.
-//   - A watch neither misses nor repeats an event, through the loss of nodes and changes of leaders, or it ends with a *CompactedError. A
-//     slow consumer costs bounded memory and holds nobody up.
+//   - A watch neither misses nor repeats an event, through the loss of nodes and changes of leaders, or it ends with a *CompactedError. It leaves a node that
+//     has known no leader for a while, which may be cut off from the others. A slow consumer costs bounded memory and holds nobody up.
 //   - Calls that wait at the same time share messages, so that many callers need few connections.
 //   - Every queue is bounded; past a bound callers wait as long as their contexts allow.
 //

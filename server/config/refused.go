@@ -23,7 +23,7 @@ type refused struct {
 const (
 	noUsers     = "there are no users and no roles: leave it out"
 	noDiscovery = "members are not looked up: name them all with --" + keyInitialCluster
-	noOrigins   = "requests are not told apart by where they come from: leave it out, and have a proxy do so"
+	noOrigins   = "pages of other origins are refused, and other requests are not told apart by where they come from: leave it out, and have a proxy do so"
 )
 
 var refusals = []refused{
