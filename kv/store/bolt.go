@@ -201,20 +201,22 @@ func (s *boltStaging) Finish() error {
 		return ErrClosed
 	}
 	s.done = true
-	from := filepath.Join(s.dir.dir, s.name+stagingSuffix)
 	if err := errors.Join(s.db.Sync(), s.db.Close()); err != nil {
-		return fmt.Errorf("sync %s: %w", from, err)
+		return errors.Join(fmt.Errorf("sync %s: %w", s.path(), err), os.Remove(s.path()))
 	}
-	if err := os.Rename(from, filepath.Join(s.dir.dir, s.name+stagedSuffix)); err != nil {
-		return fmt.Errorf("finish a snapshot: %w", err)
+	if err := os.Rename(s.path(), filepath.Join(s.dir.dir, s.name+stagedSuffix)); err != nil {
+		return errors.Join(fmt.Errorf("finish a snapshot: %w", err), os.Remove(s.path()))
 	}
 	return s.dir.sync()
 }
+
+// path is the unfinished file's. A store that is closed does not tell it.
+func (s *boltStaging) path() string { return filepath.Join(s.dir.dir, s.name+stagingSuffix) }
 
 func (s *boltStaging) Abort() error {
 	if s.done {
 		return nil
 	}
 	s.done = true
-	return errors.Join(s.db.Close(), os.Remove(s.db.Path()))
+	return errors.Join(s.db.Close(), os.Remove(s.path()))
 }
