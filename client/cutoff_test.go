@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -174,5 +175,42 @@ func TestACompactionWhoseSpaceIsNotWaitedForWasMade(t *testing.T) {
 	_, err := c.Compact(soon(t), 5, true)
 	if !errors.Is(err, ErrResultLost) || errors.Is(err, ErrUnavailable) {
 		t.Errorf("%v", err)
+	}
+}
+
+// Whoever holds something by a lease learns from the client alone that it may hold it no more: nobody tells who is cut off.
+func TestAKeepAliveTellsUntilWhenTheLeaseLives(t *testing.T) {
+	n := newFakeNode(t, 1)
+	var asked time.Time
+	renewals, silent := make(chan struct{}, 16), make(chan struct{})
+	n.set(func(n *fakeNode) {
+		n.lease = func(ctx context.Context, _ string, r *wire.LeaseRequest) (*wire.LeaseReply, error) {
+			select {
+			case <-silent:
+				<-ctx.Done()
+				return nil, ctx.Err()
+			default:
+			}
+			asked = time.Now()
+			renewals <- struct{}{}
+			return &wire.LeaseReply{ID: r.ID, TTL: 3600}, nil
+		}
+	})
+	c := openTo(t, n)
+	before := time.Now()
+	k := c.KeepAlive(7)
+	defer k.Close()
+	<-renewals
+	for end := time.Now().Add(patience); k.Until().IsZero(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the renewal is not told")
+		}
+	}
+	if until := k.Until(); until.Before(before.Add(time.Hour)) || until.After(asked.Add(time.Hour)) {
+		t.Errorf("the lease lives until %v; the renewal was asked for between %v and %v", until, before, asked)
+	}
+	close(silent)
+	if k.Err() != nil {
+		t.Error(k.Err())
 	}
 }

@@ -109,17 +109,19 @@ type KeepAlive struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
-	mu  sync.Mutex
-	err error
+	mu    sync.Mutex
+	err   error
+	until time.Time
 }
 
-// KeepAlive renews a lease, at a third of its time to live, until Close or the lease is lost.
+// KeepAlive renews a lease, at a third of its time to live, until Close or the lease is lost. It goes on while no node can be reached, for the cluster keeps
+// leases through such times if it could be reached by nobody: whoever must not act without the lease asks Until.
 func (c *Client) KeepAlive(id LeaseID) *KeepAlive {
 	ctx, cancel := context.WithCancel(c.ctx)
 	k := &KeepAlive{cancel: cancel, done: make(chan struct{})}
 	c.running.Go(func() {
 		defer close(k.done)
-		err := c.keepAlive(ctx, id)
+		err := c.keepAlive(ctx, id, k.renewed)
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		k.err = err
@@ -127,8 +129,8 @@ func (c *Client) KeepAlive(id LeaseID) *KeepAlive {
 	return k
 }
 
-// keepAlive returns when the lease is lost, or ctx ends.
-func (c *Client) keepAlive(ctx context.Context, id LeaseID) error {
+// keepAlive returns when the lease is lost, or ctx ends. It tells renewed until when the lease surely lives.
+func (c *Client) keepAlive(ctx context.Context, id LeaseID, renewed func(until time.Time)) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	each := min(c.config.AttemptTimeout, firstRenewal)
@@ -138,6 +140,7 @@ func (c *Client) keepAlive(ctx context.Context, id LeaseID) error {
 			return ErrClosed
 		case <-timer.C:
 		}
+		began := time.Now() // before it can have been renewed
 		lease, err := c.renew(ctx, id, each)
 		switch {
 		case errors.Is(err, ErrLeaseNotFound):
@@ -145,6 +148,7 @@ func (c *Client) keepAlive(ctx context.Context, id LeaseID) error {
 		case err != nil:
 			timer.Reset(renewRetry)
 		default:
+			renewed(began.Add(lease.TTL))
 			// A node that does not answer must leave time to ask two others before the lease is over.
 			each = min(c.config.AttemptTimeout, max(lease.TTL/(2*renewals), renewRetry))
 			timer.Reset(max(lease.TTL/renewals, renewRetry))
@@ -160,6 +164,20 @@ func (k *KeepAlive) Err() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.err
+}
+
+// Until is when the lease's time to live is over unless it is renewed once more, by this machine's clock and as if the last renewal had been made when it was
+// asked for. Before it the lease is there unless somebody revokes it, and the keys that were put with it; zero: it was not renewed yet.
+func (k *KeepAlive) Until() time.Time {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.until
+}
+
+func (k *KeepAlive) renewed(until time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.until = until
 }
 
 // Close stops the renewals; the lease goes on until its time is over. It may be called twice.
