@@ -37,11 +37,24 @@ func listen(what string, addresses []config.Listen) ([]net.Listener, error) {
 		l, err := open(a, target)
 		if err != nil {
 			closeAll(out)
-			return nil, fmt.Errorf("listen for %s on %s: %w: is another process there, or is the address not this machine's?", what, a, err)
+			return nil, fmt.Errorf("listen for %s on %s: %w%s", what, a, err, hint(err))
 		}
 		out = append(out, l)
 	}
 	return out, nil
+}
+
+// hint says what may be done about an address that cannot be opened.
+func hint(err error) string {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return ": another process listens there: end it, or give another port"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return ": the address is none of this machine's: give one that is, or 0.0.0.0 for all of them"
+	case errors.Is(err, syscall.EACCES):
+		return ": ports below 1024, and other directories' sockets, need the right to open them: give another"
+	}
+	return ""
 }
 
 // open opens one address. The file of a socket that a dead process has left is taken away.

@@ -81,12 +81,12 @@ func Run(ctx context.Context, cfg config.Config, options Options) (err error) {
 	}
 	n.logger.Info("starting", "version", options.Version, "dataDir", cfg.DataDir)
 
+	defer func() { closeAll(n.peers) }() // if no life has taken them
 	fronts, err := n.openFronts()
 	if err != nil {
 		return err
 	}
 	defer fronts.close(n.logger)
-	defer func() { closeAll(n.peers) }() // if no life has taken them
 	for ctx.Err() == nil {
 		if err := n.live(ctx, fronts); err != nil {
 			return err

@@ -167,6 +167,7 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		{"no port", "--name=a --listen-peer-urls=http://127.0.0.1", "port is missing"},
 		{"not a URL", "--name=a --listen-peer-urls=127.0.0.1:2380", "not a URL"},
 		{"https", "--name=a --listen-peer-urls=https://127.0.0.1:2380", "give --peer-cert-file and --peer-key-file"},
+		{"one address for two", "--name=a --listen-peer-urls=http://h:1 --listen-metrics-urls=https://h:2,http://h:1 --cert-file=c --key-file=k", "http://h:1 is in --listen-peer-urls too"},
 		{"path", "--name=a --listen-peer-urls=http://127.0.0.1:2380/x", "only host and port"},
 		{"port", "--name=a --listen-peer-urls=http://127.0.0.1:99999", "not a"},
 		{"twice", "--name=a --listen-peer-urls=http://h:1,http://h:1", "given twice"},

@@ -92,6 +92,7 @@ func validate(f *pflag.FlagSet) (Config, error) {
 	r.limits(&c)
 	r.logging(&c)
 	r.reachable(&c)
+	r.apart(&c)
 	r.ignored(&c)
 	if err := errors.Join(r.errs...); err != nil {
 		return Config{}, err
@@ -526,6 +527,24 @@ func (r *reader) reachable(c *Config) {
 	}
 	if len(c.ListenPeer) == 0 && alone && len(c.ListenClient) == 0 && r.text(keyListenClient) == "" {
 		r.failf(keyListenClient, "this node would listen nowhere: give --%s http://127.0.0.1:2379", keyListenClient)
+	}
+}
+
+// apart refuses an address that two kinds of listeners are to have: the second of them would only find that somebody is there.
+func (r *reader) apart(c *Config) {
+	taken := map[string]string{}
+	for _, x := range []struct {
+		key    string
+		listen []Listen
+	}{{keyListenClient, c.ListenClient}, {keyListenPeer, c.ListenPeer}, {keyListenMetrics, c.ListenMetrics}} {
+		for _, l := range x.listen {
+			if other := taken[l.Address]; other != "" && other != x.key {
+				r.failf(x.key, "%s is in --%s too: give each an address of its own", l, other)
+			}
+			if !strings.HasSuffix(l.Address, ":0") {
+				taken[l.Address] = x.key
+			}
+		}
 	}
 }
 
