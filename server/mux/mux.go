@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"container/list"
 	"context"
 	"errors"
 	"log/slog"
@@ -12,8 +13,10 @@ import (
 const (
 	// MaxPrefixBytes bounds what a matcher may want to see.
 	MaxPrefixBytes = 32
-	// maxUndecided bounds the connections that have not said enough; past it accepting waits.
-	maxUndecided = 1024
+	// maxUndecided bounds the connections that have not said enough, or that nobody has taken yet. Past it accepting waits, and the one that has said too little
+	// for longest is closed once that is silencePatience: who says nothing locks nobody out.
+	maxUndecided    = 1024
+	silencePatience = time.Second
 	// sniffTimeout bounds how long a connection may take to say it.
 	sniffTimeout = 10 * time.Second
 	// acceptPause spares the processor while the system refuses to accept, as when file descriptors have run out.
@@ -48,10 +51,17 @@ type Mux struct {
 	closing  sync.Once
 	// served is closed when Serve has returned.
 	served chan struct{}
-	// sniffing counts the goroutines that read first bytes; pending holds their connections, to be closed at the end.
+	// sniffing counts the goroutines that read first bytes; pending holds their connections, those that came first in front.
 	sniffing sync.WaitGroup
 	mu       sync.Mutex
-	pending  map[net.Conn]struct{}
+	pending  list.List                  // of silent
+	places   map[net.Conn]*list.Element // in pending
+}
+
+// silent is a connection that has not said enough.
+type silent struct {
+	net.Conn
+	since time.Time
 }
 
 type route struct {
@@ -67,7 +77,7 @@ type route struct {
 func New(source net.Listener, logger *slog.Logger) *Mux {
 	return &Mux{
 		source: source, logger: logger,
-		slots: make(chan struct{}, maxUndecided), drained: make(chan struct{}), closed: make(chan struct{}), served: make(chan struct{}), pending: map[net.Conn]struct{}{},
+		slots: make(chan struct{}, maxUndecided), drained: make(chan struct{}), closed: make(chan struct{}), served: make(chan struct{}), places: map[net.Conn]*list.Element{},
 	}
 }
 
@@ -88,14 +98,8 @@ func (m *Mux) Serve() error {
 	defer close(m.served)
 	defer m.sniffing.Wait()
 	for {
-		select {
-		case m.slots <- struct{}{}:
-		case <-m.drained:
-			return net.ErrClosed
-		}
 		c, err := m.source.Accept()
 		if err != nil {
-			<-m.slots
 			if m.isDrained() || errors.Is(err, net.ErrClosed) {
 				return net.ErrClosed
 			}
@@ -106,9 +110,34 @@ func (m *Mux) Serve() error {
 			}
 			continue
 		}
+		if !m.room() {
+			_ = c.Close() // the node stops, and nothing was done for it
+			return net.ErrClosed
+		}
 		m.track(c)
 		m.sniffing.Add(1)
 		go m.sniff(c)
+	}
+}
+
+// room takes a place for a connection; false means that there will be none any more.
+func (m *Mux) room() bool {
+	select {
+	case m.slots <- struct{}{}:
+		return true
+	default:
+	}
+	for {
+		patience := time.NewTimer(m.closeOldest())
+		select {
+		case m.slots <- struct{}{}:
+			patience.Stop()
+			return true
+		case <-m.drained:
+			patience.Stop()
+			return false
+		case <-patience.C:
+		}
 	}
 }
 
@@ -133,7 +162,7 @@ func (m *Mux) isClosed() bool {
 func (m *Mux) track(c net.Conn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.pending[c] = struct{}{}
+	m.places[c] = m.pending.PushBack(silent{c, time.Now()})
 	if m.isClosed() {
 		_ = c.Close()
 	}
@@ -142,7 +171,33 @@ func (m *Mux) track(c net.Conn) {
 func (m *Mux) untrack(c net.Conn) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.pending, c)
+	m.forget(c)
+}
+
+// forget takes a connection out of pending. The caller holds mu.
+func (m *Mux) forget(c net.Conn) {
+	if e, there := m.places[c]; there {
+		m.pending.Remove(e)
+		delete(m.places, c)
+	}
+}
+
+// closeOldest closes the connection that has said too little for longest, if that is too long, and returns when to look again. Whoever reads from it finds
+// that out, and gives its place up.
+func (m *Mux) closeOldest() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	e := m.pending.Front()
+	if e == nil {
+		return silencePatience
+	}
+	oldest := e.Value.(silent)
+	if left := silencePatience - time.Since(oldest.since); left > 0 {
+		return left
+	}
+	m.forget(oldest.Conn)
+	_ = oldest.Close()
+	return silencePatience
 }
 
 // sniff finds the connection's route and hands it over.
@@ -230,7 +285,7 @@ func (m *Mux) Drain(ctx context.Context) error {
 func (m *Mux) closePending() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for c := range m.pending {
+	for c := range m.places {
 		_ = c.Close()
 	}
 }

@@ -78,7 +78,7 @@ func dial(t *testing.T, l net.Listener) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	return c
@@ -185,10 +185,11 @@ func TestDrainDoesNotWaitForTheSilentForEver(t *testing.T) {
 	}
 }
 
-// callers is a listener to which so many connections come, each of which says at once that it is of the web.
+// callers is a listener to which so many connections come, each of which says at once that it is of the web, but the first ones, which say nothing.
 type callers struct {
 	net.Listener
 	left     atomic.Int64
+	silent   atomic.Int64
 	accepted atomic.Int64
 	closed   chan struct{}
 	once     sync.Once
@@ -201,7 +202,9 @@ func (l *callers) Accept() (net.Conn, error) {
 	}
 	l.accepted.Add(1)
 	ours, theirs := net.Pipe()
-	go func() { _, _ = io.WriteString(theirs, "GET / ") }()
+	if l.silent.Add(-1) < 0 {
+		go func() { _, _ = io.WriteString(theirs, "GET / ") }()
+	}
 	return ours, nil
 }
 
@@ -210,7 +213,43 @@ func (l *callers) Close() error {
 	return nil
 }
 
-// Whoever serves a protocol may be behind: then no more connections are taken than may wait to be told apart.
+// Who says nothing locks nobody out: the connections that have been silent for longest make room for those that come.
+func TestTheSilentLockNobodyOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &callers{closed: make(chan struct{})}
+		l.silent.Store(maxUndecided)
+		const speaking = 10
+		l.left.Store(maxUndecided + speaking)
+		m := New(l, slog.New(slog.DiscardHandler))
+		web := m.Listen(HTTP1)
+		done := make(chan error, 1)
+		began := time.Now()
+		go func() { done <- m.Serve() }()
+		for range speaking {
+			c, err := web.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = c.Close()
+		}
+		if took := time.Since(began); took > 2*silencePatience {
+			t.Errorf("who spoke was locked out for %v", took)
+		}
+		synctest.Wait()
+		m.mu.Lock()
+		left := m.pending.Len()
+		m.mu.Unlock()
+		if left < maxUndecided-speaking || left > maxUndecided {
+			t.Errorf("%d silent connections are left", left)
+		}
+		_ = m.Close()
+		if err := <-done; !errors.Is(err, net.ErrClosed) {
+			t.Error(err)
+		}
+	})
+}
+
+// Whoever serves a protocol may be behind: then no more connections are taken than may wait to be told apart, and the one for which there is no place yet.
 func TestConnectionsThatNobodyTakesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := &callers{closed: make(chan struct{})}
@@ -220,8 +259,8 @@ func TestConnectionsThatNobodyTakesAreBounded(t *testing.T) {
 		done := make(chan error, 1)
 		go func() { done <- m.Serve() }()
 		synctest.Wait()
-		if n := l.accepted.Load(); n != maxUndecided {
-			t.Errorf("%d connections wait, %d may", n, maxUndecided)
+		if n := l.accepted.Load(); n != maxUndecided+1 {
+			t.Errorf("%d connections wait, %d may", n, maxUndecided+1)
 		}
 		c, err := web.Accept()
 		if err != nil {
@@ -229,7 +268,7 @@ func TestConnectionsThatNobodyTakesAreBounded(t *testing.T) {
 		}
 		_ = c.Close()
 		synctest.Wait()
-		if n := l.accepted.Load(); n != maxUndecided+1 {
+		if n := l.accepted.Load(); n != maxUndecided+2 {
 			t.Errorf("%d connections were taken when one had gone on", n)
 		}
 		_ = m.Close()
