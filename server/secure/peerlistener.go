@@ -16,6 +16,8 @@ import (
 const (
 	// maxUnreadBytes bounds what is still read of a member that is turned away.
 	maxUnreadBytes = 64 << 10
+	// maxShaking bounds the handshakes of members that connect, at a time: each costs memory, and the work for a signature.
+	maxShaking = 512
 	// recordHeaderBytes are what who speaks TLS looks at first (RFC 8446 §5.1).
 	recordHeaderBytes = 5
 )
@@ -131,8 +133,15 @@ func hostOf(a net.Addr) string {
 	return host
 }
 
+// errTooMany is of who comes while too many others are at it. Members try again soon.
+var errTooMany = fmt.Errorf("%d others are about to shake hands", maxShaking)
+
 func (c *incoming) shake() error {
 	p := c.listener.peers
+	defer p.shaking.Add(-1)
+	if p.shaking.Add(1) > maxShaking {
+		return errTooMany
+	}
 	s := tls.Server(&raw{c}, p.server())
 	c.secured.Store(s)
 	err := s.Handshake()

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/raftkv/raftkv/rpc"
@@ -41,6 +42,8 @@ type Peers struct {
 	complaints *complaints
 	// plain refuses members without TLS in their own protocol.
 	plain *rpc.Server
+	// shaking counts the handshakes of members that connect.
+	shaking atomic.Int64
 }
 
 // OpenPeers reads the files, if there are any.

@@ -3,6 +3,7 @@ package secure
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -232,6 +233,63 @@ func TestSomethingElseThatListens(t *testing.T) {
 		if err := s.call(t, "https://"+l.Addr().String()); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, want %q", answers[i], err, want)
 		}
+	}
+}
+
+// pipes is a listener whose connections are in memory.
+type pipes struct{ come chan net.Conn }
+
+func (p pipes) Accept() (net.Conn, error) { return <-p.come, nil }
+func (pipes) Close() error                { return nil }
+func (pipes) Addr() net.Addr              { return &net.TCPAddr{} }
+
+// TestHandshakesAtATimeAreBounded, and those that have ended make room.
+func TestHandshakesAtATimeAreBounded(t *testing.T) {
+	s := newSide(t, config.TLS{SelfSigned: time.Hour, MinVersion: tls.VersionTLS12})
+	come := make(chan net.Conn)
+	l := s.Listen(pipes{come}, overTLS)
+	// begin begins a handshake that goes on until the connection is closed.
+	begin := func() (caller net.Conn, ended chan error) {
+		caller, called := net.Pipe()
+		go func() { come <- called }()
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended = make(chan error, 1)
+		go func() {
+			_, err := c.Read(make([]byte, 1))
+			ended <- err
+		}()
+		if _, err := caller.Write([]byte{0x16}); err != nil {
+			t.Fatal(err)
+		}
+		return caller, ended
+	}
+	var callers []net.Conn
+	var all []chan error
+	for range maxShaking {
+		caller, ended := begin()
+		callers, all = append(callers, caller), append(all, ended)
+	}
+	for end := time.Now().Add(patience); s.shaking.Load() < maxShaking; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d handshakes", s.shaking.Load())
+		}
+	}
+	if _, ended := begin(); !errors.Is(<-ended, errTooMany) {
+		t.Error("one more was taken")
+	}
+	for _, c := range callers {
+		_ = c.Close()
+	}
+	for _, ended := range all {
+		if err := <-ended; err == nil || errors.Is(err, errTooMany) {
+			t.Error(err)
+		}
+	}
+	if n := s.shaking.Load(); n != 0 {
+		t.Errorf("%d handshakes go on", n)
 	}
 }
 
