@@ -142,7 +142,7 @@ func NewClient(ctx context.Context, conn net.Conn, opts ClientOptions) (*Client,
 		pending: map[uint64]*call{}, bound: map[*binding]*boundSet{},
 	}
 	c.onFail = c.failPending
-	c.start(patience{opts.PingInterval, opts.IdleTimeout}, c.handle)
+	c.start(patience{pingInterval: opts.PingInterval, idleTimeout: opts.IdleTimeout}, c.handle)
 	return c, nil
 }
 

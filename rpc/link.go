@@ -33,15 +33,19 @@ const (
 )
 
 // patience is how often a side pings, and for how long it bears silence.
-type patience struct{ pingInterval, idleTimeout time.Duration }
+type patience struct {
+	pingInterval, idleTimeout time.Duration
+	// onlySilence has it ping only when nothing was heard for the interval: the other side's pings show as much, and are answered.
+	onlySilence bool
+}
 
-// link is one established connection of either side: a reader, a writer that gathers queued frames, and a keepalive.
+// link is one established connection of either side: a reader, a writer that gathers queued frames, and a keepalive, which has no goroutine of its own, since
+// there may be thousands of links that say nothing.
 type link struct {
 	conn         net.Conn
 	in           frameReader
 	out          *sendQueue
 	maxSendBytes int
-	patience     chan patience // what the keepalive is to go on with; one at most is ever sent
 	started      time.Time
 	calls        *Calls // may be nil
 
@@ -50,15 +54,19 @@ type link struct {
 	received     atomic.Uint64 // bytes
 	arrivals     arrivals
 
+	aliveMu  sync.Mutex
+	patience patience
+	tick     *time.Timer // nil before start, and once the link has ended
+
 	failOnce sync.Once
 	failure  error                                   // why the link ended; read it after done
 	done     chan struct{}                           // closed when the link has ended
 	onFail   func(err error, unsent map[uint64]bool) // called once, before done is closed
-	running  sync.WaitGroup                          // reader, writer, keepalive
+	running  sync.WaitGroup                          // reader and writer
 }
 
 func newLink(conn net.Conn, hs *handshakeResult, maxFrameBytes, readBufferBytes int, calls *Calls) *link {
-	l := &link{conn: conn, out: newSendQueue(), maxSendBytes: hs.maxSendBytes, patience: make(chan patience, 1), started: time.Now(), calls: calls, done: make(chan struct{})}
+	l := &link{conn: conn, out: newSendQueue(), maxSendBytes: hs.maxSendBytes, started: time.Now(), calls: calls, done: make(chan struct{})}
 	l.in = frameReader{r: bufio.NewReaderSize((*linkReader)(l), readBufferBytes), maxBytes: maxFrameBytes}
 	return l
 }
@@ -66,9 +74,26 @@ func newLink(conn net.Conn, hs *handshakeResult, maxFrameBytes, readBufferBytes 
 // start runs the loops; handle gets every frame that is not a ping or pong, on the reading goroutine, and owns its payload.
 func (l *link) start(p patience, handle func(frame) error) {
 	l.calls.connected(l)
+	l.bear(p) // before what is read may ask for another
 	l.running.Go(func() { l.readLoop(handle) })
 	l.running.Go(l.writeLoop)
-	l.running.Go(func() { l.keepAlive(p) })
+}
+
+// bear has the keepalive go on with that patience, unless the link has ended.
+func (l *link) bear(p patience) {
+	l.aliveMu.Lock()
+	defer l.aliveMu.Unlock()
+	select {
+	case <-l.done:
+		return
+	default:
+	}
+	l.patience = p
+	if l.tick == nil {
+		l.tick = time.AfterFunc(p.pingInterval, l.keepAlive)
+		return
+	}
+	l.tick.Reset(p.pingInterval)
 }
 
 // fail ends the link; only the first reason counts.
@@ -82,6 +107,12 @@ func (l *link) fail(err error) {
 			l.onFail(err, unsent)
 		}
 		close(l.done)
+		l.aliveMu.Lock()
+		defer l.aliveMu.Unlock()
+		if l.tick != nil {
+			l.tick.Stop()
+			l.tick = nil
+		}
 	})
 }
 
@@ -209,28 +240,35 @@ func (l *link) write(b []byte) (int, error) {
 
 // keepAlive pings and watches for silence. The other side may stop reading for as long as its handlers are busy (that is its
 // backpressure), so a blocked write is no sign of death; its own pings show that it lives.
-func (l *link) keepAlive(p patience) {
-	ticker := time.NewTicker(p.pingInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-l.done:
-			return
-		case p = <-l.patience:
-			ticker.Reset(p.pingInterval)
-			continue
-		case <-ticker.C:
-		}
-		now := time.Since(l.started)
-		if since := l.waitingSince.Load(); since != 0 && now-time.Duration(since) > p.idleTimeout {
-			l.fail(Errorf(CodeUnavailable, "connection lost: nothing heard from %v for %v", l.conn.RemoteAddr(), p.idleTimeout))
-			return
-		}
-		ping := newFrame()
-		ping.b = binary.BigEndian.AppendUint64(ping.b, uint64(now))
-		ping.seal(framePing, 0, 0)
-		if end := l.out.pushControl(ping); end > 0 {
-			l.arrivals.pinged(now, end)
-		}
+func (l *link) keepAlive() {
+	p, goesOn := l.nextTick()
+	if !goesOn {
+		return
 	}
+	now, since := time.Since(l.started), time.Duration(l.waitingSince.Load())
+	if since != 0 && now-since > p.idleTimeout {
+		l.fail(Errorf(CodeUnavailable, "connection lost: nothing heard from %v for %v", l.conn.RemoteAddr(), p.idleTimeout))
+		return
+	}
+	// A reader that does not wait is held back by handlers and answers no pings: then this side's own are all that shows that it lives.
+	if p.onlySilence && since != 0 && now-since < p.pingInterval {
+		return
+	}
+	ping := newFrame()
+	ping.b = binary.BigEndian.AppendUint64(ping.b, uint64(now))
+	ping.seal(framePing, 0, 0)
+	if end := l.out.pushControl(ping); end > 0 {
+		l.arrivals.pinged(now, end)
+	}
+}
+
+// nextTick sees to the tick after this one, and gives the patience in force; false once the link has ended.
+func (l *link) nextTick() (patience, bool) {
+	l.aliveMu.Lock()
+	defer l.aliveMu.Unlock()
+	if l.tick == nil {
+		return patience{}, false
+	}
+	l.tick.Reset(l.patience.pingInterval)
+	return l.patience, true
 }

@@ -87,7 +87,7 @@ func newServerConn(s *Server, conn net.Conn, hs *handshakeResult) *serverConn {
 
 // serve runs until the connection has ended and its handlers have returned.
 func (sc *serverConn) serve() error {
-	sc.start(patience{sc.server.opts.PingInterval, sc.server.opts.IdleTimeout}, sc.handle)
+	sc.start(patience{pingInterval: sc.server.opts.PingInterval, idleTimeout: sc.server.opts.IdleTimeout}, sc.handle)
 	sc.running.Wait()
 	if sc.oneWay != nil {
 		close(sc.oneWay)
@@ -105,13 +105,13 @@ func (sc *serverConn) bePatient() {
 		return
 	}
 	sc.asked = true
-	own := patience{sc.server.opts.PingInterval, sc.server.opts.IdleTimeout}
 	interval, err := time.ParseDuration(sc.info.Metadata[metaPingInterval])
-	if err != nil || interval <= own.pingInterval {
+	if err != nil || interval <= sc.server.opts.PingInterval {
 		return
 	}
 	interval = min(interval, maxAskedPingInterval)
-	sc.patience <- patience{interval, max(own.idleTimeout, askedPingsPerTimeout*interval)}
+	// Half an interval longer than the client's, whose pings then come first and spare this side its own.
+	sc.bear(patience{pingInterval: interval + interval/2, idleTimeout: max(sc.server.opts.IdleTimeout, askedPingsPerTimeout*interval), onlySilence: true})
 }
 
 func (sc *serverConn) handle(f frame) error {

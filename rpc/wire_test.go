@@ -267,6 +267,58 @@ func TestAStrangerCannotMakeTheServerPatient(t *testing.T) {
 	})
 }
 
+// A server that spares itself its pings while the client's come sends them once those do not, and gives the connection up when nothing comes at all.
+func TestAServerPingsAClientThatFallsSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := NewServer(ServerOptions{})
+		if err := Register(s, "notes", noteService{func(context.Context, *struct{}) error { return nil }}); err != nil {
+			t.Fatal(err)
+		}
+		ours, theirs := net.Pipe()
+		served := make(chan error, 1)
+		go func() { served <- s.ServeConn(theirs) }()
+		const interval = 10 * time.Second
+		if _, err := clientHandshake(ours, Metadata{metaPingInterval: interval.String()}, DefaultMaxFrameBytes); err != nil {
+			t.Fatal(err)
+		}
+		var pings []time.Time // when the server's came
+		read := make(chan struct{})
+		go func() {
+			defer close(read)
+			for in := (frameReader{r: bufio.NewReader(ours), maxBytes: DefaultMaxFrameBytes}); ; {
+				f, err := in.read()
+				if err != nil {
+					return
+				}
+				if f.typ == framePing {
+					pings = append(pings, time.Now())
+				}
+				f.payload.release()
+			}
+		}()
+		if _, err := ours.Write(sealed(frameBind, 0, 1, []byte(`{"service":"notes","versionMin":1,"versionMax":1,"methods":{}}`))); err != nil {
+			t.Fatal(err)
+		}
+		for range 60 {
+			time.Sleep(interval) // virtual
+			if _, err := ours.Write(sealed(framePing, 0, 0, make([]byte, 8))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		silent := time.Now()
+		err := <-served
+		if took := time.Since(silent); took < askedPingsPerTimeout*interval || took > (askedPingsPerTimeout+2)*interval || !strings.Contains(err.Error(), "nothing heard") {
+			t.Errorf("a silent client was given up after %v: %v", took, err)
+		}
+		_ = ours.Close()
+		<-read
+		if len(pings) == 0 || pings[0].Before(silent) || pings[0].Sub(silent) > 3*interval {
+			t.Errorf("%d pings of the server's, the first %v after the client fell silent", len(pings), pings[0].Sub(silent))
+		}
+		_ = s.Close()
+	})
+}
+
 func TestServerEndsConnectionsThatBreakTheProtocol(t *testing.T) {
 	for name, payload := range map[string][]byte{
 		"answer from a client": sealed(frameResponse, 0, 1, nil),

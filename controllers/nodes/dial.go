@@ -15,8 +15,8 @@ const (
 	pingInterval = 10 * time.Second
 	// connectWait bounds how long a call waits for a connection.
 	connectWait = time.Second
-	// readBufferBytes is room for a few statuses: a connection says little, and there is one for every pod.
-	readBufferBytes = 4 << 10
+	// readBufferBytes is room for most statuses: a connection says little, and there is one for every pod.
+	readBufferBytes = 1 << 10
 )
 
 // Dial gives the admin service of the node at that address, and what closes the connection. It does not wait for the node.
