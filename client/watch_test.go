@@ -178,7 +178,9 @@ func TestAWatchThatIsWantedTwiceIsOne(t *testing.T) {
 	h := newWatchHub(&Client{})
 	w := &Watcher{hub: h, news: make(chan struct{}, 1), made: make(chan struct{})}
 	w.place.next = 5
-	h.add(w)
+	if err := h.add(w); err != nil {
+		t.Fatal(err)
+	}
 	h.again(w)
 	wanted, _ := h.takeWork()
 	var ids []int64

@@ -14,16 +14,6 @@ import (
 	"github.com/raftkv/raftkv/server/etcd/v3lockpb"
 )
 
-// eventually waits for what must happen.
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(time.Minute); !is(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatal(what)
-		}
-	}
-}
-
 // Whoever gives up in the very moment in which its key is being made must not leave it: a key in front of the row, of a client that lives and does not know
 // of it, holds the lock for ever.
 func TestALockThatIsGivenUpEarlyLeavesNoKey(t *testing.T) {
