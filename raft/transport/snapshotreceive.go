@@ -90,6 +90,9 @@ func (r *receiver) begin(ctx context.Context, b *snapshotBegin) (*snapshotBegun,
 	identity := streamIdentity{from.From, from.FromIncarnation, from.Nonce, b.stream}
 	r.beginning.Lock()
 	defer r.beginning.Unlock()
+	if ctx.Err() != nil { // what its sender has begun since is not to give way to this
+		return nil, errSenderGone
+	}
 	if in := r.known(identity); in != nil {
 		return r.goOn(ctx, in)
 	}
@@ -98,6 +101,9 @@ func (r *receiver) begin(ctx context.Context, b *snapshotBegin) (*snapshotBegun,
 	}
 	if err := r.replace(m); err != nil {
 		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, errSenderGone
 	}
 	w, err := r.transport.cfg.Sink.Begin(m)
 	if err != nil {
@@ -123,6 +129,9 @@ func (r *receiver) begin(ctx context.Context, b *snapshotBegin) (*snapshotBegun,
 	r.transport.cfg.Logger.Info("snapshot is arriving", "peer", m.From.String(), "index", uint64(m.Snapshot.Index), "term", uint64(m.Snapshot.Term))
 	return &snapshotBegun{Handle: handle}, nil
 }
+
+// errSenderGone is for who has not waited for as long as a slow disk has taken. Nobody hears it.
+var errSenderGone = rpc.Errorf(rpc.CodeCanceled, "the connection has ended")
 
 // known finds a stream that is arriving or has just ended.
 func (r *receiver) known(identity streamIdentity) *inbound {

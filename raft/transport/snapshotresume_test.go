@@ -142,6 +142,13 @@ func TestDamagedChunkIsSentAgain(t *testing.T) {
 // byHand speaks the service as a sender does.
 func byHand(t *testing.T, from *node, to raft.NodeID) *snapshotService {
 	t.Helper()
+	s, _ := byHandOn(t, from, to)
+	return s
+}
+
+// byHandOn gives the connection too.
+func byHandOn(t *testing.T, from *node, to raft.NodeID) (*snapshotService, *rpc.Client) {
+	t.Helper()
 	from.transport.mu.RLock()
 	p := from.transport.peers[to]
 	from.transport.mu.RUnlock()
@@ -154,7 +161,17 @@ func byHand(t *testing.T, from *node, to raft.NodeID) *snapshotService {
 	if err := rpc.Bind(client, serviceSnapshot, s); err != nil {
 		t.Fatal(err)
 	}
-	return s
+	return s, client
+}
+
+// running is how many calls of a method of the snapshots' service a node is busy with.
+func (n *node) running(method string) int64 {
+	for _, m := range n.server.Stats().Methods {
+		if m.Method == serviceSnapshot+"."+method {
+			return m.Running
+		}
+	}
+	return 0
 }
 
 func TestChunksInWrongOrderAreDropped(t *testing.T) {
@@ -332,14 +349,6 @@ func TestAReceiverThatIsGoneAtTheCommitIsNotWaitedFor(t *testing.T) {
 func TestWhoeverBeginsDuringACommitWaitsForIt(t *testing.T) {
 	one, two, _ := pair(t)
 	ctx := t.Context()
-	running := func(method string) int64 {
-		for _, m := range two.server.Stats().Methods {
-			if m.Method == serviceSnapshot+"."+method {
-				return m.Running
-			}
-		}
-		return 0
-	}
 	second, result := byHand(t, one, 2), make(chan error, 1)
 	var once sync.Once
 	two.sink.onCommit = func() {
@@ -348,7 +357,7 @@ func TestWhoeverBeginsDuringACommitWaitsForIt(t *testing.T) {
 				_, err := second.Begin(ctx, &snapshotBegin{stream: 6, message: snapshotMessage(1, 2, 3)})
 				result <- err
 			}()
-			eventually(t, "another begins", func() bool { return running("Begin") > 0 || len(result) > 0 })
+			eventually(t, "another begins", func() bool { return two.running("Begin") > 0 || len(result) > 0 })
 			for range 20 { // which would take no time
 				time.Sleep(time.Millisecond)
 			}
@@ -361,6 +370,34 @@ func TestWhoeverBeginsDuringACommitWaitsForIt(t *testing.T) {
 		t.Fatalf("the one that waited: %v", err)
 	}
 	arrived(t, two, 0, []byte("whole"))
+}
+
+// Whose connection ended while it waited for its turn is not there any more to send anything.
+func TestWhoeverGaveUpWaitingBeginsNothing(t *testing.T) {
+	one, two, _ := pair(t)
+	ctx := t.Context()
+	s, client := byHandOn(t, one, 2)
+	connections := two.server.Stats().Connections // with those of member 1 and this one
+	var once sync.Once
+	two.sink.onCommit = func() {
+		once.Do(func() {
+			go func() { _, _ = s.Begin(ctx, &snapshotBegin{stream: 6, message: snapshotMessage(1, 2, 3)}) }()
+			eventually(t, "another begins", func() bool { return two.running("Begin") > 0 })
+			_ = client.Close()
+			eventually(t, "its end is noticed", func() bool { return two.server.Stats().Connections == connections })
+			for range 100 { // what waits is told a moment later
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	if err := one.transport.SendSnapshot(ctx, snapshotMessage(1, 2, 3), strings.NewReader("whole")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it has had its turn", func() bool { return two.running("Begin") == 0 })
+	arrived(t, two, 0, []byte("whole"))
+	if n := two.sink.count(func(s *memorySink) int { return s.open }); n != 0 {
+		t.Errorf("%d snapshots arrive that nobody sends", n)
+	}
 }
 
 // What was given up for its silence is gone: the sender does not try to go on with it.
