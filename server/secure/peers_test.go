@@ -170,6 +170,29 @@ func TestMembersAreToldWhyTheyAreRefused(t *testing.T) {
 	}
 }
 
+// TestWhoIsTurnedAwayHearsWhyWhateverItStillSays: what nobody reads must not reset the connection, with the reason on it.
+func TestWhoIsTurnedAwayHearsWhyWhateverItStillSays(t *testing.T) {
+	ca, other, trusted := certificates.New(t, "ca"), certificates.New(t, "other"), filepath.Join(t.TempDir(), "both.pem")
+	bundle(t, trusted, ca.File, other.File)
+	caller := newSide(t, mutual(other.Issue(t, t.TempDir(), "x"), trusted))
+	called := newSide(t, mutual(ca.Issue(t, t.TempDir(), "y"), ca.File))
+	conn, err := caller.Dial(t.Context(), "tcp", "https://127.0.0.1:"+called.listen(t, overTLS))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	for n := range 50 {
+		if _, err := conn.Write([]byte{7}); err != nil {
+			t.Fatalf("after %d: %v", n, err)
+		}
+		time.Sleep(time.Millisecond) // for what comes back
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(patience))
+	if _, err := conn.Read(make([]byte, 1)); err == nil || !strings.Contains(err.Error(), "unknown certificate authority") {
+		t.Error(err)
+	}
+}
+
 // bundle writes the authorities of several files to one.
 func bundle(t *testing.T, to string, files ...string) {
 	t.Helper()
