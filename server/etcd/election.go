@@ -173,7 +173,8 @@ func (s *electionService) Observe(r *v3electionpb.LeaderRequest, stream grpc.Ser
 		if err := tell(leader, revision); err != nil {
 			return err
 		}
-		if err := follow(ctx, store, leader.Key, leader.ModRevision+1, tell); err != nil {
+		// Not from behind its last write, which may be long ago, in history that is compacted.
+		if err := follow(ctx, store, leader.Key, revision+1, tell); err != nil {
 			return err
 		}
 	}

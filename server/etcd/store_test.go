@@ -135,3 +135,17 @@ func (a *alone) lease(t *testing.T) kv.LeaseID {
 	}
 	return l.ID
 }
+
+// handedOut waits until no watch can be given anything but from the history.
+func (a *alone) handedOut(t *testing.T) {
+	t.Helper()
+	s, err := a.Watch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.RequestProgress()
+	if _, err := s.Next(within(t)); err != nil {
+		t.Fatal(err)
+	}
+}
