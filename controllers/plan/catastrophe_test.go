@@ -57,7 +57,7 @@ func (w *world) guardian() {
 			w.person() // claims without pods will not come back, as the person reads who is asked for them
 			w.endDoomed()
 		}
-		w.clearAway(last != nil && (last.Reason == ReasonQuorumUnreachable || last.Reason == ReasonRecovering || last.Reason == ReasonNoLeader))
+		w.clearAway(last != nil && (last.Reason == ReasonQuorumUnreachable || last.Reason == ReasonRecovering || last.Reason == ReasonNoLeader || last.Reason == ReasonBootstrapping))
 	}
 	s := w.op.last.Stalled
 	if s == nil || w.op.turn != nil || (w.faults && !w.chance(1)) {
@@ -87,6 +87,13 @@ func (w *world) guardian() {
 	case s.Reason == ReasonForeignData:
 		for i := range mostPods {
 			if d := w.claims[i]; d != nil && d.cluster != 0 && d.cluster != w.recordID {
+				w.lose(i)
+			}
+		}
+		return
+	case s.Reason == ReasonConflictingData:
+		for i := range mostPods {
+			if d := w.claims[i]; d != nil && d.cluster != 0 && d.cluster != w.cluster {
 				w.lose(i)
 			}
 		}
@@ -126,7 +133,7 @@ func (w *world) endDoomed() {
 // clearAway deletes damaged volumes that the operator does not give up: those that are no member's, and all where there is no quorum.
 func (w *world) clearAway(all bool) {
 	for i := range mostPods {
-		if d := w.claims[i]; d != nil && d.damaged && d.cluster != 0 {
+		if d := w.claims[i]; d != nil && d.damaged {
 			if _, ok := w.g.newest.FindIncarnation(d.incarnation); all || !ok {
 				w.lose(i)
 			}
@@ -277,6 +284,13 @@ func (w *world) replaceVolume(t *turn, s ReplaceVolume) {
 	_, member := w.g.newest.FindIncarnation(w.claims[i].incarnation)
 	if l := w.g.leader(); member && p.running && p.since+2*electionTicks < t.began && !w.g.cut[i] && l != nil && !w.g.cut[l.ordinal] && !w.disturbed(t) {
 		w.fail("the volume of %s is given up although it runs and the leader, demo-%d, reaches it; it was decided on %s", s.Pod, l.ordinal, seen(t.o))
+	}
+	// One that came back after the look, or just before it, is out of luck.
+	if back := p.awaySince == 0 && p.backAt+2*electionTicks < t.began; member && (back || p.awaySince != 0 && p.awaySince < t.began && t.decideAt-p.awaySince <= w.unreachableTicks) {
+		w.fail("the volume of %s is given up although it has been away since %d only (back at %d, looked at from %d to %d); it was decided on %s", s.Pod, p.awaySince, p.backAt, t.began, t.decideAt, seen(t.o))
+	}
+	if w.bad[p.template] {
+		w.fail("the volume of %s is given up although its template is what keeps it from running", s.Pod)
 	}
 	w.stats["replace-volume"]++
 	w.lose(i)

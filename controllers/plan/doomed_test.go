@@ -59,6 +59,7 @@ func TestClaimsThatSomebodyDeleted(t *testing.T) {
 		{"nor one of two", healthy(2).doomed(1).old(0, 1), "stalled ClaimDeleted"},
 		{"nor one that does not run and may be needed, without a leader", healthy(3).doomed(1).leaderless().old(0, 1, 2).silent(1), "wait NoLeader"},
 		{"that is told where a quorum is out of reach", healthy(3).doomed(1).leaderless().old(0, 1, 2).silent(1).silent(2).do(func(o *Observation) { o.pod(2).Unheard = true }), "stalled ClaimDeleted"},
+		{"that is told where no member answers at all", healthy(3).doomed(1).wiped(0).wiped(2).old(0, 1, 2).silent(1), "stalled ClaimDeleted"},
 		{"nor one that is ill, while it may be needed", healthy(3).doomed(1).old(1).silent(2).do(func(o *Observation) { o.pod(1).Ready = false }), "wait MemberNotReady"},
 		{"one that does not run, and nobody needs", healthy(3).doomed(1).old(0, 1, 2).silent(1), "delete demo-1"},
 		{"a pod on a lost machine is not forced out while its data may be needed", healthy(2).doomed(1).silent(1).do(func(o *Observation) { o.pod(1).Terminating, o.pod(1).Stuck = true, true }), "wait MemberNotReady"},

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"strings"
+
 	"github.com/raftkv/raftkv/controllers/resources"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/server/admin"
@@ -14,7 +16,7 @@ func planFounding(o *Observation) Decision {
 	if id, s := existing(o); s != nil {
 		return Decision{Stalled: s}
 	} else if id != 0 {
-		return Decision{Adopt: id, Waiting: because(ReasonBootstrapping, "the nodes hold the data of cluster %s, which goes on", id)}
+		return planAdoption(o, id)
 	}
 	if d, ok := awaitDeleted(o); ok {
 		return d
@@ -44,6 +46,68 @@ func planFounding(o *Observation) Decision {
 	first := o.pod(0)
 	b := Bootstrap{ClusterID: o.NewClusterID, Pod: first.Name, Incarnation: first.Node.Incarnation}
 	return Decision{Step: RecordBootstrap{b}, Waiting: because(ReasonBootstrapping, "all nodes are empty: founding the cluster on pod %s", first.Name)}
+}
+
+// planAdoption is for nodes that hold a cluster which is on no record. An earlier cluster of the name may have been rebuilt under another ID, and a claim that was kept
+// still hold what it was before that: so a cluster is adopted only when it lives, as its members say, or when no node is left that may hold another.
+func planAdoption(o *Observation, id raft.ClusterID) Decision {
+	unknown := unknownData(o)
+	if lives(o, id) || unknown == "" {
+		return Decision{Adopt: id, Waiting: because(ReasonBootstrapping, "the nodes hold the data of cluster %s, which goes on", id)}
+	}
+	d := Decision{Waiting: because(ReasonBootstrapping,
+		"nodes hold the data of cluster %s, which goes on once a quorum of its members answers or all nodes say what they hold: %s; if a pod never will, delete its claim and then the pod", id, unknown)}
+	for i := range o.Pods {
+		if p := &o.Pods[i]; outdated(o, p) && !p.Running && !p.Unheard && !o.going(p.Ordinal) {
+			d.Step = Restart{Pod: p.Name, UID: p.UID}
+		}
+	}
+	return d
+}
+
+// lives tells that members of the cluster follow a leader, or that a quorum of them answers.
+func lives(o *Observation, id raft.ClusterID) bool {
+	var newest *admin.Status
+	answer := map[raft.Incarnation]bool{}
+	for i := range o.Pods {
+		p := &o.Pods[i]
+		if !p.member(id) {
+			continue
+		}
+		if p.Node.Leader != 0 {
+			return true
+		}
+		answer[p.Node.Incarnation] = true
+		if newest == nil || p.Node.ConfigIndex > newest.ConfigIndex {
+			newest = p.Node
+		}
+	}
+	voters, up := 0, 0
+	for _, m := range newest.Members {
+		if m.Learner {
+			continue
+		}
+		voters++
+		if answer[m.Incarnation] {
+			up++
+		}
+	}
+	return voters > 0 && up >= quorum(voters)
+}
+
+// unknownData says which nodes do not say what they hold, and may hold something; empty if none.
+func unknownData(o *Observation) string {
+	var unknown []string
+	for i := range o.Workload.Replicas {
+		p, c := o.pod(i), o.claim(i)
+		switch {
+		case c == nil || !c.Bound || c.Lost:
+		case p.empty(), p != nil && p.Node != nil && p.Node.State == admin.StateMember:
+		default:
+			unknown = append(unknown, notEmpty(o, i))
+		}
+	}
+	return strings.Join(unknown, "; ")
 }
 
 // existing finds the cluster that nodes already belong to.
@@ -96,7 +160,8 @@ func runBootstrap(o *Observation) Decision {
 		Waiting: because(ReasonBootstrapping, "founding the cluster on pod %s", b.Pod)}
 }
 
-// scaleBeforeFounding follows the spec while nothing is decided. Downwards only if the pod that goes is known to hold nothing.
+// scaleBeforeFounding follows the spec while nothing is decided. Downwards only if the pod that goes never had a volume: the claim of one that had would stay behind
+// as one that nobody can account for. A pod that says that it is empty goes once the cluster is founded.
 func scaleBeforeFounding(o *Observation) *Decision {
 	have := o.Workload.Replicas
 	if have == o.Desired {
@@ -107,7 +172,7 @@ func scaleBeforeFounding(o *Observation) *Decision {
 		return &Decision{Step: Scale{From: have, To: o.Desired}, Waiting: waiting}
 	}
 	last := have - 1
-	if c := o.claim(last); c == nil || !c.Bound || o.pod(last).empty() {
+	if c := o.claim(last); c == nil || !c.Bound {
 		return &Decision{Step: Scale{From: have, To: last}, Waiting: waiting}
 	}
 	return nil

@@ -23,8 +23,9 @@ type simPod struct {
 	starts int
 	// endsAt is when a pod that was asked to go is gone; zero for one that was not asked.
 	endsAt int
-	// since is when it last began or ceased to run.
-	since int
+	// since is when it last began or ceased to run; unreadySince since when it has not been ready, awaySince since when the leader could not reach it; zero for
+	// one that is, or can. backAt is when it last could again.
+	since, unreadySince, awaySince, backAt int
 	// lost pods are on a machine that is gone: they cannot end.
 	lost bool
 	// withdrawnAt is when it was taken out of the client Service; zero while it is in it.
@@ -78,6 +79,11 @@ type world struct {
 	catastrophes bool
 
 	faults bool
+	// unreachableTicks is how long a member may be unreachable before its volume is given up.
+	unreachableTicks int
+	// skew is by how much the operator's clock is before the others'. membersKnown says that the status has the members on record.
+	skew         int
+	membersKnown bool
 	// faultAt is when something was last done to the cluster. A step is charged with the loss of a quorum only if nothing
 	// else happened for an election timeout, which is what a leader needs to notice, before the look that it was decided on.
 	faultAt int
@@ -95,6 +101,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w.replicas = w.desired
 	w.deleteScaled = w.chance(50)
 	w.catastrophes = w.chance(40)
+	w.unreachableTicks = lateTicks/10 + w.rnd.IntN(lateTicks/2)
 	w.op.w = w
 	w.say("seed %d, %d replicas", seed, w.desired)
 	return w
@@ -122,6 +129,7 @@ func (w *world) tick() {
 	}
 	for i := range mostPods {
 		w.tickPod(i)
+		w.noticeReadiness(i)
 	}
 	w.op.tick()
 	w.guardian()
@@ -133,7 +141,7 @@ func (w *world) tickPod(i int) {
 	case p == nil:
 		if i < w.replicas && !w.absent && w.chance(10) {
 			w.uids++
-			w.pods[i] = &simPod{uid: fmt.Sprint(w.uids), template: w.held, since: w.g.now}
+			w.pods[i] = &simPod{uid: fmt.Sprint(w.uids), template: w.held, since: w.g.now, unreadySince: w.g.now}
 			if w.claims[i] == nil {
 				w.claims[i] = w.newDirectory()
 			}
@@ -226,8 +234,8 @@ func (w *world) newDirectory() *directory {
 // fault does something bad, or changes the spec.
 func (w *world) fault() {
 	w.faultAt = w.g.now
-	switch w.rnd.IntN(26) {
-	case 21:
+	switch w.rnd.IntN(32) {
+	case 21, 31:
 		if w.op.turn == nil && !w.absent && w.held != 0 {
 			w.say("fault: somebody deletes the StatefulSet")
 			w.stats["set-deleted"]++
@@ -284,12 +292,22 @@ func (w *world) fault() {
 	case 13:
 		clear(w.g.cut)
 	case 14:
-		if w.hibernate = !w.hibernate && w.chance(40); w.hibernate || w.asleep > 0 {
+		if w.hibernate = !w.hibernate && w.chance(70); w.hibernate || w.asleep > 0 {
 			w.say("spec: hibernate %v", w.hibernate)
 			w.specVersion++
 		}
 	case 24, 25:
 		w.deleteClaim(w.rnd.IntN(7))
+	case 26:
+		w.applyAnew()
+	case 27:
+		w.leap()
+	case 28:
+		w.op.away()
+	case 29:
+		w.consent()
+	case 30:
+		w.loseMachine(w.rnd.IntN(7))
 	case 15, 17:
 		w.catastrophe()
 	case 16, 18:
@@ -353,7 +371,7 @@ func (w *world) look() *Observation {
 	o := &Observation{Cluster: "demo", Namespace: "ns", Desired: w.desired, Paused: w.paused,
 		ClusterID: w.recordID, NewClusterID: raft.ClusterID(w.rnd.Uint64() | 1), Workload: &Workload{Replicas: w.replicas},
 		Hibernate: w.hibernate, Asleep: w.asleep, Good: w.good,
-		Leaderless: w.unledSince != 0 && w.g.now-w.unledSince > unledTicks}
+		Leaderless: w.unledSince != 0 && w.clock()-w.unledSince > unledTicks}
 	if w.rebuild != nil {
 		r := *w.rebuild
 		o.Rebuild = &r
@@ -387,8 +405,8 @@ func (w *world) look() *Observation {
 			o.Pods = append(o.Pods, Pod{Ordinal: i, Name: podName(i), UID: p.uid, Revision: fmt.Sprint(p.template), Running: !silent,
 				Terminating: p.endsAt != 0, Stuck: p.lost, Unheard: p.hidden,
 				Withdrawn: p.withdrawnAt != 0, Forgotten: w.forgotten(p),
-				Late:        silent && w.g.now-p.since > lateTicks,
-				Unreachable: silent && !w.bad[p.template] && w.g.now-p.since > lateTicks && w.g.now-w.claims[i].born > 2*lateTicks})
+				Late:        w.unreadyFor(p) > lateTicks,
+				Unreachable: w.unreadyFor(p) > w.unreachableTicks && w.op.watched(p.uid) > w.unreachableTicks && w.clock()-w.claims[i].born > 2*w.unreachableTicks})
 		}
 	}
 	return o

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/raftkv/raftkv/controllers/resources"
@@ -15,7 +14,8 @@ import (
 // others have a leader by, so that it is left alone then, and while an election may be going on.
 func planLeaderless(o *Observation) Decision {
 	var doomed *Pod
-	for i := len(o.Pods) - 1; i >= 0 && o.Leaderless && !followed(o) && !untried(o); i-- {
+	leads := followed(o)
+	for i := len(o.Pods) - 1; i >= 0 && o.Leaderless && leads == "" && !untried(o); i-- {
 		p := &o.Pods[i]
 		switch {
 		case !outdated(o, p) || p.Unheard || p.Running && (p.Node != nil || !p.Late):
@@ -27,7 +27,7 @@ func planLeaderless(o *Observation) Decision {
 		}
 	}
 	known := newestMembership(o)
-	if known != nil && hopeless(o) {
+	if known != nil && leads == "" && hopeless(o) {
 		return planLoss(o, known)
 	}
 	if known != nil {
@@ -40,11 +40,18 @@ func planLeaderless(o *Observation) Decision {
 		if isFailed {
 			return failed
 		}
-		return noMemberKnown(o)
+		d := noMemberKnown(o)
+		if doomed != nil && d.Waiting != nil && d.Step == nil {
+			return neededClaim(o, doomed, d.Waiting)
+		}
+		return d
 	}
-	w := unreachable(o, known)
+	var w *Reason
+	if leads == "" {
+		w = unreachable(o, known)
+	}
 	if w != nil && doomed != nil {
-		return Decision{Stalled: claimDeleted(o, doomed.Ordinal, w.Message+"; if they do not come back and what that claim holds is not needed, delete pod "+doomed.Name)}
+		return neededClaim(o, doomed, w)
 	}
 	if isFailed {
 		if w != nil {
@@ -55,6 +62,9 @@ func planLeaderless(o *Observation) Decision {
 	if w != nil {
 		return Decision{Waiting: w}
 	}
+	if leads != "" {
+		return Decision{Waiting: because(ReasonMemberNotReady, "member %s, which leads as others say, does not answer the operator%s", leads, whySilent(podOf(o, leads)))}
+	}
 	voters := 0
 	for _, m := range known.Members {
 		if !m.Learner {
@@ -64,16 +74,50 @@ func planLeaderless(o *Observation) Decision {
 	return Decision{Waiting: because(ReasonNoLeader, "no member that answers leads; the members elect a leader once %d of %d voters reach each other", quorum(voters), voters)}
 }
 
-// followed tells that a member hears a leader, which does not answer the operator: it may be any of the pods that are said not to run.
-func followed(o *Observation) bool {
-	return slices.ContainsFunc(o.Pods, func(p Pod) bool { return p.member(o.ClusterID) && p.Node.Leader != 0 })
+// neededClaim is for a pod that does not run well, is not restarted since its claim would go with it, and may be needed.
+func neededClaim(o *Observation, p *Pod, w *Reason) Decision {
+	return Decision{Stalled: claimDeleted(o, p.Ordinal, w.Message+"; if they do not come back and what that claim holds is not needed, delete pod "+p.Name)}
 }
 
-// untried tells that a pod has the new template and its node has not answered yet: whether another one may have it remains to be seen.
+// followed is the leader that members hear and that does not answer the operator; empty if they hear none. It may run in a pod that is said not to.
+func followed(o *Observation) string {
+	var newest *admin.Status
+	for i := range o.Pods {
+		if p := &o.Pods[i]; p.member(o.ClusterID) && p.Node.Leader != 0 && (newest == nil || p.Node.Term > newest.Term) {
+			newest = p.Node
+		}
+	}
+	if newest == nil {
+		return ""
+	}
+	for _, m := range newest.Members {
+		if m.ID == newest.Leader {
+			return m.Name
+		}
+	}
+	return newest.Leader.String()
+}
+
+func whySilent(p *Pod) string {
+	if p == nil || p.NodeError == "" {
+		return ""
+	}
+	return ": " + p.NodeError
+}
+
+// untried tells that a pod has the new template and no node has answered with that yet: whether another one may have it remains to be seen.
 func untried(o *Observation) bool {
-	return slices.ContainsFunc(o.Pods, func(p Pod) bool {
-		return o.Workload.Revision != "" && p.Revision == o.Workload.Revision && p.Ordinal < o.Workload.Replicas && p.Node == nil && !p.Terminating
-	})
+	waits := false
+	for i := range o.Pods {
+		switch p := &o.Pods[i]; {
+		case o.Workload.Revision == "" || p.Revision != o.Workload.Revision:
+		case p.Node != nil:
+			return false
+		case p.Ordinal < o.Workload.Replicas && !p.Terminating:
+			waits = true
+		}
+	}
+	return waits
 }
 
 // houseVoters brings pods back that voters need, where so many are without one, or gone for good, that no leader can be elected.

@@ -174,6 +174,9 @@ func planShrink(o *Observation, v *View) (Decision, bool) {
 	have := o.Workload.Replicas
 	// A pod goes only once no member needs it; pods above the last member are not needed.
 	if have > o.Desired && have-1 > highest {
+		if p := o.pod(have - 1); p != nil && p.Node != nil && p.Node.State == admin.StateMember && p.Node.ClusterID != o.ClusterID && !o.Workload.KeepsClaims {
+			return Decision{Waiting: because(ReasonScaling, "pod %s holds data of cluster %s and goes once the StatefulSet has taken in that it keeps the pod's claim", p.Name, p.Node.ClusterID)}, true
+		}
 		return Decision{Step: Scale{From: have, To: have - 1},
 			Waiting: because(ReasonScaling, "%s is no member: its pod goes, its claim stays by the retention policy", resources.PodName(o.Cluster, have-1))}, true
 	}

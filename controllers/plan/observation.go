@@ -101,7 +101,7 @@ type Pod struct {
 	// Unheard pods are on a machine that does not report, so that they may run although they are said not to.
 	Unheard bool
 	// Late pods have not been ready for longer than an update may take; Unreachable ones for longer than the spec waits before it gives a
-	// member's volume up, in a way that a new volume may cure.
+	// member's volume up, in a way that a new volume may cure, and were heard by nobody for as long before the operator's eyes, while somebody led.
 	Late, Unreachable bool
 	// Role is the role label that the pod has now.
 	Role string

@@ -7,6 +7,7 @@ import (
 
 	"github.com/raftkv/raftkv/controllers/resources"
 	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/server/admin"
 )
 
 // operator runs Plan as the reconcile loop does: it looks at objects, asks node after node, decides, and acts a while later
@@ -18,6 +19,8 @@ type operator struct {
 	// old is a look of a while ago, as a cache that lags behind shows it.
 	old  *Observation
 	last Decision
+	// silent is since when nobody has heard pods, by their UIDs; it is lost with the operator.
+	silent map[string]int
 }
 
 // turn is one reconcile under way.
@@ -53,6 +56,7 @@ func (op *operator) tick() {
 	}
 	if t.decision == nil && w.g.now >= t.decideAt {
 		d := Plan(t.o)
+		op.listen(t.o)
 		t.decision = &d
 		t.actAt = w.g.now + op.delay(20)
 	}
@@ -92,7 +96,7 @@ func (op *operator) begin() {
 func (op *operator) ask(p *Pod) {
 	w := op.w
 	is, proc := w.pods[p.Ordinal], w.g.procs[p.Ordinal]
-	if is == nil || is.uid != p.UID || proc == nil || is.hidden || (w.faults && w.chance(5)) {
+	if is == nil || is.uid != p.UID || proc == nil || is.hidden || (w.faults && w.chance(5) && w.chance(5)) { // it is asked twice before anything risky is done
 		p.NodeError = "does not answer"
 		return
 	}
@@ -139,6 +143,7 @@ func (op *operator) act(t *turn) {
 	} {
 		if i >= t.lives {
 			w.stats[fmt.Sprintf("killed-before-effect-%d", i)]++
+			op.silent = nil
 			return
 		}
 		effect()
@@ -193,6 +198,7 @@ func (op *operator) record(t *turn, d Decision) {
 		return
 	}
 	if d.Adopt != 0 {
+		w.adopted(d.Adopt)
 		w.recordID = d.Adopt
 		w.specVersion++
 	}
@@ -214,9 +220,9 @@ func (op *operator) record(t *turn, d Decision) {
 	}
 	switch {
 	case d.View != nil:
-		w.unledSince = 0
+		w.unledSince, w.membersKnown = 0, true
 	case w.unledSince == 0:
-		w.unledSince = w.g.now
+		w.unledSince = w.clock()
 	}
 	switch r := d.Step.(type) {
 	case RecordRecovery:
@@ -295,9 +301,12 @@ func (w *world) runBootstrap(s RunBootstrap) {
 	if p == nil || p.dir.incarnation != s.Bootstrap.Incarnation || p.dir.id != 0 {
 		return // the node refuses, or is the one already
 	}
-	if w.founded++; w.founded > 1 {
-		w.fail("the cluster was founded twice")
+	for _, d := range w.claims {
+		if d.cluster != 0 && d.applied.Index > 0 && !d.damaged {
+			w.fail("a cluster is founded over data:%s", w.data())
+		}
 	}
+	w.founded++
 	w.cluster = s.Bootstrap.ClusterID
 	w.g.found(p, w.cluster, s.Member)
 }
@@ -360,6 +369,11 @@ func (w *world) removed(t *turn, leader *process, before raft.Membership, s Chan
 // scalesIn tells, as the reconcile loop does, that pods go for good, so that their claims follow whenScaled.
 func scalesIn(o *Observation, replicas int) bool {
 	for _, p := range o.Pods {
+		if p.Ordinal >= o.Desired && p.Node != nil && p.Node.State == admin.StateMember && o.ClusterID != 0 && p.Node.ClusterID != o.ClusterID {
+			return false
+		}
+	}
+	for _, p := range o.Pods {
 		replicas = max(replicas, p.Ordinal+1)
 	}
 	return o.Asleep == 0 && replicas > o.Desired
@@ -372,7 +386,7 @@ func (w *world) makeAnew(o *Observation) {
 		n = max(n, p.Ordinal+1)
 	}
 	for _, m := range w.g.newest.Members {
-		if i, ok := resources.Ordinal("demo", m.Name); ok {
+		if i, ok := resources.Ordinal("demo", m.Name); ok && w.membersKnown {
 			n = max(n, i+1)
 		}
 	}

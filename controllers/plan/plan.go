@@ -91,14 +91,15 @@ func planLed(o *Observation, v *View) Decision {
 	if d.Step != nil {
 		return d
 	}
-	if d, ok := failedUpdate(o, v); ok {
-		return d
+	r, replaces := planVolumeReplacement(o, v)
+	if d, ok := failedUpdate(o, v); ok && (d.Step != nil || r.Step == nil || o.failed()) {
+		return d // else the new template has proved good, and the member is ill for a reason of its own
 	}
 	if s := restartBroken(o, v); s != nil {
 		return Decision{Step: *s, Waiting: because(ReasonUpdating, "restarting pod %s, which is not healthy, on the new template", s.Pod)}
 	}
 	// A member that is gone for good may be what the membership waits for.
-	if r, ok := planVolumeReplacement(o, v); ok && (r.Step != nil || d.Waiting == nil) {
+	if replaces && (r.Step != nil || d.Waiting == nil) {
 		return r
 	}
 	if d.Waiting != nil {
@@ -118,10 +119,23 @@ func planLed(o *Observation, v *View) Decision {
 		return growth
 	}
 	// Some volumes grow only when their pods begin anew, so that a roll does not wait for them.
-	if d := planUpdate(o, v); d.Step != nil || !grows {
+	if d := planUpdate(o, v); d.Step != nil || d.Waiting != nil && !grows {
 		return d
 	}
-	return growth
+	if grows {
+		return growth
+	}
+	return Decision{Waiting: leftover(o)}
+}
+
+// leftover says which pod is still ending that is not needed any more; nil if none is.
+func leftover(o *Observation) *Reason {
+	for i := range o.Pods {
+		if p := &o.Pods[i]; p.Ordinal >= o.Desired {
+			return because(ReasonScaling, "pod %s, which is not needed any more, is ending", p.Name)
+		}
+	}
+	return nil
 }
 
 // unhealthy finds a reason why the cluster is not yet what the spec asks for, members being as many as asked.

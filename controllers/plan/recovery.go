@@ -29,6 +29,9 @@ func planSuccession(o *Observation) (Decision, bool) {
 	if o.ClusterID != r.From {
 		return Decision{}, false
 	}
+	if leaderView(o) != nil {
+		return Decision{}, false // a quorum is back, after all: what was founded meanwhile is not in force
+	}
 	for i := range o.Pods {
 		if p := &o.Pods[i]; p.member(r.ClusterID) {
 			return Decision{Adopt: r.ClusterID, Waiting: because(ReasonRecovering, "%s has founded cluster %s, which takes the place of cluster %s", p.Name, r.ClusterID, r.From)}, true
@@ -89,6 +92,10 @@ func planLoss(o *Observation, known *admin.Status) Decision {
 			lossText(o, known), o.ClusterID, otherRebuild(o))}
 	}
 	best, missed := bestSurvivor(o, known)
+	if n := unasked(o, known); n > o.Workload.Replicas {
+		return Decision{Step: Scale{From: o.Workload.Replicas, To: n}, Waiting: because(ReasonRecovering,
+			"cluster %s is to be rebuilt from the member with the longest log, which may be on a claim without a pod: the pods of all claims that are left are started", o.ClusterID)}
+	}
 	switch {
 	case len(missed) > 0:
 		return Decision{Waiting: because(ReasonRecovering,
@@ -131,6 +138,12 @@ func recordRecovery(o *Observation, p *Pod, empty bool) Decision {
 		text = fmt.Sprintf("cluster %s, of which nothing is left, begins empty as %s on pod %s", r.From, r.ClusterID, r.Pod)
 	}
 	return Decision{Step: RecordRecovery{r}, Waiting: because(ReasonRecovering, "%s", text)}
+}
+
+// chosen tells that the pod's directory is the one on record.
+func (o *Observation) chosen(p *Pod) bool {
+	r := o.Recovery
+	return r != nil && r.From == o.ClusterID && p.Name == r.Pod && p.Node.Incarnation == r.Incarnation
 }
 
 // runRecovery asks the recorded directory, and no other.
@@ -215,17 +228,33 @@ func gone(o *Observation, m raft.Member) bool {
 	return c == nil || c.Lost
 }
 
+// mostOrdinals is how many ordinals the pods and the members have.
+func mostOrdinals(o *Observation, known *admin.Status) int {
+	n := o.Workload.Replicas
+	for _, m := range known.Members {
+		if i, ours := resources.Ordinal(o.Cluster, m.Name); ours {
+			n = max(n, i+1)
+		}
+	}
+	return n
+}
+
+// unasked is how many pods there must be so that each claim of a member has one.
+func unasked(o *Observation, known *admin.Status) int {
+	n := 0
+	for i := range mostOrdinals(o, known) {
+		if c := o.claim(i); c != nil && c.Bound && !c.Lost && !c.Going {
+			n = i + 1
+		}
+	}
+	return n
+}
+
 // bestSurvivor is the member that answers with the longest log (§5.4.1), and why others that may have a longer one do not answer. Whoever may hold
 // a directory of the cluster counts, also a learner, or a pod that no membership which is known names: it may have become a voter by
 // an entry that only it holds.
 func bestSurvivor(o *Observation, known *admin.Status) (best *Pod, missed []string) {
-	ordinals := o.Workload.Replicas
-	for _, m := range known.Members {
-		if i, ours := resources.Ordinal(o.Cluster, m.Name); ours {
-			ordinals = max(ordinals, i+1)
-		}
-	}
-	for i := range ordinals {
+	for i := range mostOrdinals(o, known) {
 		p, c := o.pod(i), o.claim(i)
 		switch {
 		case p == nil || p.Node == nil:
@@ -237,7 +266,7 @@ func bestSurvivor(o *Observation, known *admin.Status) (best *Pod, missed []stri
 			missed = append(missed, notEmpty(o, i))
 		case p.Node.LastIndex == 0 || p.Node.Leader != 0:
 			missed = append(missed, "the node of pod "+p.Name+" does not say where its log ends: it is just beginning, or its build is older than the recovery")
-		case best == nil || longer(p.Node, best.Node):
+		case best == nil || longer(p.Node, best.Node) || o.chosen(p) && !longer(best.Node, p.Node):
 			best = p
 		}
 	}

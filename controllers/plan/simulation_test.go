@@ -8,8 +8,9 @@ import (
 )
 
 // The simulation runs Plan with the real raft core while pods crash, volumes and machines are lost, nodes are cut off,
-// answer late or are said to be gone while they run, templates are bad, the spec changes, somebody deletes the StatefulSet, or claims in use, caches lag, and the operator is
-// killed between any two effects. It checks that the operator never gives a quorum up, deletes what a member needs, or founds a cluster
+// answer late or are said to be gone while they run, templates are bad, the spec changes, somebody deletes the StatefulSet, claims in use, or the RaftCluster, which is applied
+// again over what it left, recoveries are allowed that nobody needs, caches lag, the operator's clock leaps, and the operator is killed between any two effects or away for long. It
+// checks that the operator never gives a quorum up, deletes what a member needs, or founds a cluster
 // twice; that no write which was acknowledged is lost, also not by the order in which pods are stopped to rest; and that once the faults end
 // the cluster becomes what was asked for, in bounded time.
 
@@ -45,12 +46,14 @@ func TestSimulation(t *testing.T) {
 	t.Logf("converged within %d ticks; %v", longest, total)
 	for _, k := range []string{"wipe", "record", "add-learner", "promote", "remove", "transfer", "withdraw", "scale", "restart", "force", "refused",
 		"claim-deleted", "hibernated", "awake", "recreate", "stale", "set-deleted", "hidden", "killed-before-effect-0", "killed-before-effect-1",
-		"killed-before-effect-2", "killed-before-effect-3", "killed-before-effect-4", "killed-before-effect-5", "written"} {
+		"killed-before-effect-2", "killed-before-effect-3", "killed-before-effect-4", "killed-before-effect-5", "written",
+		"applied-anew", "leap", "operator-away", "consent"} {
 		if total[k] < *simSeeds/4 {
 			t.Errorf("only %d times %q in %d seeds: the simulation tests too little", total[k], k, *simSeeds)
 		}
 	}
-	for _, k := range []string{"recover", "abandon", "begin-empty", "damage", "claim-deleted-in-use", "gone-with-its-pod", "replace", "replace-volume", "put-back", "made-with-what-was-held"} {
+	for _, k := range []string{"recover", "abandon", "begin-empty", "damage", "claim-deleted-in-use", "gone-with-its-pod", "replace", "replace-volume", "put-back", "made-with-what-was-held",
+		"machine-and-volume"} {
 		if total[k] < *simSeeds/20 {
 			t.Errorf("only %d times %q in %d seeds: the simulation tests too little of what is rare", total[k], k, *simSeeds)
 		}
@@ -63,7 +66,7 @@ func TestSimulation(t *testing.T) {
 // heal ends the faults, and gives how many ticks it took until all was as the spec says.
 func (w *world) heal() int {
 	w.say("the faults end")
-	w.faults, w.g.lossy, w.paused, w.hibernate = false, false, false, false
+	w.faults, w.g.lossy, w.paused, w.hibernate, w.skew = false, false, false, false, 0
 	w.template = simTemplates
 	w.specVersion++
 	clear(w.g.cut)

@@ -45,10 +45,10 @@ func failedUpdate(o *Observation, v *View) (Decision, bool) {
 	for i := range o.Pods {
 		p := &o.Pods[i]
 		switch {
-		case p.Ordinal >= o.Desired:
 		case outdated(o, p):
-			waiting = true
-		case p.Late && !p.Ready && !p.Terminating && (v != nil || p.Node == nil):
+			waiting = true // one that is to be removed, too: until then it shows that the older template was good
+		case p.Ordinal >= o.Desired:
+		case p.Late && !p.Ready && !p.Terminating && suspect(v, p):
 			late = true
 		}
 	}
@@ -63,6 +63,19 @@ func failedUpdate(o *Observation, v *View) (Decision, bool) {
 	return d, true
 }
 
+// suspect tells that the pod's template may be why it is not ready: its node does not answer, or it is a voter. An empty node waits until it is added, and a learner
+// receives what it lacks: how long that takes says nothing of a template.
+func suspect(v *View, p *Pod) bool {
+	if p.Node == nil {
+		return true
+	}
+	if v == nil {
+		return false
+	}
+	_, voter := voterOf(v, p)
+	return voter
+}
+
 // failed tells that the template which the spec asks for was taken out of the StatefulSet, and that no pod has become ready with it since.
 func (o *Observation) failed() bool {
 	return o.Workload != nil && o.Workload.Failed != "" && !o.readyWith(o.Workload.Failed)
@@ -70,6 +83,11 @@ func (o *Observation) failed() bool {
 
 func (o *Observation) readyWith(revision string) bool {
 	return slices.ContainsFunc(o.Pods, func(p Pod) bool { return p.Revision == revision && p.Ready })
+}
+
+// proved tells that a pod's template is not what keeps its node from answering: another one answers with it, or all were ready with it once.
+func (o *Observation) proved(revision string) bool {
+	return revision != "" && (revision == o.Good || slices.ContainsFunc(o.Pods, func(p Pod) bool { return p.Revision == revision && (p.Ready || p.Node != nil) }))
 }
 
 // lastGood is the revision to go back to: that of the ready pod which the update would have reached last, which Kubernetes keeps as long as a pod has it, or
@@ -80,7 +98,7 @@ func lastGood(o *Observation) string {
 		return ""
 	}
 	for i := range o.Pods {
-		if p := &o.Pods[i]; p.Ordinal < o.Desired && p.Ready && p.Revision != "" && outdated(o, p) {
+		if p := &o.Pods[i]; p.Ready && p.Revision != "" && outdated(o, p) {
 			return p.Revision
 		}
 	}
@@ -100,13 +118,15 @@ func updateFailed(o *Observation, v *View, revision string, putBack bool) *Reaso
 		case p.Ordinal >= o.Desired:
 		case p.Revision != revision:
 			waiting++
-		case !p.Ready:
+		case !p.Ready && (late == nil || !suspect(v, late)):
 			late = p
 		}
 	}
 	leads := "no member leads"
 	if v != nil {
 		leads = v.Leader + " leads"
+	} else if name := followed(o); name != "" {
+		leads = name + " leads"
 	}
 	if late == nil {
 		return because(ReasonUpdateFailed,
@@ -178,6 +198,9 @@ func planUpdate(o *Observation, v *View) Decision {
 			continue
 		}
 		m, ok := v.bound(p)
+		if p.Node == nil {
+			return Decision{Waiting: because(ReasonMemberNotReady, "pod %s is to be restarted as soon as its node answers the operator again: %s", p.Name, p.NodeError)}
+		}
 		if !ok || !suspendable(v, m) {
 			return Decision{Waiting: because(ReasonQuorumAtRisk, "pod %s is to be restarted, but that would leave no active quorum", p.Name)}
 		}
@@ -197,10 +220,8 @@ func planUpdate(o *Observation, v *View) Decision {
 
 // unsettled says what the StatefulSet is still to take in before pods can be compared with its template.
 func unsettled(o *Observation) *Reason {
-	for i := range o.Pods {
-		if p := &o.Pods[i]; p.Ordinal >= o.Desired {
-			return because(ReasonScaling, "pod %s, which is not needed any more, is ending", p.Name)
-		}
+	if w := leftover(o); w != nil {
+		return w
 	}
 	if o.Workload.Stale {
 		return because(ReasonUpdating, "the pods' new template is being written to the StatefulSet")

@@ -8,11 +8,12 @@ import (
 
 // planVolumeReplacement gives up the volume of a member that has been unreachable for longer than the spec waits: its claim and its pod are
 // made anew, the empty node is added, and only then does the old member go; a learner, which counts for nothing, goes first. It needs the consent
-// of the spec, all other voters in good health, and nothing else under way; observe damps it, since a claim that is young is never given up.
+// of the spec, a template with which other nodes answer or all pods were ready once, all other voters in good health, and nothing else under way; observe damps it, since a claim that is young is never given up, nor that of a pod
+// which this operator has not seen silent for as long itself.
 func planVolumeReplacement(o *Observation, v *View) (Decision, bool) {
 	for _, m := range v.Status.Members {
 		p := podOf(o, m.Name)
-		if p == nil || !p.Unreachable || p.Terminating || p.Node != nil || v.hears(m.Name) || outdated(o, p) || o.Workload.Revision == "" && !o.Paused {
+		if p == nil || !p.Unreachable || p.Terminating || p.Node != nil || v.hears(m.Name) || outdated(o, p) || !o.proved(p.Revision) || o.Workload.Revision == "" && !o.Paused {
 			continue
 		}
 		c := o.claim(p.Ordinal)

@@ -37,6 +37,10 @@ func TestVolumesOfUnreachableMembers(t *testing.T) {
 		{"it has an old template: the new one may cure it", healthy(3).wedged(2).old(2), "evict demo-2"},
 		{"its pod is ending", pod(healthy(3).wedged(2), 2, func(p *Pod) { p.Terminating = true }), "wait MemberNotReady"},
 		{"no leader", healthy(3).wedged(2).leaderless(), "wait NoLeader"},
+		{"its template has made no pod ready: a new volume would not help", healthy(3).wedged(2).old(0, 1), "put back r1"},
+		{"its template has made no pod ready, and there is time left", pod(healthy(3).wedged(2).old(0, 1), 2, func(p *Pod) { p.Late = false }), "wait MemberNotReady"},
+		{"others are ready with its template, which has not reached all yet: it is ill for a reason of its own", healthy(4).wedged(2).old(0), "replace " + resources.ClaimName("demo", 2)},
+		{"all were ready with its template once", pod(healthy(3).wedged(2).do(func(o *Observation) { o.Good = revisionNow; o.pod(0).Ready, o.pod(1).Ready = false, false }), 2, func(*Pod) {}), "replace " + resources.ClaimName("demo", 2)},
 		{"the fresh node is added, the old member stays until it has caught up", healthy(3).wiped(2), "add-learner demo-2 0"},
 		{"a shrink that waits for it goes on after that", healthy(3).wedged(1).desired(2), "replace " + resources.ClaimName("demo", 1)},
 		{"a learner's is given up, too", withLearner(healthy(4), 3).wedged(3), "replace " + resources.ClaimName("demo", 3)},
@@ -79,6 +83,15 @@ func TestAnUpdateThatFails(t *testing.T) {
 		s.pod(i).Late = true
 		return s
 	}
+	growing := func() *scene {
+		s := healthy(3).old(0, 1, 2).desired(5)
+		s.o.Workload.Replicas = 5
+		s.addEmptyPod(3)
+		s.addEmptyPod(4)
+		s.learner(3, 4, false)
+		s.pod(3).Late, s.pod(4).Late = true, true
+		return s
+	}
 	unready := func(i int) func(o *Observation) { return func(o *Observation) { o.pod(i).Ready = false } }
 	putBack := func(s *scene) *scene {
 		return s.do(func(o *Observation) { o.Workload.Revision, o.Workload.Stale, o.Workload.Failed = "", true, revisionNow })
@@ -96,10 +109,12 @@ func TestAnUpdateThatFails(t *testing.T) {
 		{"not before the time is over", healthy(3).old(0, 1).silent(2), "wait MemberNotReady"},
 		{"nor is another pod that is ill touched: the template has proved bad", late(healthy(5).old(0, 1, 2), 4).silent(2), "stalled UpdateFailed"},
 		{"nor once the last good one was put back", putBack(late(healthy(5).old(0, 1, 2, 3), 4).silent(2)), "stalled UpdateFailed"},
+		{"only pods that are to be removed have an older one", late(healthy(3).old(1, 2), 0).leaderIs(1).desired(1), "put back r1"},
 		{"no pod is left to spare from it", late(healthy(3), 2), "wait MemberNotReady"},
 		{"the spec is being put back: nothing stalls, so that it is applied", late(healthy(3).old(0, 1), 2).do(func(o *Observation) { o.Workload.Revision, o.Workload.Stale = "", true }), "wait MemberNotReady"},
 		{"the spec is back: the pod is restarted at once", late(healthy(3), 2).old(2), "delete demo-2"},
 		{"also if it runs", late(healthy(3), 2).do(func(o *Observation) { o.pod(2).Running = true }).old(2), "evict demo-2"},
+		{"an empty node waits to be added and a learner to catch up: that is not their template's doing", growing(), "wait ChangingMembers"},
 		{"paused", late(healthy(3).old(0, 1), 2).do(func(o *Observation) { o.Paused = true }), "wait MemberNotReady"},
 		{"its volume is gone: the member is replaced all the same", late(healthy(3).old(0, 1), 1).wiped(2), "add-learner demo-2 0"},
 		{"without a leader, a pod that answers nobody is restarted on the old template again", late(healthy(1), 0).old(0).do(func(o *Observation) { o.pod(0).Running = true }), "evict demo-0"},
@@ -120,6 +135,7 @@ func TestAnUpdateThatFails(t *testing.T) {
 		{"a quorum is lost for good: that comes first", good(late(healthy(3).old(0), 1).wiped(2).leaderless()).do(func(o *Observation) { o.claim(1).Lost = true }), "stalled QuorumLost"},
 		{"without a leader no pod gets a template that nobody has answered with", healthy(3).leaderless().old(0, 1).silent(2).silent(1), "wait QuorumUnreachable"},
 		{"once one has, the next gets it", healthy(3).leaderless().old(0, 1).silent(1), "delete demo-1"},
+		{"one has, and another that has it does not, for a reason of its own: the next gets it", healthy(4).leaderless().old(0, 1).silent(3).silent(1), "delete demo-1"},
 		{"a pod of the new template that is ending is not waited for", healthy(3).leaderless().old(0, 1).silent(1).silent(2).do(func(o *Observation) { o.pod(2).Terminating = true }), "delete demo-1"},
 		{"what was good is not kept any more", gone(late(healthy(1), 0)), "stalled UpdateFailed"},
 		{"what was good is not kept any more, but a pod has another old one and is ready", gone(late(healthy(3).old(0, 1), 2)), "put back r1"},
