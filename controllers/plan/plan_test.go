@@ -115,6 +115,15 @@ func TestFounding(t *testing.T) {
 		{"a retained claim without a pod may hold data", claim(fresh(3), 4, true), "stalled UnaccountedClaim"},
 		{"a claim that never had a volume holds none", claim(fresh(3), 4, false), "record demo-0 a0"},
 		{"retained data goes on", member(fresh(3), 2, testCluster), "adopt c1"},
+		{"retained data goes on: not before the others have said what they hold, which may be what took its place", unanswered(member(fresh(3), 2, testCluster), 0), "wait Bootstrapping"},
+		{"retained data goes on: one whose volume is lost says nothing any more", unanswered(member(fresh(3), 2, testCluster), 0).do(func(o *Observation) { o.claim(0).Lost = true }), "adopt c1"},
+		{"retained data goes on: one that never had a volume holds nothing", unanswered(member(fresh(3), 2, testCluster), 0).do(func(o *Observation) { o.claim(0).Bound = false }), "adopt c1"},
+		{"retained data goes on: its members have a leader, which need not answer", healthy(3).unrecorded().silent(0), "adopt c1"},
+		{"retained data goes on: a quorum of its members answers", healthy(3).leaderless().unrecorded().silent(0), "adopt c1"},
+		{"retained data goes on: no quorum of its members answers", healthy(3).leaderless().unrecorded().silent(0).silent(1), "wait Bootstrapping"},
+		{"retained data goes on: a pod that does not run gets the template that may cure it", healthy(3).leaderless().unrecorded().silent(0).silent(1).old(1), "delete demo-1"},
+		{"retained data goes on: but not where it may run", healthy(3).leaderless().unrecorded().silent(0).silent(1).old(1).do(func(o *Observation) { o.pod(1).Unheard = true }), "wait Bootstrapping"},
+		{"retained data goes on: nor where its claim would go with it", healthy(3).leaderless().unrecorded().silent(0).silent(1).old(1).doomed(1), "wait Bootstrapping"},
 		{"retained data of two clusters", member(member(fresh(3), 2, testCluster), 1, 0xc2), "stalled ConflictingData"},
 		{"recorded: only that incarnation is asked", recorded(fresh(3)), "bootstrap demo-0 a0"},
 		{"recorded, another pod does not answer: goes on all the same", recorded(unanswered(fresh(3), 2)), "bootstrap demo-0 a0"},
@@ -236,6 +245,11 @@ func TestMembers(t *testing.T) {
 		{"shrink: 3 to 1", healthy(3).desired(1).withdrawn(2, true), "remove demo-2 3"},
 		{"shrink: 2 to 1", healthy(2).desired(1).withdrawn(1, true), "remove demo-1 2"},
 		{"shrink: 2 to 1 with the leader going", healthy(2).desired(1).leaderIs(1), "transfer demo-0"},
+		{"shrink: a pod that is not needed any more is ending", healthy(3).do(func(o *Observation) {
+			o.Pods = append(o.Pods, Pod{Ordinal: 3, Name: podName(3), UID: "uid-3", Revision: revisionNow, Terminating: true})
+		}), "wait Scaling"},
+		{"shrink: what another cluster left is kept", leftByOthers(healthy(3)), "wait Scaling"},
+		{"shrink: what another cluster left is kept, as the StatefulSet knows", leftByOthers(healthy(3)).do(func(o *Observation) { o.Workload.KeepsClaims = true }), "scale 3"},
 		{"shrink: pods that never were members go", healthy(3).do(func(o *Observation) { o.Workload.Replicas = 5 }), "scale 4"},
 		{"shrink: members without a pod go, too", healthy(5).desired(3).silent(3).silent(4).without(3).without(4).do(func(o *Observation) { o.Workload.Replicas = 3 }), "remove demo-4 5"},
 		{"a member of a foreign name is left alone", healthy(3).view(func(m []admin.MemberStatus) []admin.MemberStatus {
@@ -243,6 +257,14 @@ func TestMembers(t *testing.T) {
 		}), "nothing"},
 		{"while paused members are still replaced", healthy(3).wiped(1).do(func(o *Observation) { o.Paused = true }), "add-learner demo-1 0"},
 	})
+}
+
+// leftByOthers adds a pod that nobody asks for, on a claim with data of another cluster.
+func leftByOthers(s *scene) *scene {
+	s.addEmptyPod(3)
+	s.pod(3).Node.State, s.pod(3).Node.ClusterID = admin.StateMember, 0xc2
+	s.o.Workload.Replicas = 4
+	return s
 }
 
 func withoutID(id raft.NodeID) func([]admin.MemberStatus) []admin.MemberStatus {

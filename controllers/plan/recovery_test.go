@@ -70,6 +70,20 @@ func unbound(s *scene, i int) *scene {
 	return s
 }
 
+// even has the survivors hold the same.
+func even(s *scene) *scene {
+	n := s.pod(0).Node
+	n.LastTerm, n.LastIndex = s.pod(1).Node.LastTerm, s.pod(1).Node.LastIndex
+	return s
+}
+
+// beyond is a cluster of five with pods for two, of which one has another directory; of the other claims only demo-2's is left.
+func beyond() *scene {
+	s := healthy(5).leaderless().wiped(1).desired(2).scaled(2)
+	s.pod(0).Node.LastTerm, s.pod(0).Node.LastIndex = 5, 900
+	return noClaim(noClaim(s, 3), 4)
+}
+
 func TestRecovery(t *testing.T) {
 	node := func(s *scene, i int, f func(*admin.Status)) *scene {
 		f(s.pod(i).Node)
@@ -110,11 +124,16 @@ func TestRecovery(t *testing.T) {
 		{"a learner may hold most", node(orphans().learner(2, 9, true), 2, func(n *admin.Status) { n.LastTerm, n.LastIndex, n.Leader = 6, 101, 0 }).allowed(testCluster, false), "record recovery demo-2 b2"},
 		{"recorded: that directory is asked", orphans().allowed(testCluster, false).recovering(1, false), "recover demo-1 a1"},
 		{"recorded: another holds more now", orphans().allowed(testCluster, false).recovering(0, false), "stalled RecoveryNodeLost"},
+		{"recorded: another holds as much, and was away when it was", even(orphans()).allowed(testCluster, false).recovering(1, false), "recover demo-1 a1"},
+		{"of two that hold the same, the first", even(orphans()).allowed(testCluster, false), "record recovery demo-0 a0"},
+		{"the longest log may be on a claim without a pod", beyond().allowed(testCluster, false), "scale 3"},
+		{"on a claim without a pod, and nobody allows it", beyond(), "stalled QuorumLost"},
 		{"recorded, and the consent withdrawn", orphans().recovering(1, false), "stalled QuorumLost"},
 		{"recorded, and its directory vanished", orphans().allowed(testCluster, false).recovering(1, false).wiped(1), "stalled RecoveryNodeLost"},
 		{"recorded, and at it", node(orphans().allowed(testCluster, false).recovering(1, false), 1, func(n *admin.Status) { n.State = admin.StateRefounding }), "wait Recovering"},
 		{"recorded, and does not answer", silent(orphans().allowed(testCluster, false).recovering(1, false), 1), "wait Recovering"},
 		{"done", orphans().allowed(testCluster, false).recovering(1, false).founded(1), "adopt feed"},
+		{"done, but the old cluster has a leader again: that is in force", healthy(5).recovering(1, false).founded(1), "stalled ForeignData"},
 		{"done, seen after the consent was taken away", orphans().recovering(1, false).founded(1), "adopt feed"},
 		{"what is left of the old cluster is set aside", orphans().allowed(testCluster, false).recovering(1, false).founded(1).anew(), "abandon demo-0 c1"},
 		{"unless it has a leader", node(orphans().recovering(1, false).founded(1).anew(), 0, func(n *admin.Status) { n.Leader = 3 }), "stalled ForeignData"},
