@@ -34,7 +34,9 @@ type Watcher struct {
 	queue  []WatchBatch
 	bytes  int
 	paused bool
-	ended  error
+	// live is the ID under which the node has told that it was made.
+	live  int64
+	ended error
 	// news has a place for one word: the queue, or ended, has changed.
 	news chan struct{}
 	// made is closed when the watch exists on a node, or has ended.
@@ -233,6 +235,13 @@ type watchPlace struct {
 // begin says that the watch is made on a node, from next on.
 func (p *watchPlace) begin() { p.skip = p.part }
 
+// reach moves on behind a revision up to which everything was taken in.
+func (p *watchPlace) reach(revision uint64) {
+	if revision >= p.next {
+		p.next, p.part, p.skip = revision+1, 0, 0
+	}
+}
+
 // take gives what of an update is new, and moves on behind it.
 func (p *watchPlace) take(u *wire.WatchUpdate) []Event {
 	if u.Created {
@@ -249,16 +258,11 @@ func (p *watchPlace) take(u *wire.WatchUpdate) []Event {
 		events = events[1:]
 	}
 	if len(u.Events) == 0 {
-		if u.Revision >= p.next {
-			p.next, p.part, p.skip = u.Revision+1, 0, 0
-		}
+		p.reach(u.Revision)
 		return nil
 	}
-	last := u.Events[len(u.Events)-1].KV.ModRevision
 	if !u.Fragment {
-		if last >= p.next {
-			p.next, p.part, p.skip = last+1, 0, 0
-		}
+		p.reach(u.Events[len(u.Events)-1].KV.ModRevision)
 		return events
 	}
 	for i := range events {

@@ -303,3 +303,32 @@ func TestWhatIsSaidOfOneWatch(t *testing.T) {
 		}
 	}
 }
+
+// A watch in which nothing happens goes on behind what its node has told that it had, and not behind its last event, since when history may have been compacted.
+func TestAnIdleWatchGoesOnBehindWhatItHad(t *testing.T) {
+	n := newFakeNode(t, 1)
+	c := openTo(t, n)
+	made := make(chan *Watcher, 2)
+	begin := func(o ...WatchOption) *wire.WatchRequest {
+		go func() {
+			w, err := c.Watch(soon(t), Key("k"), o...)
+			if err != nil {
+				t.Error(err)
+			}
+			made <- w
+		}()
+		return <-n.creates
+	}
+	idle := begin()
+	n.updates <- &wire.WatchUpdates{Updates: []wire.WatchUpdate{{ID: idle.ID, Created: true, Revision: 4}}}
+	<-made
+	// Of this one the node has told nothing yet: what it says of all is not about it.
+	behind := begin(WithRevision(2))
+	n.updates <- &wire.WatchUpdates{Updates: []wire.WatchUpdate{{ID: wire.AllWatches, Revision: 50}, {ID: behind.ID, Created: true, Revision: 50}}}
+	<-made
+	n.failures <- rpc.Errorf(rpc.CodeUnavailable, "the node ends")
+	from := map[uint64]bool{(<-n.creates).StartRevision: true, (<-n.creates).StartRevision: true}
+	if !from[51] || !from[2] {
+		t.Errorf("the watches go on from %v, which should be 51 and 2", from)
+	}
+}

@@ -302,6 +302,10 @@ func (h *watchHub) pull(ctx context.Context, service *wire.Service) error {
 		}
 		for i := range updates.Updates {
 			u := &updates.Updates[i]
+			if u.ID == wire.AllWatches {
+				h.reached(u.Revision)
+				continue
+			}
 			h.mu.Lock()
 			w := h.made[u.ID]
 			h.mu.Unlock()
@@ -309,6 +313,20 @@ func (h *watchHub) pull(ctx context.Context, service *wire.Service) error {
 				h.deliver(w, u)
 			}
 		}
+	}
+}
+
+// reached notes that all watches which the node has told to be made have had what was written up to a revision: elsewhere they go on behind it, and need no
+// history from before.
+func (h *watchHub) reached(revision uint64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id, w := range h.made {
+		w.mu.Lock()
+		if w.live == id {
+			w.place.reach(revision)
+		}
+		w.mu.Unlock()
 	}
 }
 
@@ -330,7 +348,7 @@ func (h *watchHub) deliver(w *Watcher, u *wire.WatchUpdate) {
 		w.bytes += sizeOf(events)
 	}
 	if u.Created {
-		w.pause = 0
+		w.live, w.pause = u.ID, 0
 		if w.told == 0 {
 			w.told = w.place.next - 1
 		}

@@ -44,7 +44,11 @@ const MaxWatchBytes = 1 << 20
 // WatchUpdates are what there is to tell, in order.
 type WatchUpdates struct{ Updates []WatchUpdate }
 
-// WatchUpdate is one thing to tell of one watch.
+// AllWatches is the ID in updates about the whole stream: each watch of it of which Created was told has had all that was written up to Revision. Clients that
+// do not know it pass it over.
+const AllWatches = -1
+
+// WatchUpdate is one thing to tell of one watch, or of all.
 type WatchUpdate struct {
 	ID int64
 	// Revision is that of the store. Without events, all that was written up to it, and that the watch is to see, was told before.

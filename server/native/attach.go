@@ -22,8 +22,12 @@ type attached struct {
 	watches watch.Stream
 	// store is that which watches come from.
 	store Store
+	// over is closed when the connection has ended, if it has watches.
+	over chan struct{}
 	// pulling says that a WatchNext waits.
 	pulling bool
+	// reached is what was told last of the stream as a whole; it belongs to who pulls.
+	reached uint64
 	// held is what the stream has told and the answer before had no room for; it belongs to who pulls.
 	held     *watch.Response
 	snapshot *outgoing
@@ -62,6 +66,7 @@ func (x *attached) end() {
 	defer x.mu.Unlock()
 	x.ended = true
 	if x.watches != nil {
+		close(x.over)
 		x.watches.Close()
 	}
 	if x.snapshot != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/raftkv/raftkv/client/wire"
 	"github.com/raftkv/raftkv/kv"
@@ -18,6 +19,9 @@ const (
 	maxUpdates = 4096
 	// maxUpdateBytes is what an answer of a single update can have: a frame, less its header.
 	maxUpdateBytes = rpc.DefaultMaxFrameBytes - 4<<10
+	// reachPause is how often a client is told how far its watches are, whether there is anything for them or not. One that goes on at another node goes on from
+	// there: a watch in which nothing happens would else need history from its last event on, which may be compacted.
+	reachPause = 5 * time.Second
 )
 
 // ended is a context that has ended: with it, a stream gives what it has at hand and does not wait.
@@ -78,9 +82,24 @@ func (x *attached) stream(store Store) (watch.Stream, error) {
 		if err != nil {
 			return nil, err
 		}
-		x.watches, x.store = stream, store
+		x.watches, x.store, x.over = stream, store, make(chan struct{})
+		go ask(stream, x.over)
 	}
 	return x.watches, nil
+}
+
+// ask has a stream tell how far it is, now and then, until over is closed.
+func ask(stream watch.Stream, over <-chan struct{}) {
+	ticker := time.NewTicker(reachPause)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			stream.RequestProgress()
+		case <-over:
+			return
+		}
+	}
 }
 
 // WatchCancel is that of wire.Service.
@@ -133,26 +152,24 @@ func (s *service) WatchNext(ctx context.Context, _ *wire.WatchPull) (*wire.Watch
 	}
 	out := new(wire.WatchUpdates)
 	for size := 0; ; {
-		if r.ID >= 0 {
-			u := update(&r)
-			n := overheadBytes + sizeOfEvents(u.Events)
-			if n > maxUpdateBytes { // it is one event, with the version before
-				stream.Cancel(r.ID)
-				u = wire.WatchUpdate{ID: r.ID, Revision: r.Revision, Canceled: true, Status: wire.StatusTooLarge, Message: fmt.Sprintf(
-					"the event of revision %d has %d bytes, a message %d at most: watch without the versions before", r.Events[0].KV.ModRevision, n, maxUpdateBytes)}
-				n = overheadBytes
-			}
-			if len(out.Updates) > 0 && size+n > maxAnswerBytes {
-				x.held = &r
-				return out, nil
-			}
-			size += n
-			out.Updates = append(out.Updates, u)
+		u := update(&r)
+		n := overheadBytes + sizeOfEvents(u.Events)
+		if n > maxUpdateBytes { // it is one event, with the version before
+			stream.Cancel(r.ID)
+			u = wire.WatchUpdate{ID: r.ID, Revision: r.Revision, Canceled: true, Status: wire.StatusTooLarge, Message: fmt.Sprintf(
+				"the event of revision %d has %d bytes, a message %d at most: watch without the versions before", r.Events[0].KV.ModRevision, n, maxUpdateBytes)}
+			n = overheadBytes
 		}
+		if len(out.Updates) > 0 && size+n > maxAnswerBytes {
+			x.held = &r
+			return out, nil
+		}
+		size += n
+		out.Updates = append(out.Updates, u)
 		if size >= wire.MaxWatchBytes || len(out.Updates) >= maxUpdates {
 			return out, nil
 		}
-		if r, err = stream.Next(ended()); err != nil {
+		if r, err = x.next(ended(), stream); err != nil {
 			return out, nil //nolint:nilerr // there is no more at hand; whatever else it is, the next call finds it
 		}
 	}
@@ -163,13 +180,21 @@ func movedOn(why error) error {
 	return rpc.Errorf(rpc.CodeUnavailable, "the node ends its watches, make them on another: %v", why)
 }
 
-// next is what the answer before had no room for, or else the stream's. It is for who pulls.
+// next is what the answer before had no room for, or else the stream's, but that it is as far as it was. It is for who pulls.
 func (x *attached) next(ctx context.Context, stream watch.Stream) (watch.Response, error) {
 	if held := x.held; held != nil {
 		x.held = nil
 		return *held, nil
 	}
-	return stream.Next(ctx)
+	for {
+		r, err := stream.Next(ctx)
+		if err != nil || r.ID != watch.NoID || r.Revision > x.reached {
+			if r.ID == watch.NoID {
+				x.reached = max(x.reached, r.Revision)
+			}
+			return r, err
+		}
+	}
 }
 
 func (x *attached) beginPull() bool {
@@ -189,6 +214,9 @@ func (x *attached) endPull() {
 }
 
 func update(r *watch.Response) wire.WatchUpdate {
+	if r.ID == watch.NoID {
+		return wire.WatchUpdate{ID: wire.AllWatches, Revision: r.Revision}
+	}
 	u := wire.WatchUpdate{ID: r.ID, Revision: r.Revision, Created: r.Created, Canceled: r.Canceled, Fragment: r.Fragment, CompactRevision: r.CompactRevision}
 	if r.Canceled {
 		u.Status, u.Message = statusOf(r.Err)

@@ -2,6 +2,7 @@ package native_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,11 +23,16 @@ type heavy struct {
 	instant
 	sizes             []int
 	streams, canceled atomic.Int64
+	// reached is how far all watches are, latest the stream that was opened last.
+	reached atomic.Uint64
+	latest  atomic.Pointer[heavyStream]
 }
 
 func (h *heavy) Watch() (watch.Stream, error) {
 	h.streams.Add(1)
-	return &heavyStream{of: h, wake: make(chan struct{}, 1), ended: make(chan struct{})}, nil
+	s := &heavyStream{of: h, wake: make(chan struct{}, 1), ended: make(chan struct{})}
+	h.latest.Store(s)
+	return s, nil
 }
 
 type heavyStream struct {
@@ -77,8 +83,18 @@ func (s *heavyStream) Next(ctx context.Context) (watch.Response, error) {
 }
 
 func (s *heavyStream) Cancel(int64) bool { s.of.canceled.Add(1); return true }
-func (*heavyStream) RequestProgress()    {}
-func (s *heavyStream) Close()            { s.once.Do(func() { close(s.ended) }) }
+
+func (s *heavyStream) RequestProgress() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = append(s.queue, watch.Response{ID: watch.NoID, Revision: s.of.reached.Load()})
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (s *heavyStream) Close() { s.once.Do(func() { close(s.ended) }) }
 
 func watchHeavy(t *testing.T, sizes ...int) (context.Context, *client.Watcher, *heavy) {
 	t.Helper()
@@ -163,5 +179,33 @@ func TestANodeThatKnowsNoLeaderSendsWatchesElsewhere(t *testing.T) {
 	store.lost.Store(false)
 	if r, err := s.WatchCreate(ctx, &wire.WatchRequest{ID: 3, Key: []byte("k"), StartRevision: 9}); err != nil || r.Status != wire.StatusOK {
 		t.Errorf("with a leader: %+v, %v", r, err)
+	}
+}
+
+// How far all watches are is told once for each revision, behind all that was to be told of it.
+func TestHowFarWatchesAreIsTold(t *testing.T) {
+	store := &heavy{sizes: []int{1}}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	s := raw(t, serve(t, store))
+	if r, err := s.WatchCreate(ctx, &wire.WatchRequest{ID: 1, Key: []byte("k"), StartRevision: 2}); err != nil || r.Status != wire.StatusOK {
+		t.Fatal(r, err)
+	}
+	var told []string
+	for _, reached := range []uint64{7, 7, 7, 9} {
+		store.reached.Store(reached)
+		store.latest.Load().RequestProgress()
+	}
+	for len(told) == 0 || told[len(told)-1] != "-1:9" {
+		u, err := s.WatchNext(ctx, &wire.WatchPull{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range u.Updates {
+			told = append(told, fmt.Sprintf("%d:%d", x.ID, x.Revision))
+		}
+	}
+	if got := strings.Join(told, " "); got != "1:1 1:2 -1:7 -1:9" {
+		t.Error(got)
 	}
 }

@@ -160,7 +160,7 @@ func (x *request) watch() error {
 	header.Set("X-Accel-Buffering", "no") // some proxies would gather what they pass on
 	header.Set(HeaderRevision, strconv.FormatUint(x.store.Revision(), 10))
 	x.w.WriteHeader(http.StatusOK)
-	s := &eventStream{w: x.w, control: http.NewResponseController(x.w)}
+	s := &eventStream{w: x.w, control: http.NewResponseController(x.w), silence: silence}
 	if x.r.Method == http.MethodHead {
 		return nil
 	}
@@ -210,13 +210,15 @@ type eventStream struct {
 	w       http.ResponseWriter
 	control *http.ResponseController
 	buffer  bytes.Buffer
+	// silence is after what time something is sent though nothing happens.
+	silence time.Duration
 }
 
 // run tells what the watch tells until one of them ends.
 func (s *eventStream) run(ctx context.Context, stream watch.Stream, start uint64) {
 	var told changes
 	for {
-		waiting, cancel := context.WithTimeout(ctx, silence)
+		waiting, cancel := context.WithTimeout(ctx, s.silence)
 		r, err := stream.Next(waiting)
 		cancel()
 		switch {
@@ -229,6 +231,7 @@ func (s *eventStream) run(ctx context.Context, stream watch.Stream, start uint64
 			if s.flush() != nil {
 				return
 			}
+			stream.RequestProgress()
 		default:
 			// The client has gone, and this is in vain; or the node ends it, and the client should know that it may resume.
 			last := problemf(http.StatusServiceUnavailable, codeUnavailable, "this node is stopping; resume at another node, or later")
@@ -244,6 +247,12 @@ func (s *eventStream) run(ctx context.Context, stream watch.Stream, start uint64
 
 // tell writes the messages of one response.
 func (s *eventStream) tell(told *changes, r *watch.Response, start uint64) error {
+	if r.ID == watch.NoID {
+		// Nobody is told of an event without data (WHATWG HTML §9.2.6), and all take its ID down: who resumes needs no history from its last event on, which
+		// may be compacted.
+		s.buffer.WriteString("id: " + strconv.FormatUint(r.Revision, 10) + "\n\n")
+		return s.flush()
+	}
 	for _, c := range told.take(r.Events, r.Fragment) {
 		id := ""
 		if !c.more {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/kv"
+	"github.com/raftkv/raftkv/kv/watch"
 	"github.com/raftkv/raftkv/server/backend"
 )
 
@@ -274,6 +275,55 @@ func TestAWatchEndsAtANodeWithoutALeader(t *testing.T) {
 		t.Fatalf("%+v", m)
 	}
 }
+
+// TestASilentWatchTellsHowFarItIs in an ID without an event, so that it can resume though history was compacted meanwhile.
+func TestASilentWatchTellsHowFarItIs(t *testing.T) {
+	store := newStore(t, wholeCluster)
+	stream, err := store.Watch()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	if _, err := stream.Watch(watch.Request{ID: watch.AutoID, Keys: kv.One([]byte("k"))}); err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		if _, err := store.Put(t.Context(), backend.PutRequest{Key: []byte("other")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	w := &silentClient{ResponseRecorder: httptest.NewRecorder(), flushed: make(chan string, 16)}
+	s, ended := &eventStream{w: w, control: http.NewResponseController(w), silence: time.Millisecond}, make(chan struct{})
+	go func() { defer close(ended); s.run(ctx, stream, 0) }()
+	for text := ""; text != "id: 6\n\n"; {
+		if text = <-w.flushed; strings.HasPrefix(text, "event") {
+			t.Errorf("it tells %q", text)
+		}
+	}
+	cancel()
+	for {
+		select {
+		case <-w.flushed:
+		case <-ended:
+			return
+		}
+	}
+}
+
+// silentClient takes what is flushed.
+type silentClient struct {
+	*httptest.ResponseRecorder
+	flushed chan string
+}
+
+func (c *silentClient) FlushError() error {
+	c.flushed <- c.Body.String()
+	c.Body.Reset()
+	return nil
+}
+
+func (*silentClient) SetWriteDeadline(time.Time) error { return nil }
 
 // TestASlowReaderHoldsNobodyUp: writes go on, its memory is bounded by the hub, and it has missed nothing when it reads on.
 func TestASlowReaderHoldsNobodyUp(t *testing.T) {
