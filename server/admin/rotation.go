@@ -12,7 +12,7 @@ const (
 	// for one, comes over meanwhile, so that nobody takes the node for silent.
 	TokenGrace = 30 * time.Second
 	// tokenCheck is how often the file is looked at. It is not only then that a new token counts: whoever connects needs it at once.
-	tokenCheck = 5 * time.Second
+	tokenCheck = 10 * time.Second
 )
 
 // endOldTokens ends the connections that were made with a token which was replaced: a token is asked for once on each. A file that cannot be read, as while
