@@ -33,6 +33,8 @@ const (
 	podsPerNode = 110
 	// serviceNetwork has room for the Services of all clusters.
 	serviceNetwork = "10.0.0.0/16"
+	// auditLogMegabytes is more than the audit log grows to: one that is set aside and begun anew would not be counted whole.
+	auditLogMegabytes = "65536"
 	// operatorNamespace is where the operator's lease is.
 	operatorNamespace = "raftkv-system"
 )
@@ -93,7 +95,8 @@ func (k *kubernetes) startAPIServer(t *testing.T, bin string) {
 	server.Configure().
 		Set("service-cluster-ip-range", serviceNetwork).Set("advertise-address", machineAddress).
 		Set("enable-admission-plugins", "ServiceAccount").Disable("disable-admission-plugins").
-		Set("audit-policy-file", policy).Set("audit-log-path", k.audit.path).Set("audit-log-mode", "blocking")
+		Set("audit-policy-file", policy).Set("audit-log-path", k.audit.path).Set("audit-log-mode", "blocking").
+		Set("audit-log-maxsize", auditLogMegabytes)
 	t.Cleanup(func() {
 		if err := errors.Join(env.Stop(), log.Close()); err != nil {
 			t.Errorf("stop the API server: %v", err)
