@@ -16,12 +16,14 @@ import (
 // the size of the Kubernetes cluster. No namespaces means all.
 func CacheOptions(namespaces []string) cache.Options {
 	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{resources.LabelName: resources.Name})}
+	pods := ours
+	pods.Transform = leanPod
 	o := cache.Options{
 		ByObject: map[client.Object]cache.ByObject{
 			&appsv1.StatefulSet{}:           ours,
 			&corev1.Service{}:               ours,
 			&corev1.ServiceAccount{}:        ours,
-			&corev1.Pod{}:                   ours,
+			&corev1.Pod{}:                   pods,
 			&corev1.PersistentVolumeClaim{}: ours,
 			&policyv1.PodDisruptionBudget{}: ours,
 			&networkingv1.NetworkPolicy{}:   ours,
@@ -35,6 +37,15 @@ func CacheOptions(namespaces []string) cache.Options {
 		}
 	}
 	return o
+}
+
+// leanPod keeps of a pod what the operator reads of it: of its spec nothing but the machine that it is on.
+func leanPod(o any) (any, error) {
+	if p, ok := o.(*corev1.Pod); ok {
+		p.ManagedFields = nil
+		p.Spec = corev1.PodSpec{NodeName: p.Spec.NodeName}
+	}
+	return o, nil
 }
 
 // Uncached are the kinds that are read from the API server each time, and so neither listed nor watched.

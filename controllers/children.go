@@ -47,7 +47,7 @@ type child struct {
 func (r *Reconciler) observeChildren(ctx context.Context, reader client.Reader, s *snapshot) error {
 	c := s.cluster
 	set := &appsv1.StatefulSet{}
-	found, err := r.readChild(ctx, reader, c, resources.StatefulSetName(c.Name), "StatefulSet", set, s)
+	found, err := r.readChild(ctx, c, resources.StatefulSetName(c.Name), kindStatefulSet, set, s)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (r *Reconciler) observeChildren(ctx context.Context, reader client.Reader, 
 	} {
 		is := reflect.New(reflect.TypeOf(wanted).Elem()).Interface().(client.Object)
 		kind := wanted.GetObjectKind().GroupVersionKind().Kind
-		found, err := r.readChild(ctx, reader, c, wanted.GetName(), kind, is, s)
+		found, err := r.readChild(ctx, c, wanted.GetName(), kind, is, s)
 		if err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func (r *Reconciler) observeChildren(ctx context.Context, reader client.Reader, 
 		}
 		s.children = append(s.children, child{wanted: wanted, is: is})
 	}
-	if err := errors.Join(r.observeBudget(ctx, reader, s), r.observePolicy(ctx, reader, s)); err != nil {
+	if err := errors.Join(r.observeBudget(ctx, reader, s), r.observePolicy(ctx, s)); err != nil {
 		return err
 	}
 	if err := r.observeWorkload(s); err != nil {
@@ -78,18 +78,18 @@ func (r *Reconciler) observeChildren(ctx context.Context, reader client.Reader, 
 	return r.observeHeld(ctx, s)
 }
 
-func (r *Reconciler) observePolicy(ctx context.Context, reader client.Reader, s *snapshot) error {
+func (r *Reconciler) observePolicy(ctx context.Context, s *snapshot) error {
 	wanted := resources.NetworkPolicy(s.cluster)
 	is := &networkingv1.NetworkPolicy{}
 	if wanted == nil {
 		// Not wanted: one of somebody else's by that name is none of the operator's business.
-		err := reader.Get(ctx, client.ObjectKey{Namespace: s.cluster.Namespace, Name: resources.NetworkPolicyName(s.cluster.Name)}, is)
+		err := r.Client.Get(ctx, client.ObjectKey{Namespace: s.cluster.Namespace, Name: resources.NetworkPolicyName(s.cluster.Name)}, is)
 		if err == nil && metav1.IsControlledBy(is, s.cluster) {
 			s.policy = is
 		}
 		return client.IgnoreNotFound(err)
 	}
-	found, err := r.readChild(ctx, reader, s.cluster, wanted.Name, "NetworkPolicy", is, s)
+	found, err := r.readChild(ctx, s.cluster, wanted.Name, "NetworkPolicy", is, s)
 	if err != nil {
 		return err
 	}
@@ -149,12 +149,19 @@ func wantedBudget(s *snapshot, d *plan.Decision) *policyv1.PodDisruptionBudget {
 	return resources.PodDisruptionBudget(s.cluster, d.View.Voters())
 }
 
-// readChild reads one child that belongs to the cluster. The watches show labelled objects only, so an object that they do
-// not show is looked for once more before it counts as absent.
-func (r *Reconciler) readChild(ctx context.Context, reader client.Reader, c *v1.RaftCluster, name, kind string, into client.Object, s *snapshot) (bool, error) {
+// kindStatefulSet is the one child that risky steps hang on.
+const kindStatefulSet = "StatefulSet"
+
+// readChild reads one child that belongs to the cluster: live before a risky step if that hangs on it, else as the watches have it. These show labelled
+// objects only, so an object that they do not show is looked for once more before it counts as absent.
+func (r *Reconciler) readChild(ctx context.Context, c *v1.RaftCluster, name, kind string, into client.Object, s *snapshot) (bool, error) {
 	key := client.ObjectKey{Namespace: c.Namespace, Name: name}
+	reader, watched := client.Reader(r.Client), s.depth != live || kind != kindStatefulSet
+	if !watched {
+		reader = r.Live
+	}
 	err := reader.Get(ctx, key, into)
-	if apierrors.IsNotFound(err) && s.depth != live {
+	if watched && apierrors.IsNotFound(err) {
 		err = r.Live.Get(ctx, key, into)
 	}
 	switch {

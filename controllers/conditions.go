@@ -24,22 +24,26 @@ func conditions(s *snapshot, d *plan.Decision, status *v1.RaftClusterStatus) []m
 		stalled(s, d),
 		available(d, status),
 		degraded,
-		hibernated(d, status),
+		hibernated(s, d, status),
 	}
 }
 
-func hibernated(d *plan.Decision, status *v1.RaftClusterStatus) metav1.Condition {
+func hibernated(s *snapshot, d *plan.Decision, status *v1.RaftClusterStatus) metav1.Condition {
 	switch {
 	case d.Hibernated:
 		return condition(v1.ConditionHibernated, true, "Hibernated", "all pods are stopped; membership and volumes are kept")
+	case status.Hibernation != nil && !s.observation.Hibernate:
+		return condition(v1.ConditionHibernated, false, plan.ReasonResuming, message(d.Waiting))
 	case status.Hibernation != nil:
 		return condition(v1.ConditionHibernated, false, plan.ReasonHibernating, message(d.Waiting))
+	case s.observation.Hibernate:
+		return condition(v1.ConditionHibernated, false, "NotHibernated", "the cluster goes to rest once it is well: "+message(cmp.Or(d.Waiting, d.Stalled)))
 	}
 	return condition(v1.ConditionHibernated, false, "NotHibernated", "the spec does not ask for it")
 }
 
 func condition(kind string, is bool, reason, message string) metav1.Condition {
-	c := metav1.Condition{Type: kind, Status: metav1.ConditionFalse, Reason: reason, Message: message}
+	c := metav1.Condition{Type: kind, Status: metav1.ConditionFalse, Reason: reason, Message: shortened(message, maxMessageBytes)}
 	if is {
 		c.Status = metav1.ConditionTrue
 	}
@@ -91,7 +95,7 @@ func reconciling(s *snapshot, d *plan.Decision) metav1.Condition {
 		return condition(v1.ConditionReconciling, true, d.Waiting.Reason, d.Waiting.Message)
 	case s.besides != nil:
 		return condition(v1.ConditionReconciling, false, "Stalled", "a person has to decide: see the condition Stalled")
-	case s.observation.Paused && held(s):
+	case s.observation.Paused && (held(s) || unrolled(&s.observation)):
 		return condition(v1.ConditionReconciling, false, "Paused", "updateStrategy.paused holds back a change of the pods")
 	}
 	return condition(v1.ConditionReconciling, false, "AsSpecified", "nothing is to be done")
@@ -101,6 +105,12 @@ func reconciling(s *snapshot, d *plan.Decision) metav1.Condition {
 func held(s *snapshot) bool {
 	_, outdated, err := s.workload.outdated()
 	return err == nil && outdated
+}
+
+// unrolled tells that a pod does not have the template that the StatefulSet holds: a roll was paused in the middle.
+func unrolled(o *plan.Observation) bool {
+	return o.Workload != nil && o.Workload.Revision != "" &&
+		slices.ContainsFunc(o.Pods, func(p plan.Pod) bool { return p.Revision != o.Workload.Revision })
 }
 
 func stalled(s *snapshot, d *plan.Decision) metav1.Condition {

@@ -32,7 +32,7 @@ func (r *Reconciler) childEvent(c *v1.RaftCluster, x child, wanted *unstructured
 	case x.is == nil || len(mended) == 0:
 	case x.edited(wanted):
 		r.Recorder.Eventf(c, nil, corev1.EventTypeWarning, "ChildPutRight", "apply", "somebody else had changed %s of %s %s, which is put right", listed(mended), kind, name)
-	case kind == "StatefulSet" && slices.ContainsFunc(mended, func(f string) bool { return strings.HasPrefix(f, "spec.template") }):
+	case kind == kindStatefulSet && slices.ContainsFunc(mended, func(f string) bool { return strings.HasPrefix(f, "spec.template") }):
 		why := "as the spec asks"
 		if settled {
 			why = "as this version of the operator makes it"

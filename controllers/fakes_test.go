@@ -95,6 +95,12 @@ func (g *group) fail(ip string) {
 	}
 }
 
+// recover makes the node at that address go on.
+func (g *group) recover(ip string) {
+	defer g.lock()()
+	g.nodes[net.JoinHostPort(ip, strconv.Itoa(resources.PeerPort))].down = false
+}
+
 func (g *group) dial(address, token string) (admin.Service, func(), error) {
 	var s admin.Service
 	bound := false

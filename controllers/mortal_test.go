@@ -321,7 +321,10 @@ func (g *generation) next() {
 	g.s.r.Nodes.Follow(g.s.key, nil)
 	c := g.s.mortal.client(g.operator)
 	g.s.r = NewReconciler(c, c, g.s.events, g.s.mortal.dial(g.s.g), "raftkv/node:default")
-	g.s.later(g.later)
+	g.s.leap(g.later)
+	// None lives for long, and what has to be watched for long is watched in no time.
+	ran := time.Duration(0)
+	g.s.r.Uptime = func() time.Duration { ran += g.later; return ran }
 }
 
 func (g *generation) until(what string, f func(c *v1.RaftCluster) bool) {

@@ -52,6 +52,10 @@ type snapshot struct {
 	budget      *policyv1.PodDisruptionBudget
 	policy      *networkingv1.NetworkPolicy
 	observation plan.Observation
+	// gone are the pods that are gone, and for how long this operator has watched them being so.
+	gone map[types.UID]time.Duration
+	// foreign says that a pod which nobody asks for holds data of another cluster.
+	foreign bool
 	// strayed are pods and claims of the cluster that lack its labels.
 	strayed []client.Object
 	// besides is what waits for a person and keeps nothing else from going on: volumes that cannot grow, what Kubernetes does not take of the spec.
@@ -93,6 +97,7 @@ func (r *Reconciler) observe(ctx context.Context, key types.NamespacedName, d de
 		return nil, err
 	}
 	answers := r.observeNodes(ctx, key, s, d)
+	s.gone = r.vigils.keep(key, gonePods(s.cluster, s.pods, answers), r.Uptime())
 
 	o := &s.observation
 	o.Cluster, o.Namespace = s.cluster.Name, s.cluster.Namespace
@@ -104,6 +109,7 @@ func (r *Reconciler) observe(ctx context.Context, key types.NamespacedName, d de
 	if err := errors.Join(recordedIdentity(s.cluster, o), recordedRecovery(s.cluster, o)); err != nil {
 		return nil, err
 	}
+	s.foreign = holdsForeign(s, answers)
 	if err := r.observeChildren(ctx, reader, s); err != nil {
 		return nil, err
 	}
@@ -249,7 +255,7 @@ func (r *Reconciler) observePod(ctx context.Context, s *snapshot, p *corev1.Pod,
 	if at, ok := withdrawnAt(p); ok {
 		out.Withdrawn, out.Forgotten = true, forgotten(at, r.now())
 	}
-	out.Unreachable = unreachable(s.cluster, p, s.claimOf(out.Ordinal), r.now())
+	out.Unreachable = unreachable(s.cluster, p, s.claimOf(out.Ordinal), s.gone[p.UID], r.now())
 	a, ok := answers[p.UID]
 	switch {
 	case !ok:

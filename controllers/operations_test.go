@@ -82,7 +82,15 @@ func (s *story) stalled(reason string) func(*v1.RaftCluster) bool {
 	}
 }
 
+// later lets time go by.
 func (s *story) later(d time.Duration) {
+	s.leap(d)
+	before := s.r.Uptime
+	s.r.Uptime = func() time.Duration { return before() + d }
+}
+
+// leap sets the operator's clock.
+func (s *story) leap(d time.Duration) {
 	before := s.r.Now
 	s.r.Now = func() time.Time { return before().Add(d) }
 }
@@ -269,6 +277,34 @@ func TestABadUpdateStopsAtItsFirstPodAndIsTakenBack(t *testing.T) {
 	}
 }
 
+// A spec without an image asks for the one that all members last ran.
+func TestAnImageIsTakenBackByLeavingItOut(t *testing.T) {
+	s := newStory(t, 91)
+	s.k.bad = func(p *corev1.Pod) bool { return strings.HasSuffix(p.Spec.Containers[0].Image, "bad") }
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi}, updateStrategy: {progressDeadline: 30s}}")
+	s.until("ready", asSpecified)
+	back := func(image string) {
+		t.Helper()
+		s.change(`{"spec":{"image":null}}`)
+		all := strings.TrimSpace(strings.Repeat(image+" ", 3))
+		c := s.until("back to "+image, func(c *v1.RaftCluster) bool { return asSpecified(c) && s.images() == all })
+		if c.Status.Image != "raftkv/node:"+image {
+			t.Errorf("the status has image %s, want %s", c.Status.Image, image)
+		}
+	}
+	s.change(`{"spec":{"image":"raftkv/node:bad"}}`)
+	s.until("begun", func(*v1.RaftCluster) bool { return s.images() == "default default bad" })
+	back("default")
+	s.change(`{"spec":{"image":"raftkv/node:bad"}}`)
+	s.until("begun again", func(*v1.RaftCluster) bool { return s.images() == "default default bad" })
+	s.later(time.Minute)
+	s.until("failed", s.stalled(plan.ReasonUpdateFailed))
+	back("default")
+	s.change(`{"spec":{"image":"raftkv/node:other"}}`)
+	s.until("updated", func(c *v1.RaftCluster) bool { return asSpecified(c) && s.images() == "other other other" })
+	back("other") // what runs well is no reason to go back further
+}
+
 func TestAMemberThatStaysUnreachableGetsANewVolumeWithConsent(t *testing.T) {
 	s := newStory(t, 35)
 	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
@@ -288,6 +324,7 @@ func TestAMemberThatStaysUnreachableGetsANewVolumeWithConsent(t *testing.T) {
 		t.Fatal("a claim was given up without consent")
 	}
 	s.change(`{"spec":{"replacement":{"unreachableAfter":"1h"}}}`)
+	s.later(2 * time.Hour)
 	s.until("replaced", func(c *v1.RaftCluster) bool {
 		_, member := s.g.membership.FindIncarnation(s.k.incarnation("demo-1"))
 		return asSpecified(c) && member && s.k.volumes["demo-1"] == 2
@@ -295,6 +332,59 @@ func TestAMemberThatStaysUnreachableGetsANewVolumeWithConsent(t *testing.T) {
 	if s.k.volumes["demo-0"] != 1 || s.k.volumes["demo-2"] != 1 || len(s.g.membership.Voters()) != 3 || !s.sawEvent("VolumeReplaced") {
 		t.Errorf("volumes %v, voters %v, events %v", s.k.volumes, s.g.membership.Voters(), s.drain())
 	}
+}
+
+// A clock that leaps, the operator's own or that of the machine which says since when a pod is not ready, makes a member that begins again look as if it
+// had been away for hours.
+func TestAMemberIsNotGivenUpForWhatAClockSays(t *testing.T) {
+	s := newStory(t, 90)
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi}, replacement: {unreachableAfter: 1h}}")
+	s.until("ready", asSpecified)
+	var p corev1.Pod
+	s.get("demo-1", &p)
+	stays := func(when string) {
+		t.Helper()
+		for range 5 {
+			s.k.play("demo")
+			s.reconcile()
+		}
+		var claim corev1.PersistentVolumeClaim
+		if s.get("data-demo-1", &claim); claim.DeletionTimestamp != nil || s.k.volumes["demo-1"] != 1 {
+			t.Fatalf("%s: the claim was given up", when)
+		}
+	}
+	s.leap(24 * time.Hour)
+	s.g.fail(p.Status.PodIP)
+	stays("a clock that leapt before")
+	s.leap(24 * time.Hour)
+	stays("a clock that leaps meanwhile")
+	s.later(50 * time.Minute)
+	stays("gone for less than an hour")
+	s.g.recover(p.Status.PodIP)
+	s.until("back", asSpecified)
+	s.g.fail(p.Status.PodIP)
+	stays("gone again")
+	s.later(50 * time.Minute)
+	stays("gone for an hour, with a break")
+	// While nobody leads it may be that all are away, and who is back last is not to be blamed.
+	unlock := s.g.lock()
+	leader := s.g.leader
+	s.g.leader = 0
+	unlock()
+	s.later(24 * time.Hour)
+	stays("without a leader")
+	unlock = s.g.lock()
+	s.g.leader = leader
+	unlock()
+	stays("under a leader again")
+	// Another operator has seen nothing of that.
+	operator := asOperator(t)
+	s.r.Nodes.Follow(s.key, nil)
+	s.r = NewReconciler(operator, operator, s.events, s.g.dial, "raftkv/node:default")
+	s.leap(72 * time.Hour)
+	stays("another operator")
+	s.later(2 * time.Hour)
+	s.until("replaced", func(c *v1.RaftCluster) bool { return asSpecified(c) && s.k.volumes["demo-1"] == 2 })
 }
 
 func storageClass(t *testing.T, c client.Client, name string, expands bool) string {
@@ -315,6 +405,10 @@ func TestVolumesGrowAndTheClaimTemplateTellsTheTruth(t *testing.T) {
 	s.get("demo", &set)
 	before := set.UID
 	s.change(`{"spec":{"storage":{"size":"2Gi"}}}`)
+	s.reconcile()
+	if asSpecified(s.cluster()) {
+		t.Error("it is said to be as the spec asks when the volumes were only asked to grow")
+	}
 	s.until("grown", func(c *v1.RaftCluster) bool {
 		var set appsv1.StatefulSet
 		if err := s.c.Get(context.Background(), s.key, &set); err != nil {

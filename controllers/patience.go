@@ -22,27 +22,25 @@ const (
 	replacementDamping = 6
 )
 
-// unreadyFor is for how long the pod has not been ready, as Kubernetes says it; zero for one that is.
-func unreadyFor(p *corev1.Pod, now time.Time) time.Duration {
+// unreadySince is when the pod, which is not ready, was made or last was ready, as Kubernetes says it.
+func unreadySince(p *corev1.Pod) time.Time {
 	since := p.CreationTimestamp.Time
 	for _, c := range p.Status.Conditions {
-		if c.Type != corev1.PodReady {
-			continue
-		}
-		if c.Status == corev1.ConditionTrue {
-			return 0
-		}
-		if c.LastTransitionTime.After(since) {
+		if c.Type == corev1.PodReady && c.LastTransitionTime.After(since) {
 			since = c.LastTransitionTime.Time
 		}
 	}
-	return now.Sub(since)
+	return since
 }
 
 // leaderless tells that the status has named no leader for longer than an election takes.
 func leaderless(c *v1.RaftCluster, now time.Time) bool {
 	x := meta.FindStatusCondition(c.Status.Conditions, v1.ConditionAvailable)
-	return x != nil && x.Status == metav1.ConditionFalse && now.Sub(x.LastTransitionTime.Time) > electionPatience
+	if x == nil || x.Status != metav1.ConditionFalse {
+		return false
+	}
+	age := now.Sub(x.LastTransitionTime.Time)
+	return age > electionPatience || age < -clockSkew // since then the clock was set back
 }
 
 // late tells that the pod takes longer to become ready than an update may.
@@ -51,15 +49,7 @@ func late(c *v1.RaftCluster, p *corev1.Pod, now time.Time) bool {
 	if deadline == 0 {
 		deadline = defaultProgressDeadline
 	}
-	return unreadyFor(p, now) > deadline
-}
-
-// unreachable tells that the pod has not been ready for longer than the spec waits, that a new volume may cure it, and that its claim is
-// old enough to be given up.
-func unreachable(c *v1.RaftCluster, p *corev1.Pod, claim *corev1.PersistentVolumeClaim, now time.Time) bool {
-	after := c.Spec.Replacement.UnreachableAfter
-	return after != nil && claim != nil && unreadyFor(p, now) > after.Duration &&
-		now.Sub(claim.CreationTimestamp.Time) > replacementDamping*after.Duration && curable(p)
+	return !podReady(p) && now.Sub(unreadySince(p)) > deadline
 }
 
 // curable tells that the pod's trouble may be its volume or its machine: it runs, or ends again and again, or cannot be scheduled to where its

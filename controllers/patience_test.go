@@ -22,6 +22,8 @@ func TestAClusterIsLeaderlessOnlyOnceAnElectionWouldBeOver(t *testing.T) {
 		"for long":    {metav1.ConditionFalse, time.Minute, true},
 		"it has one":  {metav1.ConditionTrue, time.Minute, false},
 		"not yet run": {"", time.Minute, false},
+		"set back":    {metav1.ConditionFalse, -time.Hour, true},
+		"clocks vary": {metav1.ConditionFalse, -time.Second, false},
 	} {
 		cluster := &v1.RaftCluster{}
 		if c.available != "" {

@@ -37,8 +37,15 @@ const (
 	oneOf        = 10
 	// whileStalled is the pause while a person has to decide: objects of others are not watched.
 	whileStalled = 15 * time.Second
-	// maxConcurrentReconciles bounds the clusters that are worked on at one time.
-	maxConcurrentReconciles = 8
+	// maxConcurrentReconciles bounds the clusters that are worked on at one time. Mostly they wait for answers: of the API server, and of nodes that have
+	// just fallen silent, which take up to two seconds each.
+	maxConcurrentReconciles = 32
+	// minRetry and maxRetry bound the pause after a reconcile that failed, which doubles each time: who was refused for an hour is looked at again as soon as
+	// one who was refused for a minute.
+	minRetry = 50 * time.Millisecond
+	maxRetry = whileStalled
+	// reconcileTimeout bounds a reconcile, in which no single request has a deadline of its own.
+	reconcileTimeout = 2 * time.Minute
 )
 
 // Reconciler brings RaftClusters to what their specs ask for.
@@ -55,30 +62,30 @@ type Reconciler struct {
 	// NewID draws a random, non-zero cluster ID; NewToken a random admin token. NewReconciler sets both.
 	NewID    func() uint64
 	NewToken func() string
-	// Now is the clock against which pods are overdue.
-	Now func() time.Time
+	// Now is the clock against which pods are overdue. Uptime is how long the operator has run, which no clock that is set changes.
+	Now    func() time.Time
+	Uptime func() time.Duration
 
-	wake chan types.NamespacedName
+	// woken is where clusters go whose nodes have news.
+	woken waker
 	// tokens are the admin tokens that were seen, by the RaftClusters' names.
 	tokens sync.Map
 	// reports is what was reported last, by the RaftClusters' names. Each is worked on by one at a time.
 	reports sync.Map
 	// made are the children that admission changes.
 	made made
+	// vigils are the pods that are gone.
+	vigils vigils
 }
-
-// maxWakes bounds the clusters whose nodes changed and which the work queue has not yet taken. The queue takes at once;
-// the bound only matters before it runs.
-const maxWakes = 1024
 
 // NewReconciler makes a Reconciler that reaches nodes by dial.
 func NewReconciler(c client.Client, live client.Reader, recorder events.EventRecorder, dial nodes.Dial, defaultImage string) *Reconciler {
+	began := time.Now()
 	r := &Reconciler{
-		Client: c, Live: live, Recorder: recorder, DefaultImage: defaultImage,
-		NewID: randomID, NewToken: rand.Text, Now: time.Now,
-		wake: make(chan types.NamespacedName, maxWakes),
+		Client: c, Live: live, Recorder: conciseRecorder{recorder}, DefaultImage: defaultImage,
+		NewID: randomID, NewToken: rand.Text, Now: time.Now, Uptime: func() time.Duration { return time.Since(began) },
 	}
-	r.Nodes = nodes.NewWatcher(dial, r.notify)
+	r.Nodes = nodes.NewWatcher(dial, r.woken.wake)
 	return r
 }
 
@@ -94,15 +101,6 @@ func randomID() uint64 {
 }
 
 func (r *Reconciler) now() time.Time { return r.Now() }
-
-// notify wakes the reconcile loop. When too many wait already it is dropped: then there is so much to do that the cluster's
-// turn comes by the timers.
-func (r *Reconciler) notify(cluster types.NamespacedName) {
-	select {
-	case r.wake <- cluster:
-	default:
-	}
-}
 
 // SetupWithManager registers the watches.
 func (r *Reconciler) SetupWithManager(m ctrl.Manager) error {
@@ -126,24 +124,17 @@ func (r *Reconciler) SetupWithManager(m ctrl.Manager) error {
 		Owns(&networkingv1.NetworkPolicy{}).
 		Watches(&corev1.Pod{}, byLabel).
 		Watches(&corev1.PersistentVolumeClaim{}, byLabel).
-		WatchesRawSource(source.Func(r.feed)).
-		WithOptions(controller.Options{MaxConcurrentReconciles: maxConcurrentReconciles}).
+		WatchesRawSource(source.Func(r.woken.attach)).
+		WithOptions(options()).
 		Complete(r)
 }
 
-// feed brings changes of the nodes into the work queue.
-func (r *Reconciler) feed(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-	go func() {
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case cluster := <-r.wake:
-				queue.Add(reconcile.Request{NamespacedName: cluster})
-			}
-		}
-	}()
-	return nil
+func options() controller.Options {
+	return controller.Options{
+		MaxConcurrentReconciles: maxConcurrentReconciles,
+		ReconciliationTimeout:   reconcileTimeout,
+		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](minRetry, maxRetry),
+	}
 }
 
 // Reconcile observes, plans, acts and reports. It waits for nothing.
@@ -153,6 +144,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		r.Nodes.Follow(req.NamespacedName, nil)
 		r.reports.LoadAndDelete(req.NamespacedName)
 		r.tokens.LoadAndDelete(req.NamespacedName)
+		r.vigils.keep(req.NamespacedName, nil, 0)
 		forgetMetrics(req.NamespacedName)
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
@@ -178,7 +170,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	applyErr := r.applyChildren(ctx, s, &d)
 	if applyErr == nil {
 		var stays *plan.Reason
-		stays, applyErr = r.growClaims(ctx, s)
+		stays, applyErr = r.growClaims(ctx, s, &d)
 		s.beside(stays)
 	}
 	var result outcome
@@ -192,11 +184,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 			return reconcile.Result{}, err
 		}
 		if err != nil {
-			return reconcile.Result{RequeueAfter: afterStep}, nil
+			return reconcile.Result{RequeueAfter: afterStep, Priority: priority(result)}, nil
 		}
 	}
 	waited := r.now().Sub(lastSign(s, r.lastReport(req.NamespacedName).stepped))
-	return reconcile.Result{RequeueAfter: pause(s, &d, result, waited)}, nil
+	return reconcile.Result{RequeueAfter: pause(s, &d, result, waited), Priority: priority(result)}, nil
 }
 
 // gone tells that there is nothing to do for the cluster any more. Its children go with it, by their owner references.

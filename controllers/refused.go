@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"fmt"
-	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
@@ -18,10 +17,7 @@ func (s *snapshot) refusal(err error) error {
 	if !apierrors.IsInvalid(err) && !apierrors.IsBadRequest(err) {
 		return err
 	}
-	text := strings.Join(strings.Fields(err.Error()), " ")
-	if len(text) > maxRefusalBytes {
-		text = strings.ToValidUTF8(text[:maxRefusalBytes], "") + "..."
-	}
+	text := shortened(oneLine(err.Error()), maxRefusalBytes)
 	s.beside(&plan.Reason{Reason: plan.ReasonSpecRefused, Message: fmt.Sprintf("Kubernetes does not take what the spec asks for, which stays as it was: %s; correct the spec", text)})
 	return nil
 }

@@ -115,7 +115,7 @@ func describe(s *snapshot, d *plan.Decision, status *v1.RaftClusterStatus) {
 	if d.Good != "" {
 		status.GoodRevision = d.Good
 	}
-	if len(o.Foreign) == 0 {
+	if recordsImage(s, d) {
 		status.Image = s.image
 	}
 	status.Replicas = int32(len(s.pods))
@@ -133,6 +133,18 @@ func describe(s *snapshot, d *plan.Decision, status *v1.RaftClusterStatus) {
 		c.ObservedGeneration = s.cluster.Generation
 		meta.SetStatusCondition(&status.Conditions, c)
 	}
+}
+
+// recordsImage tells that the image is one to go back to when the spec names none any more: all pods are ready with it, or the operator has chosen it for
+// a new cluster. One that the spec names is none before that, or who took a bad one out of the spec would keep it.
+func recordsImage(s *snapshot, d *plan.Decision) bool {
+	switch {
+	case len(s.observation.Foreign) > 0:
+		return false
+	case s.cluster.Spec.Image == "" && s.cluster.Status.Image == "":
+		return true
+	}
+	return d.Good != ""
 }
 
 // leader is the one that says so itself, or the one that members in contact with it name.

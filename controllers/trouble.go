@@ -48,10 +48,7 @@ func podTrouble(p *corev1.Pod) string {
 
 // trouble is a word of what is wrong and what Kubernetes says of it, cut to a bounded length and to one line.
 func trouble(what, message string) string {
-	message = strings.Join(strings.Fields(message), " ")
-	if len(message) > maxTroubleBytes {
-		message = strings.ToValidUTF8(message[:maxTroubleBytes], "") + "..."
-	}
+	message = shortened(oneLine(message), maxTroubleBytes)
 	if message == "" {
 		return what
 	}

@@ -130,6 +130,10 @@ func TestAClusterTakesFewRequestsUntilItIsReady(t *testing.T) {
 	if budget, token := n.of("live get PodDisruptionBudget"), n.of("live get Secret"); budget > 10 || token > 10 {
 		t.Errorf("%d live reads of the budget, %d of the token: %s", budget, token, n)
 	}
+	// Services and their like are looked for live while they do not exist, and never again: no risky step hangs on them.
+	if got := n.of("live get Service", "live get NetworkPolicy"); got > 8 {
+		t.Errorf("%d live reads of Services, the ServiceAccount and a NetworkPolicy that nobody asked for: %s", got, n)
+	}
 	for _, m := range s.cluster().Status.Members {
 		if m.Role == resources.RoleLearner || !m.Healthy {
 			t.Errorf("the status is behind: %+v", m)
