@@ -232,8 +232,8 @@ func uidPrecondition(uid string) client.Preconditions {
 }
 
 // growClaims asks for larger volumes where the spec does. Once all have been asked for, the plan makes the StatefulSet anew, whose claim
-// template cannot be changed.
-func (r *Reconciler) growClaims(ctx context.Context, s *snapshot) (*plan.Reason, error) {
+// template cannot be changed. What was asked for just now is waited for: the cluster is not as the spec asks before the next look shows that it grew.
+func (r *Reconciler) growClaims(ctx context.Context, s *snapshot, d *plan.Decision) (*plan.Reason, error) {
 	want := s.cluster.Spec.Storage.Size
 	for i := range s.claims {
 		c := &s.claims[i]
@@ -248,7 +248,11 @@ func (r *Reconciler) growClaims(ctx context.Context, s *snapshot) (*plan.Reason,
 		}
 		err = r.Client.Patch(ctx, c.DeepCopy(), client.RawPatch(types.MergePatchType, patch), fieldOwner)
 		switch {
-		case err == nil || apierrors.IsNotFound(err):
+		case apierrors.IsNotFound(err):
+		case err == nil:
+			if d.Waiting == nil && d.Stalled == nil && !d.Hibernated {
+				d.Waiting = &plan.Reason{Reason: plan.ReasonGrowing, Message: fmt.Sprintf("claim %s is asked to grow from %s to %s", c.Name, have.String(), want.String())}
+			}
 		case apierrors.IsForbidden(err) || apierrors.IsInvalid(err):
 			return &plan.Reason{Reason: plan.ReasonStorageNotExpandable, Message: fmt.Sprintf(
 				"claim %s cannot grow from %s to %s: %v; let its storage class expand volumes (allowVolumeExpansion: true) if its driver can; else delete this RaftCluster, which keeps the claims, and apply it again with the old size",

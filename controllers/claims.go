@@ -16,13 +16,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/raftkv/raftkv/api/v1"
+	"github.com/raftkv/raftkv/controllers/nodes"
 	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/server/admin"
 )
 
 // scalesIn tells that pods are to go for good, or are going: until the last is gone its claim follows the spec's whenScaled.
 func scalesIn(s *snapshot, replicas int32) bool {
 	o := &s.observation
-	if o.Asleep > 0 {
+	if o.Asleep > 0 || s.foreign {
 		return false
 	}
 	most := int(replicas)
@@ -30,6 +32,19 @@ func scalesIn(s *snapshot, replicas int32) bool {
 		most = max(most, podOrdinal(s, &s.pods[i])+1)
 	}
 	return most > o.Desired
+}
+
+// holdsForeign tells that a pod which nobody asks for says that it holds data of another cluster. Who lowers replicas because of that, as the condition advises, wants
+// to keep that data: its claim stays, whatever whenScaled says of those that the cluster needs no more.
+func holdsForeign(s *snapshot, answers map[types.UID]nodes.Answer) bool {
+	o := &s.observation
+	for i := range s.pods {
+		a, ok := answers[s.pods[i].UID]
+		if ok && a.Err == nil && o.ClusterID != 0 && podOrdinal(s, &s.pods[i]) >= o.Desired && a.Status.State == admin.StateMember && a.Status.ClusterID != o.ClusterID {
+			return true
+		}
+	}
+	return false
 }
 
 // keepPolicy brings the claims' retention policy to a StatefulSet whose template is held back, so that it is not applied.
