@@ -32,6 +32,8 @@ type mortal struct {
 	dead bool
 	// points are the effects of the operator's code, by where they are.
 	points *failpoints
+	// patience is how often it looks again that has had nothing to do.
+	patience int
 }
 
 func (m *mortal) effect(f func() error) error {
@@ -325,6 +327,9 @@ func (g *generation) next() {
 	// None lives for long, and what has to be watched for long is watched in no time.
 	ran := time.Duration(0)
 	g.s.r.Uptime = func() time.Duration { ran += g.later; return ran }
+	if g.later > 0 {
+		g.s.mortal.patience = 1
+	}
 }
 
 func (g *generation) until(what string, f func(c *v1.RaftCluster) bool) {
@@ -344,11 +349,16 @@ func (g *generation) founded(bootstraps, refounds int) {
 	g.points.addSteps(measured(g.s.t, g.s.key.Namespace))
 }
 
-// reconcileOnce lets one operator run until it ends or dies.
+// reconcileOnce lets one operator run until it ends or dies. One that is to see that time goes by looks twice: before the nodes have first answered it sees nothing.
 func (s *story) reconcileOnce() {
 	s.t.Helper()
-	_, err := s.r.Reconcile(context.Background(), reconcile.Request{NamespacedName: s.key})
-	if err != nil && !s.mortal.dead {
-		s.t.Fatal(err)
+	for range 1 + s.mortal.patience {
+		_, err := s.r.Reconcile(context.Background(), reconcile.Request{NamespacedName: s.key})
+		if err != nil && !s.mortal.dead {
+			s.t.Fatal(err)
+		}
+		if s.mortal.dead {
+			return
+		}
 	}
 }
