@@ -28,7 +28,8 @@ type RecoverySpec struct {
 type ReplacementSpec struct {
 	// unreachableAfter is for how long a member may be unreachable before its claim is deleted, with the data in it, so that it begins anew
 	// elsewhere: from 1m to 168h. It happens to one member at a time, while all others are healthy, and not to a claim that is younger
-	// than six times this. Left out, it never happens, and a person deletes the claim and the pod.
+	// than six times this. What counts is for how long the operator itself has seen the member gone, without a break and under a leader: another
+	// operator begins to count anew. Left out, it never happens, and a person deletes the claim and the pod.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=16
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]{1,3}h)?([0-9]{1,5}m)?([0-9]{1,6}s)?$') && self.size() > 0 && duration(self) >= duration('1m') && duration(self) <= duration('168h')",message="replacement.unreachableAfter must be a duration from 1m to 168h in whole seconds, such as 30m"

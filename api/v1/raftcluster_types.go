@@ -53,7 +53,7 @@ type RaftClusterSpec struct {
 	Replicas *int32 `json:"replicas,omitempty"`
 
 	// image of the node. Left out, the operator's default at the time of creation is used and recorded in
-	// status.image: a newer operator does not change it.
+	// status.image: a newer operator does not change it. Taken out later, the members stay with the image that all were last ready with.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="!self.matches('[[:space:]]')",message="image must not have white space in it"

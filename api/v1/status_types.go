@@ -44,7 +44,8 @@ type RaftClusterStatus struct {
 	// it failed: a StatefulSet that is deleted meanwhile comes back with it.
 	// +optional
 	HeldTemplate string `json:"heldTemplate,omitempty"`
-	// image that the members run or are being updated to, resolved from spec.image or the operator's default.
+	// image that all members were last ready with, or the operator's default for a new cluster whose spec names none. It is what a spec without an image
+	// asks for.
 	// +optional
 	Image string `json:"image,omitempty"`
 	// replicas is the number of the cluster's pods.
