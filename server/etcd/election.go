@@ -43,7 +43,7 @@ func (s *electionService) Campaign(ctx context.Context, r *v3electionpb.Campaign
 		return nil, err
 	}
 	if p.had != nil && !bytes.Equal(p.had.Value, r.Value) {
-		if _, err := p.proclaim(ctx, r.Value); err != nil {
+		if p.revision, err = p.proclaim(ctx, r.Value); err != nil {
 			p.leave(ctx)
 			return nil, err
 		}
