@@ -443,7 +443,7 @@ func (w *world) scale(t *turn, s Scale) {
 		}
 	}
 	if rests {
-		w.rest(s)
+		w.rest(t, s)
 	}
 	w.replicas = s.To
 	w.setVersion++
@@ -451,13 +451,13 @@ func (w *world) scale(t *turn, s Scale) {
 }
 
 // rest checks that the pods which stop leave the last state with one that stops later.
-func (w *world) rest(s Scale) {
+func (w *world) rest(t *turn, s Scale) {
 	if s.To > 1 || s.To == 0 && w.replicas > 1 {
 		w.fail("%d pods of %d are stopped at once, not the followers and then the last", w.replicas-s.To, w.replicas)
 	}
 	if d := w.claims[0]; s.To == 1 && d != nil && d.cluster == w.recordID {
 		for index, digest := range w.g.promised {
-			if !d.holds(w.g.chronicle, index, digest) && !w.disturbed(&turn{began: w.g.now}) {
+			if !d.holds(w.g.chronicle, index, digest) && !w.disturbed(t) {
 				w.fail("entry %d was acknowledged, and demo-0, which is stopped last, does not have it", index)
 			}
 		}
@@ -531,18 +531,22 @@ func (w *world) charge(t *turn, i int, what string) {
 	if !w.going[i] {
 		return
 	}
-	all, intact := 0, 0
+	all, intact, goes := 0, 0, false
 	for _, m := range w.g.newest.Members {
 		if m.Learner {
 			continue
 		}
 		all++
 		k, _ := resources.Ordinal("demo", m.Name)
-		if d := w.claims[k]; d != nil && d.incarnation == m.Incarnation && !d.damaged && k != i {
+		switch d := w.claims[k]; {
+		case d == nil || d.incarnation != m.Incarnation || d.damaged:
+		case k == i:
+			goes = true
+		default:
 			intact++
 		}
 	}
-	if intact < quorum(all) && all > 0 && !w.disturbed(t) {
+	if goes && intact < quorum(all) && !w.disturbed(t) {
 		w.fail("%s leaves %d of %d voters with their data; it was decided on %s", what, intact, all, seen(t.o))
 	}
 }
