@@ -48,6 +48,7 @@ func read(files config.TLS) (*material, error) {
 			return nil, err
 		}
 	}
+	m.warnings = outOfTime(time.Now(), m.shown, m.dialled)
 	var known []*x509.Certificate
 	if files.TrustedCAFile != "" {
 		if m.trusted, known, err = authorities(files.TrustedCAFile); err != nil {
@@ -98,6 +99,22 @@ func authorities(path string) (*x509.CertPool, []*x509.Certificate, error) {
 		return nil, nil, errors.New(path + " has no certificate of an authority: give PEM")
 	}
 	return pool, known, nil
+}
+
+// outOfTime is about certificates that nobody who looks at the clock takes.
+func outOfTime(now time.Time, shown ...tls.Certificate) []string {
+	var out []string
+	for _, c := range shown {
+		if !now.Before(c.Leaf.NotBefore) && !now.After(c.Leaf.NotAfter) {
+			continue
+		}
+		w := fmt.Sprintf("the certificate of %q is good from %s until %s, and it is %s: whoever is shown it refuses it", c.Leaf.Subject,
+			c.Leaf.NotBefore.Format(time.RFC3339), c.Leaf.NotAfter.Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+		if !slices.Contains(out, w) {
+			out = append(out, w)
+		}
+	}
+	return out
 }
 
 // doubts are about lists of revoked certificates that are used as they are.

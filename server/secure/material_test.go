@@ -77,6 +77,19 @@ func TestListsOfRevokedCertificatesThatMayBeWrong(t *testing.T) {
 	}
 }
 
+func TestCertificatesThatAreOutOfTimeAreToldOf(t *testing.T) {
+	ca := certificates.New(t, "ca")
+	a, b := ca.Issue(t, t.TempDir(), "a").Certificate, ca.Issue(t, t.TempDir(), "b").Certificate
+	if w := outOfTime(time.Now(), a, b); len(w) > 0 {
+		t.Errorf("in time: %q", w)
+	}
+	for _, when := range []time.Time{a.Leaf.NotAfter.Add(time.Minute), a.Leaf.NotBefore.Add(-time.Minute)} {
+		if w := outOfTime(when, a, a, b); len(w) != 2 || !strings.Contains(w[0], `"CN=a"`) || !strings.Contains(w[1], `"CN=b"`) {
+			t.Errorf("at %v: %q", when, w)
+		}
+	}
+}
+
 // TestACertificateOfTheNodesOwnIsMadeAnewInTime, once.
 func TestACertificateOfTheNodesOwnIsMadeAnewInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
