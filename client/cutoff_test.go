@@ -67,7 +67,7 @@ func TestALeaderThatKnowsNoneAnyMoreIsLeftForOthers(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n := len(refusals); n > 2 {
+			if n := len(refusals); n > 4 { // it is asked again only by who was held up for half a second
 				t.Errorf("the old leader was asked %d times", n)
 			}
 		})
