@@ -76,6 +76,8 @@ type Reconciler struct {
 	made made
 	// vigils are the pods that are gone.
 	vigils vigils
+	// events are what was last read of them.
+	events *eventReads
 }
 
 // NewReconciler makes a Reconciler that reaches nodes by dial.
@@ -84,6 +86,7 @@ func NewReconciler(c client.Client, live client.Reader, recorder events.EventRec
 	r := &Reconciler{
 		Client: c, Live: live, Recorder: conciseRecorder{recorder}, DefaultImage: defaultImage,
 		NewID: randomID, NewToken: rand.Text, Now: time.Now, Uptime: func() time.Duration { return time.Since(began) },
+		events: newEventReads(),
 	}
 	r.Nodes = nodes.NewWatcher(dial, r.woken.wake)
 	return r

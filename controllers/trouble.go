@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 
+	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -24,7 +27,56 @@ const (
 	troubleAfter = 10 * time.Second
 	// maxTroubleEvents bounds the events that are read of one object.
 	maxTroubleEvents = 200
+	// To find an object's events the API server goes through all of its namespace. So those of one object are read once in eventsFresh, those of all objects
+	// together eventReadsPerSecond times, with a burst of maxEventReads; and so many are remembered.
+	eventsFresh         = time.Minute
+	eventReadsPerSecond = 4
+	maxEventReads       = 20
+	maxEventsRemembered = 1000
 )
+
+// eventReads remembers what the events about objects said when they were read last.
+type eventReads struct {
+	mu    sync.Mutex
+	of    map[types.UID]eventRead
+	limit *rate.Limiter
+}
+
+type eventRead struct {
+	at   time.Time
+	list []corev1.Event
+}
+
+func newEventReads() *eventReads {
+	return &eventReads{of: map[types.UID]eventRead{}, limit: rate.NewLimiter(eventReadsPerSecond, maxEventReads)}
+}
+
+// last is what was read last, and whether that is to do for now: it is fresh, or too much is being read.
+func (r *eventReads) last(of types.UID, now time.Time) ([]corev1.Event, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known, ok := r.of[of]
+	return known.list, ok && now.Sub(known.at) < eventsFresh || !r.limit.Allow()
+}
+
+// remember keeps of the events what trouble is made of.
+func (r *eventReads) remember(of types.UID, now time.Time, list []corev1.Event) {
+	kept := make([]corev1.Event, 0, len(list))
+	for i := range list {
+		if e := &list[i]; e.Type == corev1.EventTypeWarning || e.Reason == reasonPodMade {
+			kept = append(kept, corev1.Event{Type: e.Type, Reason: e.Reason, Message: shortened(e.Message, 2*maxTroubleBytes), LastTimestamp: metav1.NewTime(eventTime(e))})
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, known := r.of[of]; !known && len(r.of) >= maxEventsRemembered {
+		for any := range r.of {
+			delete(r.of, any)
+			break
+		}
+	}
+	r.of[of] = eventRead{now, kept}
+}
 
 // podTrouble says why the pod's container does not run, in the words of Kubernetes; empty if nothing is wrong or it is too
 // early to tell.
@@ -104,8 +156,11 @@ func (r *Reconciler) lastWarning(ctx context.Context, namespace string, of types
 	return newestWarning(list), err
 }
 
-// eventsOf are the events about an object; none if the operator may not see events.
+// eventsOf are the events about an object, as they were a minute ago at most, or when there was last time to read them; none if the operator may not see events.
 func (r *Reconciler) eventsOf(ctx context.Context, namespace string, of types.UID) ([]corev1.Event, error) {
+	if known, will := r.events.last(of, r.now()); will {
+		return known, nil
+	}
 	var list corev1.EventList
 	err := r.Live.List(ctx, &list, client.InNamespace(namespace), client.Limit(maxTroubleEvents),
 		client.MatchingFieldsSelector{Selector: fields.OneTermEqualSelector("involvedObject.uid", string(of))})
@@ -115,6 +170,7 @@ func (r *Reconciler) eventsOf(ctx context.Context, namespace string, of types.UI
 	case err != nil:
 		return nil, fmt.Errorf("list events: %w", err)
 	}
+	r.events.remember(of, r.now(), list.Items)
 	return list.Items, nil
 }
 

@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -252,6 +253,45 @@ func TestEventsAreReadOnlyOfWhatShouldHaveComeByNow(t *testing.T) {
 	s.reconcile()
 	if n.of("live list EventList") == 0 {
 		t.Errorf("no events are read of pods that do not come: %s", n)
+	}
+	// Who waits for long does not have the API server go through all events again and again.
+	before := n.of("live list EventList")
+	for range 10 {
+		s.later(time.Second)
+		s.reconcile()
+	}
+	if got := n.of("live list EventList"); got != before {
+		t.Errorf("%d reads of events more within ten seconds", got-before)
+	}
+	s.later(eventsFresh)
+	s.reconcile()
+	if got := n.of("live list EventList"); got <= before {
+		t.Error("events are not read any more")
+	}
+}
+
+// A thousand clusters whose pods wait have many objects that events could tell of.
+func TestEventsOfManyObjectsAreReadFewAtATime(t *testing.T) {
+	r, now := newEventReads(), time.Now()
+	reads := 0
+	for i := range 3 * maxEventsRemembered {
+		uid := types.UID(fmt.Sprint(i))
+		if _, will := r.last(uid, now); !will {
+			reads++
+			r.remember(uid, now, []corev1.Event{{Type: corev1.EventTypeWarning, Message: "no volume"}, {Type: corev1.EventTypeNormal}})
+		}
+	}
+	if most := maxEventReads + 2*eventReadsPerSecond; reads < maxEventReads || reads > most {
+		t.Errorf("%d reads in a moment, want %d to %d", reads, maxEventReads, most)
+	}
+	if known, will := r.last("0", now.Add(eventsFresh-1)); !will || len(known) != 1 {
+		t.Errorf("what was read is not remembered: %v, %v", known, will)
+	}
+	for i := range 2 * maxEventsRemembered {
+		r.remember(types.UID(fmt.Sprint("more", i)), now, nil)
+	}
+	if len(r.of) > maxEventsRemembered {
+		t.Errorf("%d objects are remembered", len(r.of))
 	}
 }
 
