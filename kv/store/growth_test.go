@@ -10,7 +10,7 @@ import (
 // page has moved a few times the file is as large as it will be. A commit writes the list of free pages to pages that follow each other: where single
 // pages are taken from anywhere there soon are none, so that each commit takes new ones behind the end, which makes the next list longer.
 func TestTheFileStopsGrowing(t *testing.T) {
-	const keys, batch, kept, warmUp, commits = 40_000, 1_600, 4_000, 40, 60
+	const keys, batch, kept, warmUp, commits = 20_000, 800, 2_000, 40, 50
 	d := must[*Directory](t)(NewDirectory(t.TempDir(), DirectoryOptions{AppendBuckets: []Bucket{2}}))
 	s := must[Store](t)(d.Open())
 	defer func() { ok(t, s.Close()) }()
