@@ -26,9 +26,9 @@ type Member struct {
 	Leaving bool `json:"leaving,omitempty"`
 	// Name is the human's name for it, such as the pod's name.
 	Name string `json:"name"`
-	// PeerAddress is the host:port of its peer listener. The host is looked up at each dial.
+	// PeerAddress is the host:port of its peer listener, with https:// before it if that speaks TLS. The host is looked up at each dial.
 	PeerAddress string `json:"peerAddress"`
-	// ClientAddress is the host:port that clients reach it by; it may be empty.
+	// ClientAddress is the host:port that clients reach it by, with https:// before it if by TLS; it may be empty.
 	ClientAddress string `json:"clientAddress,omitempty"`
 }
 
