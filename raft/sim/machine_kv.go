@@ -210,6 +210,8 @@ func (p *process) snapshotReal() []byte {
 	if err != nil {
 		p.diskFails("snapshots", err)
 	}
+	p.m.durable = p.machine.clone()
+	p.w.oracle.flushed(p.m)
 	var b bytes.Buffer
 	if _, err := s.WriteTo(&b); err != nil {
 		p.diskFails("snapshots", err)

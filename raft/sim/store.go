@@ -211,8 +211,6 @@ func (p *process) streamSnapshot(to raft.NodeID) {
 	var stream []byte
 	if p.real != nil {
 		stream = p.snapshotReal()
-		p.m.durable = p.machine.clone()
-		w.oracle.flushed(p.m)
 	}
 	state := p.m.durable
 	w.trace(p, "streams snapshot at %d to %s", state.meta.Index, to)

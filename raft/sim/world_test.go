@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/replica/bootstrap"
 )
 
 func TestQueueKeepsOrder(t *testing.T) {
@@ -81,6 +82,38 @@ func TestFaultsLeftOutDoNotHappen(t *testing.T) {
 	}
 	if c.Elections == 0 || c.EntriesCommitted == 0 {
 		t.Errorf("nothing else happened either: %s", c)
+	}
+}
+
+// TestAStartFindsWhatAScrubHasStored: to read all of its state a member first makes durable what it has applied. The model must know that: it
+// compares what the next start finds with it.
+func TestAStartFindsWhatAScrubHasStored(t *testing.T) {
+	w := &world{opts: Options{Seed: 1, Without: AllFaults}, hash: newHash(), root: random{1}, members: map[raft.NodeID]*member{}}
+	w.plan = drawPlan(w.root.child(labelPlan))
+	w.plan.realMachine, w.plan.bootIndex = true, uint64(bootstrap.FirstPosition.Index)
+	w.plan.flush = time.Hour // so that nothing else stores it
+	w.build()
+	for i := range w.plan.clients {
+		w.clients = append(w.clients, newClient(w, i))
+	}
+	until := func(at time.Duration) {
+		for w.queue.hasBy(at) {
+			w.next()
+		}
+	}
+	until(5 * time.Second)
+	h := w.members[1].host
+	before := h.proc.machine.meta.Index
+	if stored := h.member.durable.meta.Index; stored >= before {
+		t.Fatalf("entry %d is stored already, %d is applied: there is nothing to scrub for", stored, before)
+	}
+	h.member.rotten = true // or nobody would look
+	h.proc.scrub()
+	until(w.now)
+	h.kill()
+	h.boot(w)
+	if found := h.proc.machine.meta.Index; found < before {
+		t.Errorf("the program starts at entry %d, %d was stored", found, before)
 	}
 }
 
