@@ -26,19 +26,7 @@ const (
 // that it is checked at the end).
 func (w *world) startLiveness() {
 	w.trace(nil, "faults end")
-	w.healing = true
-	w.net.heal()
-	for _, h := range w.hosts {
-		if m := h.member; m != nil {
-			m.fill(false)
-		}
-		if p := h.proc; p != nil {
-			p.pausedUntil = min(p.pausedUntil, w.now)
-			p.clock.set(w.now, million)
-			p.scrub()
-		}
-		w.after(0, func() { h.boot(w) })
-	}
+	w.endFaults((*process).scrub)
 	if m := w.oracle.membership; len(m.Members) > 0 {
 		w.operator.desired = len(m.Voters())
 	}
@@ -56,6 +44,23 @@ func (w *world) startLiveness() {
 			w.done = true
 		})
 	})
+}
+
+// endFaults heals the network, the disks and the clocks, and starts what does not run. What runs is looked over first.
+func (w *world) endFaults(lookOver func(*process)) {
+	w.healing = true
+	w.net.heal()
+	for _, h := range w.hosts {
+		if m := h.member; m != nil {
+			m.fill(false)
+		}
+		if p := h.proc; p != nil {
+			p.pausedUntil = min(p.pausedUntil, w.now)
+			p.clock.set(w.now, million)
+			lookOver(p)
+		}
+		w.after(0, func() { h.boot(w) })
+	}
 }
 
 // backlog is how much longer it may take where appends are so small that they carry one entry each: one after the other, for the member that

@@ -129,18 +129,7 @@ func runHarmed(seed uint64, x harm) (some bool, v *Violation) {
 
 // harmMinority ends all faults but those of a minority, and demands that clients are served.
 func (w *world) harmMinority(x harm) (some bool) {
-	w.healing = true
-	w.net.heal()
-	for _, h := range w.hosts {
-		if m := h.member; m != nil {
-			m.fill(false)
-		}
-		if p := h.proc; p != nil {
-			p.pausedUntil = min(p.pausedUntil, w.now)
-			p.clock.set(w.now, million)
-		}
-		w.after(0, func() { h.boot(w) })
-	}
+	w.endFaults(func(*process) {})
 	r := w.root.child(labelHarm)
 	voters := w.oracle.membership.Voters()
 	from := r.n(len(voters))
