@@ -387,7 +387,10 @@ func TestQuietConnectionPingsAsTheClientAsks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		bind(t, c) // before it, the server has no reason to be patient
+		// So that the server, which looks from its binding on, never does at the very instant at which a ping of the client's keeps its reader busy: it would send one
+		// of its own, as it should.
+		time.Sleep(interval / 4) // virtual
+		bind(t, c)               // before it, the server has no reason to be patient
 		greeted := client.writes.Load() + server.writes.Load()
 		const hour = time.Hour + interval/2
 		time.Sleep(hour) // virtual
