@@ -85,7 +85,7 @@ func (s *boltStore) update(b *Batch) error {
 		return ErrClosed
 	}
 	if noRoom(err) {
-		return fmt.Errorf("no room for %s: %w. Nothing that was acknowledged is lost: make room, then start again", s.db.Path(), err)
+		return noRoomError(s.db.Path(), err)
 	}
 	if err != nil {
 		return fmt.Errorf("commit to %s: %w", s.db.Path(), err)
@@ -95,6 +95,10 @@ func (s *boltStore) update(b *Batch) error {
 
 func noRoom(err error) bool {
 	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG)
+}
+
+func noRoomError(path string, err error) error {
+	return fmt.Errorf("no room for %s: %w. %s", path, err, makeRoom)
 }
 
 func (s *boltStore) Stats() Stats {

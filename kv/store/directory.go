@@ -38,9 +38,12 @@ const (
 	metaPages = 2
 )
 
-// setAside is what to do about a file that cannot be used.
-const setAside = "If the disk is well otherwise, keep a copy of this member's directory, remove the member from the cluster and let it " +
-	"join anew with an empty one"
+// setAside is what to do about a file that cannot be used, and makeRoom about a disk that is full.
+const (
+	setAside = "If the disk is well otherwise, keep a copy of this member's directory, remove the member from the cluster and let it " +
+		"join anew with an empty one"
+	makeRoom = "Nothing that was acknowledged is lost: make room, then start again"
+)
 
 // DirectoryOptions are the settings of a Directory.
 type DirectoryOptions struct {
@@ -119,6 +122,9 @@ func (d *Directory) settle(pageBytes int) (err error) {
 	if err == nil {
 		err = f.Sync()
 	}
+	if noRoom(err) {
+		return noRoomError(d.Path(), err)
+	}
 	if err != nil {
 		return fmt.Errorf("make what was found durable: %w", err)
 	}
@@ -181,12 +187,14 @@ func (d *Directory) open(path string, mapped int64, staging bool) (db *bbolt.DB,
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return nil, fmt.Errorf("open %s: another process holds it: stop that one first", path)
+	case noRoom(err):
+		return nil, noRoomError(path, err)
 	case err != nil:
 		return nil, fmt.Errorf("open %s: %w. %s", path, err, setAside)
 	}
 	db.AllocSize = growBytes
 	if err := makeBuckets(db); err != nil {
-		return nil, errors.Join(fmt.Errorf("make the buckets of %s: %w", path, err), db.Close())
+		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
 }
@@ -205,7 +213,7 @@ func makeBuckets(db *bbolt.DB) error {
 	if err != nil || !missing {
 		return err
 	}
-	return db.Update(func(tx *bbolt.Tx) error {
+	err = db.Update(func(tx *bbolt.Tx) error {
 		for b := range firstBuckets {
 			if _, err := tx.CreateBucketIfNotExists(bucketName(b)); err != nil {
 				return err
@@ -213,6 +221,13 @@ func makeBuckets(db *bbolt.DB) error {
 		}
 		return nil
 	})
+	if noRoom(err) {
+		return noRoomError(db.Path(), err)
+	}
+	if err != nil {
+		return fmt.Errorf("make the buckets of %s: %w", db.Path(), err)
+	}
+	return nil
 }
 
 func bucketName(b Bucket) []byte { return []byte{'0' + byte(b)} }
