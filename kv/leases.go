@@ -3,6 +3,7 @@ package kv
 import (
 	"cmp"
 	"encoding/binary"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,8 +13,8 @@ import (
 // leaseTable is the part of the replicated state that knows the leases and which keys hang on them. It has no clock.
 type leaseTable struct {
 	leases map[LeaseID]*leaseState
-	// changed holds what differs from the store; an attachment has a key.
-	changed map[leasePlace]struct{}
+	// changed holds what differs from the store, as it is to be there.
+	changed map[leasePlace]leaseRecord
 	// digest is the sum of the digests of all that the table holds.
 	digest uint64
 	keys   int
@@ -31,13 +32,13 @@ type leasePlace struct {
 }
 
 func newLeaseTable() *leaseTable {
-	return &leaseTable{leases: map[LeaseID]*leaseState{}, changed: map[leasePlace]struct{}{}}
+	return &leaseTable{leases: map[LeaseID]*leaseState{}, changed: map[leasePlace]leaseRecord{}}
 }
 
 func (t *leaseTable) grant(l Lease) {
 	t.leases[l.ID] = &leaseState{Lease: l}
 	t.digest += digestLease(l)
-	t.changed[leasePlace{id: l.ID}] = struct{}{}
+	t.changed[leasePlace{id: l.ID}] = leaseRecord{lease: l}
 }
 
 // renew notes the entry that renewed a lease.
@@ -45,7 +46,7 @@ func (t *leaseTable) renew(s *leaseState, index uint64) {
 	t.digest -= digestLease(s.Lease)
 	s.Renewed = index
 	t.digest += digestLease(s.Lease)
-	t.changed[leasePlace{id: s.ID}] = struct{}{}
+	t.changed[leasePlace{id: s.ID}] = leaseRecord{lease: s.Lease}
 }
 
 // attach moves a key from one lease to another; zero is none, and so is a lease that is not there.
@@ -74,14 +75,14 @@ func (t *leaseTable) attach(key string, from, to LeaseID) {
 func (t *leaseTable) note(id LeaseID, key string, n int) {
 	t.keys += n
 	t.digest += uint64(n) * digestAttachment(id, key)
-	t.changed[leasePlace{id, key}] = struct{}{}
+	t.changed[leasePlace{id, key}] = leaseRecord{gone: n < 0}
 }
 
 // revoke removes a lease that has no keys any more.
 func (t *leaseTable) revoke(s *leaseState) {
 	t.digest -= digestLease(s.Lease)
 	delete(t.leases, s.ID)
-	t.changed[leasePlace{id: s.ID}] = struct{}{}
+	t.changed[leasePlace{id: s.ID}] = leaseRecord{gone: true}
 }
 
 // sortedKeys returns the keys of a lease in their order.
@@ -103,40 +104,32 @@ func (t *leaseTable) all() []Lease {
 	return out
 }
 
-// leaseRecord is a record for the store.
+// leaseRecord is what is to be at a place of the store.
 type leaseRecord struct {
-	place leasePlace
 	lease Lease // unless the record is an attachment
 	gone  bool
 }
 
-// changes returns what has changed since the last call, in no order, and forgets that it has. Encoding it is left to the caller,
-// who does it without making Apply wait.
-func (t *leaseTable) changes() []leaseRecord {
-	out := make([]leaseRecord, 0, len(t.changed))
-	for p := range t.changed {
-		r := leaseRecord{place: p, gone: true}
-		if s := t.leases[p.id]; s != nil {
-			_, attached := s.keys[p.key]
-			r.lease, r.gone = s.Lease, p.key != "" && !attached
-		}
-		out = append(out, r)
-	}
-	clear(t.changed)
+// changes returns what has changed since the last call, and forgets that it has. Apply waits for it, so it takes no longer for a
+// million leases than for one.
+func (t *leaseTable) changes() map[leasePlace]leaseRecord {
+	out := t.changed
+	t.changed = map[leasePlace]leaseRecord{}
 	return out
 }
 
 // putLeases adds the changes to a batch, in the order of the records.
-func putLeases(b *store.Batch, changes []leaseRecord) {
-	slices.SortFunc(changes, func(x, y leaseRecord) int {
-		return cmp.Or(cmp.Compare(uint64(x.place.id), uint64(y.place.id)), strings.Compare(x.place.key, y.place.key))
+func putLeases(b *store.Batch, changes map[leasePlace]leaseRecord) {
+	places := slices.SortedFunc(maps.Keys(changes), func(x, y leasePlace) int {
+		return cmp.Or(cmp.Compare(uint64(x.id), uint64(y.id)), strings.Compare(x.key, y.key))
 	})
-	for _, r := range changes {
-		key := append(binary.BigEndian.AppendUint64(nil, uint64(r.place.id)), r.place.key...)
+	for _, p := range places {
+		r := changes[p]
+		key := append(binary.BigEndian.AppendUint64(nil, uint64(p.id)), p.key...)
 		switch {
 		case r.gone:
 			b.Delete(bucketLeases, key)
-		case r.place.key == "":
+		case p.key == "":
 			v := binary.AppendUvarint([]byte{leaseFormat}, uint64(r.lease.TTL))
 			b.Put(bucketLeases, key, seal(key, binary.AppendUvarint(v, r.lease.Renewed)))
 		default:
