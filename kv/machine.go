@@ -311,14 +311,14 @@ func (m *Machine) Close() error {
 		return nil
 	}
 	m.closed = true
-	s := m.current.store
 	m.overlayMoved.Broadcast()
 	m.mu.Unlock()
 	close(m.stop)
 	<-m.stopped
 	m.maintenance.Lock()
 	defer m.maintenance.Unlock()
-	err := s.Close()
+	// Not before: a defragmentation that was at its end may have put another one in force meanwhile.
+	err := m.published.Load().store.Close()
 	for _, old := range m.replaced {
 		err = errors.Join(err, old.Close())
 	}
