@@ -125,7 +125,9 @@ func (w *world) endDoomed() {
 	for i := range mostPods {
 		if p := w.pods[i]; p != nil && w.going[i] && !p.running {
 			w.say("pod %d, whose claim was deleted, is given up", i)
-			w.end(i)
+			if w.end(i); p.lost {
+				w.removePod(i) // by force, as the operator's words have it
+			}
 		}
 	}
 }

@@ -47,9 +47,10 @@ func renew(o *Observation, v *View, p *Pod) Decision {
 		"claim %s was deleted and goes with its pod: while all others are well, the pod is restarted and begins anew with a new claim", resources.ClaimName(o.Cluster, p.Ordinal))}
 }
 
-// mayEnd tells that the operator may end the pod as far as its claim is concerned: that stays, or there is no cluster yet, or the voters can do without what it holds.
+// mayEnd tells that the operator may end the pod as far as its claim is concerned: that stays, or was to go with an earlier RaftCluster, or the voters can do
+// without what it holds. Which voters there are is not known of a cluster that is on no record: it is looked for, and adopted, first.
 func mayEnd(o *Observation, v *View, p *Pod) bool {
-	if !o.going(p.Ordinal) || o.ClusterID == 0 {
+	if !o.going(p.Ordinal) || o.ClusterID == 0 && o.claim(p.Ordinal).OfEarlier {
 		return true
 	}
 	if v == nil {
@@ -96,7 +97,8 @@ func awaitEarlier(o *Observation) (Decision, bool) {
 }
 
 // awaitDeleted is for a cluster that is not founded: a claim that somebody deleted is not taken for an empty one. Its pod is ended for that only if it says that it holds
-// nothing, or neither answers nor serves: members of a cluster that runs, unknown for want of a status, are ready also when the operator cannot hear them.
+// nothing, or its claim never had a volume. Members of a cluster that runs, unknown for want of a status, are ready also when the operator cannot hear them; and one that
+// does not answer may hold what is left of such a cluster, which is adopted as soon as it is heard of.
 func awaitDeleted(o *Observation) (Decision, bool) {
 	for _, c := range o.Claims {
 		if !c.Going {
@@ -105,14 +107,44 @@ func awaitDeleted(o *Observation) (Decision, bool) {
 		p := o.pod(c.Ordinal)
 		d := Decision{Waiting: because(ReasonBootstrapping, "claim %s was deleted: the cluster is founded once it is gone", c.Name)}
 		switch {
-		case p == nil || p.Terminating:
-		case p.empty(), p.Node == nil && !p.Ready:
-			d.Step = Restart{Pod: p.Name, UID: p.UID, Evict: true}
-		default:
+		case p == nil || p.Terminating && !p.Stuck:
+		case p.empty(), p.Node == nil && !c.Bound:
+			d.Step = end(p)
+		case p.Node != nil, p.Ready && !p.Stuck:
 			d.Waiting = because(ReasonBootstrapping,
 				"claim %s was deleted, but pod %s does not say that it is empty; the claim goes, with what it holds, when that pod is deleted, and the cluster is founded then", c.Name, p.Name)
+		default:
+			return awaitSilent(o, c, p), true
 		}
 		return d, true
 	}
 	return Decision{}, false
+}
+
+// awaitSilent is for a pod that does not answer, and with which a claim goes that somebody deleted. Once all others have said what they hold, and none belongs to a cluster,
+// what this one holds is for a person to give up.
+func awaitSilent(o *Observation, c Claim, p *Pod) Decision {
+	if o.Workload.Replicas < o.Desired {
+		return Decision{Step: Scale{From: o.Workload.Replicas, To: o.Desired}, Waiting: because(ReasonScaling, "scaling to %d pods before the cluster is founded", o.Desired)}
+	}
+	text := notEmpty(o, c.Ordinal)
+	unknown := unknownData(o, true)
+	if unknown == "" && (p.Silent || p.Stuck || !p.Running) {
+		return Decision{Stalled: because(ReasonClaimDeleted,
+			"claim %s was deleted and goes, with its data, when its pod ends, and nobody knows whether that is all that is left of an earlier cluster: %s; if it is not needed, delete pod %s, and the cluster is founded", c.Name, text, p.Name)}
+	}
+	d := restartSilent(o)
+	if unknown != "" {
+		text += "; " + unknown
+	}
+	d.Waiting = because(ReasonBootstrapping, "claim %s was deleted, and what its pod and others hold is not known yet: %s", c.Name, text)
+	return d
+}
+
+// end asks the pod to go, or forces it out where it cannot.
+func end(p *Pod) Step {
+	if p.Stuck {
+		return ForceDelete{Pod: p.Name, UID: p.UID}
+	}
+	return Restart{Pod: p.Name, UID: p.UID, Evict: true}
 }

@@ -30,6 +30,13 @@ func (s *scene) unrecorded() *scene {
 	return s
 }
 
+// stuck has a pod on a machine that is lost.
+func stuck(s *scene, i int) *scene {
+	s.silent(i)
+	s.pod(i).Terminating, s.pod(i).Stuck = true, true
+	return s
+}
+
 func TestClaimsThatSomebodyDeleted(t *testing.T) {
 	check(t, []row{
 		{"one of three is replaced while all are well", healthy(3).doomed(1), "evict demo-1"},
@@ -73,9 +80,26 @@ func TestClaimsThatSomebodyDeleted(t *testing.T) {
 
 		{"not founded: a claim that goes is waited for", fresh(3).doomed(1).without(1), "wait Bootstrapping"},
 		{"not founded: its pod does not keep it", fresh(3).doomed(1), "evict demo-1"},
-		{"not founded: nor does a pod on a lost machine", fresh(3).doomed(1).silent(1).do(func(o *Observation) { o.pod(1).Terminating, o.pod(1).Stuck = true, true }), "force demo-1"},
-		{"not founded: nor does one that neither answers nor is ready", fresh(3).doomed(1).silent(1).do(func(o *Observation) { o.pod(1).Ready = false }), "evict demo-1"},
+		{"not founded: a pod on a lost machine may hold what is left of an earlier cluster", stuck(fresh(3).doomed(1), 1), "stalled ClaimDeleted"},
+		{"not founded: and so may one that does not run", fresh(3).doomed(1).silent(1), "stalled ClaimDeleted"},
 		{"not founded: one that serves and is not heard is left alone", fresh(3).doomed(1).silent(1).do(func(o *Observation) { o.pod(1).Ready = true }), "wait Bootstrapping"},
+		{"not founded: a pod on a lost machine is not known to serve", stuck(fresh(3).doomed(1), 1).do(func(o *Observation) { o.pod(1).Ready = true }), "stalled ClaimDeleted"},
+		{"not founded: one that runs may answer soon", fresh(3).doomed(1).silent(1).do(func(o *Observation) { o.pod(1).Running = true }), "wait Bootstrapping"},
+		{"not founded: or has not for long", fresh(3).doomed(1).silent(1).do(func(o *Observation) { o.pod(1).Running, o.pod(1).Silent = true, true }), "stalled ClaimDeleted"},
+		{"not founded: a claim that never had a volume holds nothing", stuck(fresh(3).doomed(1), 1).do(func(o *Observation) { o.claim(1).Bound = false }), "force demo-1"},
+		{"not founded: one that says it is empty, on a lost machine", stuck(fresh(3).doomed(1), 1).do(func(o *Observation) {
+			o.pod(1).Node = &admin.Status{Name: podName(1), State: admin.StateEmpty, Incarnation: incarnation(1)}
+		}), "force demo-1"},
+		{"not founded: the others may say what they hold", stuck(fresh(3).doomed(1), 1).silent(2), "wait Bootstrapping"},
+		{"not founded: that may be a cluster, which goes on", stuck(healthy(3).doomed(1), 1).silent(2).unrecorded(), "adopt " + testCluster.String()},
+		{"not founded: others that do not run get the template that may cure them", stuck(fresh(3).doomed(1), 1).silent(2).old(2), "delete demo-2"},
+		{"not founded: of others whose claims were deleted, too, a person is told", stuck(fresh(3).doomed(0, 1), 1).silent(0), "stalled ClaimDeleted"},
+		{"not founded: others that have no volume yet are not waited for", stuck(fresh(3).doomed(1), 1).silent(2).do(func(o *Observation) { o.claim(2).Bound = false }), "stalled ClaimDeleted"},
+		{"not founded: kept claims get their pods where as many are asked for", stuck(fresh(3).doomed(1), 1).desired(5), "scale 5"},
+		{"on no record: a pod on a lost machine is not forced out before the data of the others is adopted", stuck(healthy(3).doomed(1), 1).unrecorded(), "adopt " + testCluster.String()},
+		{"on no record: nor while the others are silent, and may hold data", stuck(healthy(3).doomed(1), 1).silent(0).silent(2).unrecorded(), "wait Bootstrapping"},
+		{"on no record: nor while no quorum of its cluster answers", stuck(healthy(3).leaderless().doomed(1), 1).silent(0).unrecorded(), "wait Bootstrapping"},
+		{"on no record: one that was to go with an earlier RaftCluster is forced out", stuck(healthy(3).earlier(1), 1).unrecorded(), "force demo-1"},
 		{"on no record: what runs is adopted before any pod is ended", healthy(3).doomed(0, 1).unrecorded(), "adopt " + testCluster.String()},
 		{"on no record: the only copy, too", healthy(1).doomed(0).unrecorded(), "adopt " + testCluster.String()},
 		{"on no record: what goes with an earlier RaftCluster is not adopted", healthy(3).earlier(0, 1, 2).unrecorded(), "evict demo-0"},

@@ -51,12 +51,18 @@ func planFounding(o *Observation) Decision {
 // planAdoption is for nodes that hold a cluster which is on no record. An earlier cluster of the name may have been rebuilt under another ID, and a claim that was kept
 // still hold what it was before that: so a cluster is adopted only when it lives, as its members say, or when no node is left that may hold another.
 func planAdoption(o *Observation, id raft.ClusterID) Decision {
-	unknown := unknownData(o)
+	unknown := unknownData(o, false)
 	if lives(o, id) || unknown == "" {
 		return Decision{Adopt: id, Waiting: because(ReasonBootstrapping, "the nodes hold the data of cluster %s, which goes on", id)}
 	}
-	d := Decision{Waiting: because(ReasonBootstrapping,
-		"nodes hold the data of cluster %s, which goes on once a quorum of its members answers or all nodes say what they hold: %s; if a pod never will, delete its claim and then the pod", id, unknown)}
+	d := restartSilent(o)
+	d.Waiting = because(ReasonBootstrapping,
+		"nodes hold the data of cluster %s, which goes on once a quorum of its members answers or all nodes say what they hold: %s; if a pod never will, delete its claim and then the pod", id, unknown)
+	return d
+}
+
+// restartSilent brings the new template to a pod that does not run and whose claim stays, so that its node can say what it holds.
+func restartSilent(o *Observation) (d Decision) {
 	for i := range o.Pods {
 		if p := &o.Pods[i]; outdated(o, p) && !p.Running && !p.Unheard && !o.going(p.Ordinal) {
 			d.Step = Restart{Pod: p.Name, UID: p.UID}
@@ -95,13 +101,13 @@ func lives(o *Observation, id raft.ClusterID) bool {
 	return voters > 0 && up >= quorum(voters)
 }
 
-// unknownData says which nodes do not say what they hold, and may hold something; empty if none.
-func unknownData(o *Observation) string {
+// unknownData says which nodes do not say what they hold, and may hold something; empty if none. With kept only those count whose claims nobody has deleted.
+func unknownData(o *Observation, kept bool) string {
 	var unknown []string
 	for i := range o.Workload.Replicas {
 		p, c := o.pod(i), o.claim(i)
 		switch {
-		case c == nil || !c.Bound || c.Lost:
+		case c == nil || !c.Bound || c.Lost || kept && c.Going:
 		case p.empty(), p != nil && p.Node != nil && p.Node.State == admin.StateMember:
 		default:
 			unknown = append(unknown, notEmpty(o, i))
@@ -178,11 +184,11 @@ func scaleBeforeFounding(o *Observation) *Decision {
 	return nil
 }
 
-// restartBeforeFounding brings the new template to pods that hold nothing or do not run.
+// restartBeforeFounding brings the new template to pods that hold nothing or do not run, as their machines say.
 func restartBeforeFounding(o *Observation) *Restart {
 	for i := range o.Pods {
 		p := &o.Pods[i]
-		if outdated(o, p) && (p.empty() || !p.Running) {
+		if outdated(o, p) && (p.empty() || !p.Running && !p.Unheard) {
 			return &Restart{Pod: p.Name, UID: p.UID}
 		}
 	}
@@ -195,6 +201,8 @@ func notEmpty(o *Observation, ordinal int) string {
 	switch {
 	case p == nil:
 		return missing(o, name)
+	case p.Stuck:
+		return "pod " + name + " cannot end since its Kubernetes node is gone or out of service (kubectl delete pod --force ends it)"
 	case p.Terminating:
 		return "pod " + name + " is ending"
 	case p.Node == nil && !p.Running && p.Trouble != "":

@@ -47,9 +47,7 @@ type world struct {
 	// while the spec's was held back, and keptFailed what was marked as failed then; zero for none.
 	good                 string
 	keptBack, keptFailed int
-	// unledSince is when the status was first without a leader; zero while it names one.
-	unledSince   int
-	deleteScaled bool
+	deleteScaled         bool
 	// settlesAt is when the StatefulSet controller has taken in the last change.
 	settlesAt int
 	// keeps says that the StatefulSet keeps the claims of pods that are scaled away, whatever whenScaled says.
@@ -371,7 +369,7 @@ func (w *world) look() *Observation {
 	o := &Observation{Cluster: "demo", Namespace: "ns", Desired: w.desired, Paused: w.paused,
 		ClusterID: w.recordID, NewClusterID: raft.ClusterID(w.rnd.Uint64() | 1), Workload: &Workload{Replicas: w.replicas},
 		Hibernate: w.hibernate, Asleep: w.asleep, Good: w.good,
-		Leaderless: w.unledSince != 0 && w.clock()-w.unledSince > unledTicks}
+		Leaderless: w.op.unled != 0 && w.g.now-w.op.unled > unledTicks}
 	if w.rebuild != nil {
 		r := *w.rebuild
 		o.Rebuild = &r
@@ -406,7 +404,8 @@ func (w *world) look() *Observation {
 				Terminating: p.endsAt != 0, Stuck: p.lost, Unheard: p.hidden,
 				Withdrawn: p.withdrawnAt != 0, Forgotten: w.forgotten(p),
 				Late:        w.unreadyFor(p) > lateTicks,
-				Unreachable: w.unreadyFor(p) > w.unreachableTicks && w.op.watched(p.uid) > w.unreachableTicks && w.clock()-w.claims[i].born > 2*w.unreachableTicks})
+				Silent:      w.op.watched(w.op.mute, p.uid) > silentTicks,
+				Unreachable: w.unreadyFor(p) > w.unreachableTicks && w.op.watched(w.op.silent, p.uid) > w.unreachableTicks && w.clock()-w.claims[i].born > 2*w.unreachableTicks})
 		}
 	}
 	return o
@@ -421,6 +420,9 @@ func (w *world) forgotten(p *simPod) bool {
 
 // unledTicks is how long the operator waits for the members to elect a leader before it touches any.
 const unledTicks = 10 * electionTicks
+
+// silentTicks is for how long the operator has watched a node that it calls silent.
+const silentTicks = unledTicks
 
 // lateTicks is what a pod may take to become ready.
 const lateTicks = 300

@@ -11,14 +11,15 @@ import (
 // planLeaderless is for a cluster that was founded and has no leader that answers. Mostly the members elect one by
 // themselves; the operator only restarts what does not run, brings back pods that voters need, and says when no election
 // can ever succeed. A pod that is said not to run may run all the same where its machine does not report, and its vote may be what the
-// others have a leader by, so that it is left alone then, and while an election may be going on.
+// others have a leader by, so that it is left alone then, and while an election may be going on. One that runs is left alone as long as its node may only be
+// busy, or hard to reach for a moment.
 func planLeaderless(o *Observation) Decision {
 	var doomed *Pod
 	leads := followed(o)
 	for i := len(o.Pods) - 1; i >= 0 && o.Leaderless && leads == "" && !untried(o); i-- {
 		p := &o.Pods[i]
 		switch {
-		case !outdated(o, p) || p.Unheard || p.Running && (p.Node != nil || !p.Late):
+		case !outdated(o, p) || p.Unheard || p.Node != nil || p.Running && !(p.Late && p.Silent):
 		case !mayEnd(o, nil, p):
 			doomed = p
 		default:

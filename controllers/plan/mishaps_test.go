@@ -17,9 +17,10 @@ func (w *world) applyAnew() {
 	}
 	w.stats["applied-anew"]++
 	w.recordID, w.bootstrap, w.recovery, w.rebuild = 0, nil, nil, nil
-	w.asleep, w.hibernate, w.unledSince, w.membersKnown = 0, false, 0, false
+	w.asleep, w.hibernate, w.membersKnown = 0, false, false
 	w.good, w.keptBack, w.keptFailed, w.failed = "", 0, 0, 0
-	w.op.old, w.op.silent = nil, nil
+	w.op.old = nil
+	w.op.forget()
 	w.desired = 1 + w.rnd.IntN(7)
 	w.absent = true
 	w.specVersion++
@@ -47,7 +48,8 @@ func (w *world) clock() int { return w.g.now + w.skew }
 func (op *operator) away() {
 	w := op.w
 	w.stats["operator-away"]++
-	op.turn, op.silent = nil, nil
+	op.turn = nil
+	op.forget()
 	op.sleep = w.rnd.IntN(3 * lateTicks)
 	w.say("fault: no operator for %d ticks", op.sleep)
 }
@@ -113,24 +115,41 @@ func (w *world) unreadyFor(p *simPod) int {
 // listen remembers since when nobody hears a pod, neither the leader nor the operator. While no leader answers nobody counts as silent: a cluster that was away as a
 // whole comes back member by member.
 func (op *operator) listen(o *Observation) {
-	next := map[string]int{}
-	v := viewOf(o)
-	for i := range o.Pods {
-		p := &o.Pods[i]
-		if v == nil || p.Node != nil || len(v.of(p.Name)) == 0 || v.hears(p.Name) {
-			continue
-		}
-		next[p.UID] = op.w.g.now
-		if since, ok := op.silent[p.UID]; ok {
-			next[p.UID] = since
+	silent, mute := map[string]int{}, map[string]int{}
+	keep := func(into, before map[string]int, uid string) {
+		into[uid] = op.w.g.now
+		if since, ok := before[uid]; ok {
+			into[uid] = since
 		}
 	}
-	op.silent = next
+	v := viewOf(o)
+	led := v != nil
+	for i := range o.Pods {
+		p := &o.Pods[i]
+		led = led || p.member(o.ClusterID) && p.Node.Leader != 0
+		if p.Node != nil {
+			continue
+		}
+		keep(mute, op.mute, p.UID)
+		if v != nil && len(v.of(p.Name)) > 0 && !v.hears(p.Name) {
+			keep(silent, op.silent, p.UID)
+		}
+	}
+	op.silent, op.mute = silent, mute
+	switch {
+	case led, o.ClusterID == 0:
+		op.unled = 0
+	case op.unled == 0:
+		op.unled = op.w.g.now
+	}
 }
 
-// watched is for how long nobody has heard a pod before this operator's eyes, by a clock that does not leap.
-func (op *operator) watched(uid string) int {
-	since, ok := op.silent[uid]
+// forget is the end of the operator: the next one has seen nothing yet.
+func (op *operator) forget() { op.silent, op.mute, op.unled = nil, nil, 0 }
+
+// watched is for how long something has been so before this operator's eyes, by a clock that does not leap.
+func (op *operator) watched(of map[string]int, uid string) int {
+	since, ok := of[uid]
 	if !ok {
 		return 0
 	}

@@ -34,7 +34,8 @@ type Observation struct {
 	Good     string
 	GoodGone bool
 
-	// Leaderless says that no leader was seen for so long that a quorum would have elected one, if there was a quorum.
+	// Leaderless says that no leader was seen, nor anybody who follows one, for so long before the operator's eyes that a quorum would have elected one, if there
+	// was a quorum.
 	Leaderless bool
 
 	// Foreign says which children exist and belong to something else, a sentence each.
@@ -103,6 +104,9 @@ type Pod struct {
 	// Late pods have not been ready for longer than an update may take; Unreachable ones for longer than the spec waits before it gives a
 	// member's volume up, in a way that a new volume may cure, and were heard by nobody for as long before the operator's eyes, while somebody led.
 	Late, Unreachable bool
+	// Silent pods are not ready, and their nodes have not answered the operator for so long, before its eyes and without a break, that they are neither busy nor hard to
+	// reach for a moment.
+	Silent bool
 	// Role is the role label that the pod has now.
 	Role string
 	// Withdrawn pods were taken out of the client Service; Forgotten ones so long ago that no client is sent to them any more.

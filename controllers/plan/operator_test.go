@@ -19,8 +19,10 @@ type operator struct {
 	// old is a look of a while ago, as a cache that lags behind shows it.
 	old  *Observation
 	last Decision
-	// silent is since when nobody has heard pods, by their UIDs; it is lost with the operator.
-	silent map[string]int
+	// silent is since when nobody has heard pods, by their UIDs, mute since when their nodes have not answered, and unled since when nobody has led, zero while somebody
+	// does. All of it is lost with the operator.
+	silent, mute map[string]int
+	unled        int
 }
 
 // turn is one reconcile under way.
@@ -143,7 +145,7 @@ func (op *operator) act(t *turn) {
 	} {
 		if i >= t.lives {
 			w.stats[fmt.Sprintf("killed-before-effect-%d", i)]++
-			op.silent = nil
+			op.forget()
 			return
 		}
 		effect()
@@ -218,11 +220,8 @@ func (op *operator) record(t *turn, d Decision) {
 	if d.Good != "" {
 		w.good = d.Good
 	}
-	switch {
-	case d.View != nil:
-		w.unledSince, w.membersKnown = 0, true
-	case w.unledSince == 0:
-		w.unledSince = w.clock()
+	if d.View != nil {
+		w.membersKnown = true
 	}
 	switch r := d.Step.(type) {
 	case RecordRecovery:

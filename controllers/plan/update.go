@@ -64,9 +64,9 @@ func failedUpdate(o *Observation, v *View) (Decision, bool) {
 }
 
 // suspect tells that the pod's template may be why it is not ready: its node does not answer, or it is a voter. An empty node waits until it is added, and a learner
-// receives what it lacks: how long that takes says nothing of a template.
+// receives what it lacks: how long that takes says nothing of a template. Nor does it that a node which runs did not answer just now.
 func suspect(v *View, p *Pod) bool {
-	if p.Node == nil {
+	if p.Node == nil && (p.Silent || !p.Running) {
 		return true
 	}
 	if v == nil {

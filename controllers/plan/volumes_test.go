@@ -11,7 +11,7 @@ import (
 // wedged is a member whose pod runs and which nobody hears, for longer than the spec waits.
 func (s *scene) wedged(i int) *scene {
 	s.silent(i)
-	s.pod(i).Running, s.pod(i).Unreachable, s.pod(i).Late = true, true, true
+	s.pod(i).Running, s.pod(i).Unreachable, s.pod(i).Late, s.pod(i).Silent = true, true, true, true
 	return s
 }
 
@@ -117,13 +117,16 @@ func TestAnUpdateThatFails(t *testing.T) {
 		{"an empty node waits to be added and a learner to catch up: that is not their template's doing", growing(), "wait ChangingMembers"},
 		{"paused", late(healthy(3).old(0, 1), 2).do(func(o *Observation) { o.Paused = true }), "wait MemberNotReady"},
 		{"its volume is gone: the member is replaced all the same", late(healthy(3).old(0, 1), 1).wiped(2), "add-learner demo-2 0"},
-		{"without a leader, a pod that answers nobody is restarted on the old template again", late(healthy(1), 0).old(0).do(func(o *Observation) { o.pod(0).Running = true }), "evict demo-0"},
+		{"without a leader, a pod that answers nobody is restarted on the old template again", healthy(1).wedged(0).old(0), "evict demo-0"},
+		{"not one that runs and did not answer just now", late(healthy(1), 0).old(0).do(func(o *Observation) { o.pod(0).Running = true }), "wait NoLeader"},
+		{"not one that answers, whatever is said of it", healthy(3).leaderless().old(0).do(func(o *Observation) { o.pod(0).Running, o.pod(0).Ready = false, false }), "wait NoLeader"},
 	})
 	good := func(s *scene) *scene { return s.do(func(o *Observation) { o.Good = revisionOld }) }
 	gone := func(s *scene) *scene { return good(s).do(func(o *Observation) { o.GoodGone = true }) }
 	check(t, []row{
 		{"the only voter's: the pod that dies comes back with what was good", good(late(healthy(1), 0)), "put back r1"},
 		{"the only voter's, and it runs", good(healthy(1).wedged(0)), "put back r1"},
+		{"the only voter's, which runs and did not answer just now", good(late(healthy(1), 0).do(func(o *Observation) { o.pod(0).Running = true })), "wait NoLeader"},
 		{"the only voter's, put back", good(putBack(late(healthy(1), 0))), "stalled UpdateFailed"},
 		{"the only voter's, not before the time is over", good(healthy(1).silent(0)), "wait NoLeader"},
 		{"the only voter was ready with this template: it fails for another reason", late(healthy(1), 0).do(func(o *Observation) { o.Good = revisionNow }), "wait NoLeader"},
