@@ -462,6 +462,39 @@ func TestOpenDiscardsSnapshotsThatTheStateHasPassed(t *testing.T) {
 	}
 }
 
+// One that the core has refused, since it has all that is in it, is of the size of the state.
+func TestFlushDiscardsSnapshotsThatTheStateHasPassed(t *testing.T) {
+	source, _ := memory()
+	from := newHarness(t, source)
+	for range 3 {
+		from.do(Put([]byte("k"), []byte("1")))
+	}
+	meta, data := stream(t, from.machine)
+	for _, restarted := range []bool{false, true} {
+		onBoth(t, func(t *testing.T, o Options) {
+			h := newHarness(t, o)
+			if err := receive(h.machine, meta, data, 100); err != nil {
+				t.Fatal(err)
+			}
+			if restarted {
+				if err := h.machine.Close(); err != nil {
+					t.Fatal(err)
+				}
+				h.reopen(o)
+			}
+			for at, left := range []int{1, 1, 0} {
+				h.do(Put([]byte("k"), []byte("here")))
+				if err := h.machine.FlushNow(); err != nil {
+					t.Fatal(err)
+				}
+				if names, err := h.machine.disk.Staged(); err != nil || len(names) != left {
+					t.Fatalf("at index %d, with one staged of index %d: %v, %v", at+1, meta.Index, names, err)
+				}
+			}
+		})
+	}
+}
+
 // TestAnswersOutliveTheStore reads what is only in the file, and looks at it when the file is not mapped any more.
 func TestAnswersOutliveTheStore(t *testing.T) {
 	h := newHarness(t, Options{Dir: t.TempDir()})

@@ -133,10 +133,15 @@ func (m *Machine) flush(u urgency) (flushed bool, err error) {
 	m.header = h
 
 	m.mu.Lock()
-	defer m.mu.Unlock()
 	m.current.frozen = nil
 	m.publish()
 	m.durable.Store(uint64(h.logical.meta.Index))
+	m.mu.Unlock()
+	if m.staged.Load() {
+		if err := m.discardStaged(); err != nil {
+			m.log.Warn("a snapshot that is of no use any more is still on the disk; it is removed with the next flush", "error", err)
+		}
+	}
 	return true, nil
 }
 

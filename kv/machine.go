@@ -89,6 +89,8 @@ type Machine struct {
 	failed chan struct{}
 
 	flushWanted atomic.Bool
+	// staged says that a snapshot may be staged that the state has yet to pass.
+	staged atomic.Bool
 
 	wake    chan struct{}
 	stop    chan struct{}

@@ -55,20 +55,26 @@ func stageIndex(name string) (raft.Index, bool) {
 	return raft.Index(index), n == 2 && err == nil
 }
 
-// discardStaged removes snapshots that the state has passed.
+// discardStaged removes snapshots that the state has passed: the core takes none of them any more, and Install needs none. Those that are left are
+// noted: one that the core has refused is removed by the flush that passes it.
 func (m *Machine) discardStaged() error {
+	m.staged.Store(false)
 	names, err := m.disk.Staged()
-	if err != nil {
-		return err
-	}
 	for _, name := range names {
-		if index, ok := stageIndex(name); ok && index <= m.Applied().Index {
-			if err := m.disk.Discard(name); err != nil {
-				return err
-			}
+		index, ok := stageIndex(name)
+		if !ok {
+			continue
+		}
+		if index > m.Applied().Index {
+			m.staged.Store(true)
+		} else {
+			err = errors.Join(err, m.disk.Discard(name))
 		}
 	}
-	return nil
+	if err != nil {
+		m.staged.Store(true)
+	}
+	return err
 }
 
 // Stage returns where the bytes of an incoming snapshot go. Only one is written at a time: a new one aborts the one
@@ -279,6 +285,7 @@ func (s *Stage) Commit() error {
 		return s.err
 	}
 	s.err = ErrClosed
+	s.machine.staged.Store(true)
 	return nil
 }
 
