@@ -32,6 +32,27 @@ type Member struct {
 	ClientAddress string `json:"clientAddress,omitempty"`
 }
 
+// Invited tells whether the member was added by its address alone (ChangeInvite) and nobody has claimed it: then no process speaks for it, and none is
+// to be dialled. Its incarnation says so, which is made from its ID: the membership's format has no place for more, and builds that know nothing
+// of invitations take it for a learner that they cannot reach. A directory draws all 64 bits of its incarnation at random.
+func (m Member) Invited() bool {
+	return m.Learner && !m.OutgoingVoter && (m.Incarnation == invitation(m.ID, true) || m.InvitedToVote())
+}
+
+// InvitedToVote tells whether an invited member asks for its vote as soon as it has caught up: who claims it has to keep that in mind from then on.
+func (m Member) InvitedToVote() bool {
+	return m.Learner && !m.OutgoingVoter && m.Incarnation == invitation(m.ID, false)
+}
+
+// invitation is the incarnation of an invited member: its ID, all bits turned around, but for the first, which says whether it stays a learner.
+func invitation(id NodeID, stays bool) Incarnation {
+	const staysBit = 1 << 63
+	if stays {
+		return ^Incarnation(id) | staysBit
+	}
+	return ^Incarnation(id) &^ staysBit
+}
+
 // Votes tells whether the member has a vote at present, in either configuration of a joint membership.
 func (m Member) Votes() bool { return !m.Learner || m.OutgoingVoter }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // ChangeKind is what a Change does.
@@ -19,6 +20,12 @@ const (
 	ChangeRemove
 	// ChangeUpdate replaces the addresses and name of the member ID by those of Member.
 	ChangeUpdate
+	// ChangeInvite adds a learner under a new ID that nobody speaks for yet: whoever starts at Member.PeerAddress, which no other member has.
+	// Member.Learner says that it is to stay one; see Member.Invited.
+	ChangeInvite
+	// ChangeClaim binds the invited member ID to the Incarnation of Member, once and for good, and gives it the Name of Member. The PeerAddress of
+	// Member is the one that it was invited at.
+	ChangeClaim
 )
 
 func (k ChangeKind) String() string {
@@ -31,6 +38,10 @@ func (k ChangeKind) String() string {
 		return "remove"
 	case ChangeUpdate:
 		return "update"
+	case ChangeInvite:
+		return "invite"
+	case ChangeClaim:
+		return "claim"
 	}
 	return fmt.Sprintf("change-kind-%d", uint8(k))
 }
@@ -38,12 +49,19 @@ func (k ChangeKind) String() string {
 // Change is one change of the membership; it moves at most one vote.
 type Change struct {
 	Kind   ChangeKind `json:"kind"`
-	ID     NodeID     `json:"id,omitempty"`    // of ChangePromote, ChangeRemove and ChangeUpdate
-	Member Member     `json:"member,omitzero"` // of ChangeAddLearner and ChangeUpdate; its ID is ignored
+	ID     NodeID     `json:"id,omitempty"`    // of ChangePromote, ChangeRemove, ChangeUpdate and ChangeClaim
+	Member Member     `json:"member,omitzero"` // of ChangeAddLearner, ChangeUpdate, ChangeInvite and ChangeClaim; its ID is ignored
 }
 
 // ErrChangeRefused is wrapped by every reason for which Apply refuses a change.
 var ErrChangeRefused = errors.New("membership change refused")
+
+// ErrAddressTaken and ErrClaimed wrap ErrChangeRefused: a member has the address that another was to be invited at; the invited member is
+// another data directory's already.
+var (
+	ErrAddressTaken = fmt.Errorf("%w: a member has that address", ErrChangeRefused)
+	ErrClaimed      = fmt.Errorf("%w: the member was started with another data directory", ErrChangeRefused)
+)
 
 func refuse(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrChangeRefused, fmt.Sprintf(format, args...))
@@ -99,10 +117,14 @@ func (m *Membership) change(c Change) (NodeID, error) {
 	switch {
 	case c.Kind == ChangeAddLearner:
 		return m.addLearner(c.Member)
+	case c.Kind == ChangeInvite:
+		return m.invite(c.Member)
 	case c.Kind == ChangeRemove && m.Removed(c.ID):
 		return c.ID, nil
 	case at < 0:
 		return 0, refuse("member %s is not in the cluster", c.ID)
+	case c.Kind == ChangePromote && m.Members[at].Invited():
+		return 0, ErrNotCaughtUp
 	case c.Kind == ChangePromote:
 		m.Members[at].Learner = false
 	case c.Kind == ChangeRemove:
@@ -110,6 +132,8 @@ func (m *Membership) change(c Change) (NodeID, error) {
 	case c.Kind == ChangeUpdate:
 		x := &m.Members[at]
 		x.Name, x.PeerAddress, x.ClientAddress = c.Member.Name, c.Member.PeerAddress, c.Member.ClientAddress
+	case c.Kind == ChangeClaim:
+		return c.ID, m.claim(at, c.Member)
 	default:
 		return 0, refuse("unknown kind of change %d", uint8(c.Kind))
 	}
@@ -123,6 +147,11 @@ func (m *Membership) addLearner(x Member) (NodeID, error) {
 	if old, ok := m.FindIncarnation(x.Incarnation); ok {
 		return old.ID, nil
 	}
+	return m.appendLearner(x)
+}
+
+// appendLearner gives a new member its ID.
+func (m *Membership) appendLearner(x Member) (NodeID, error) {
 	if m.LastID == ^NodeID(0) {
 		return 0, refuse("no member IDs are left")
 	}
@@ -130,6 +159,47 @@ func (m *Membership) addLearner(x Member) (NodeID, error) {
 	x.ID, x.Learner, x.OutgoingVoter, x.Leaving = m.LastID, true, false, false
 	m.Members = append(m.Members, x)
 	return x.ID, nil
+}
+
+// invite adds a member of which only the address is known. Two at one address could not be told apart by who starts there.
+func (m *Membership) invite(x Member) (NodeID, error) {
+	switch {
+	case x.PeerAddress == "":
+		return 0, refuse("an invited member needs the address that it will have")
+	case slices.ContainsFunc(m.Members, func(o Member) bool { return hostPort(o.PeerAddress) == hostPort(x.PeerAddress) }):
+		return 0, ErrAddressTaken
+	case !x.Learner && len(m.Voters()) >= MaxVoters:
+		return 0, refuse("the cluster has %d voters, which is the limit: invite a learner, or remove a voter first", MaxVoters)
+	}
+	return m.appendLearner(Member{PeerAddress: x.PeerAddress, Incarnation: invitation(m.LastID+1, x.Learner)})
+}
+
+// hostPort is an address without its scheme: one port is one process.
+func hostPort(address string) string {
+	if _, after, found := strings.Cut(address, "://"); found {
+		return after
+	}
+	return address
+}
+
+// claim is made once: from then on the member is like any learner that was added by its incarnation. Nobody has spoken for the ID before, so nothing that
+// a log or a leader knows of it can be another directory's.
+func (m *Membership) claim(at int, x Member) error {
+	invited := &m.Members[at]
+	switch other, there := m.FindIncarnation(x.Incarnation); {
+	case x.Incarnation == 0:
+		return refuse("who was invited has to name the incarnation of its data directory")
+	case there && other.ID == invited.ID && !invited.Invited():
+		return nil
+	case there:
+		return refuse("the data directory of incarnation %s is member %s already", x.Incarnation, other.ID)
+	case !invited.Invited():
+		return fmt.Errorf("%w: member %s has incarnation %s, and IDs are given once: remove it, and add it anew", ErrClaimed, invited.ID, invited.Incarnation)
+	case invited.PeerAddress != x.PeerAddress:
+		return refuse("member %s was invited at %s, not at %s", invited.ID, invited.PeerAddress, x.PeerAddress)
+	}
+	invited.Incarnation, invited.Name = x.Incarnation, x.Name
+	return nil
 }
 
 // votesMoved counts the members that vote in one of the two only. Neither is joint.

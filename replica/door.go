@@ -241,23 +241,23 @@ func (d *door) setMembership(current, committed raft.Membership) {
 // followPeers connects to the members that are known. The caller holds mu.
 func (d *door) followPeers() {
 	if d.introduction.Index > d.current.Index {
-		d.transport.SetPeers(d.introduction.Members)
+		d.transport.SetPeers(dialed(d.introduction, d.introduction)) // it is committed
 		return
 	}
 	d.transport.SetPeers(dialed(d.current, d.local.Committed))
 }
 
-// dialed is who is connected to: all members, and those whose removal is not committed yet. A new learner is left out until its
-// addition is committed: it would believe for good that the ID is its own.
+// dialed is who is connected to: all members, and those whose removal is not committed yet. A new learner is left out until it is committed that
+// the ID belongs to its incarnation, by its addition or its claim: it would believe for good that the ID is its own. One that is invited is nobody yet.
 func dialed(current, committed raft.Membership) []raft.Member {
 	var out []raft.Member
 	for _, m := range current.Members {
-		if _, known := committed.Find(m.ID); known || !m.Learner {
+		if old, known := committed.Find(m.ID); !m.Invited() && (known && old.Incarnation == m.Incarnation || !m.Learner) {
 			out = append(out, m)
 		}
 	}
 	for _, m := range committed.Members {
-		if _, kept := current.Find(m.ID); !kept {
+		if _, kept := current.Find(m.ID); !kept && !m.Invited() {
 			out = append(out, m)
 		}
 	}

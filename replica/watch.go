@@ -73,10 +73,11 @@ func (m *member) raiseVersion(ctx context.Context) bool {
 	return false // until it is applied
 }
 
-// commonLevel is the highest feature level that all members are known to read; zero if one of them is unknown.
+// commonLevel is the highest feature level that all members are known to read; zero if one of them is unknown. Who is invited is none of them yet, and
+// comes to a cluster of the version that it has then.
 func commonLevel(m raft.Membership, self raft.NodeID, level uint32, levels map[raft.NodeID]uint32) uint32 {
 	for _, x := range m.Members {
-		if x.ID != self {
+		if x.ID != self && !x.Invited() {
 			level = min(level, levels[x.ID])
 		}
 	}

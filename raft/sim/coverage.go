@@ -16,6 +16,7 @@ type Coverage struct {
 	Operations, Proposals, Refused, Retries, GivenUp, RepeatsDropped uint64
 	ReadsConfirmed, FollowerReads, ReadsFailed                       uint64
 	Changes, StaleChanges, PendingChanges, UnsafeChanges             uint64
+	Invitations, Claims, ClaimsRefused                               uint64
 	MembershipsCommitted, MembersAdded, MembersRemoved, Transfers    uint64
 	MessagesLost, MessagesDoubled, MessagesDelayed, MessagesCut      uint64
 	Partitions, Crashes, PowerLosses, WritesDropped, Pauses          uint64

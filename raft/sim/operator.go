@@ -17,12 +17,14 @@ type operator struct {
 	version uint32
 	// acting counts those between looking and acting: nobody is wiped in between. More than one may be, as when an
 	// operator is replaced by another that does not know of it.
-	acting  int
-	stopped bool
+	acting      int
+	stopped     bool
+	invitations *invitations // nil: nobody is invited
 }
 
 func (o *operator) start(w *world) {
 	o.w, o.random, o.desired, o.version = w, w.root.child(labelOperator), w.plan.voters, bootstrap.FirstClusterVersion
+	o.invitations = w.invitations()
 	w.every(o.random, w.plan.change, o.turn)
 }
 
@@ -40,7 +42,10 @@ func (o *operator) turn() bool {
 		return true
 	}
 	seen := leader.core.Status()
-	changes := o.decide(seen)
+	changes := o.invitations.turn(w, seen, o.desired)
+	if changes == nil {
+		changes = o.decide(seen)
+	}
 	if len(changes) == 0 {
 		return true
 	}
@@ -154,10 +159,14 @@ func (o *operator) act(p *process, configIndex raft.Index, changes []raft.Change
 		}
 	}
 	inForce := p.core.ConfigIndex()
+	if changes[0].Kind == raft.ChangeClaim {
+		configIndex = inForce // whoever claims does not care what else has changed
+	}
 	ids, index, err := p.core.ProposeChanges(configIndex, changes)
 	if err == nil && configIndex != inForce {
 		fail("a change is made on the membership that it was decided on", "leader %s takes a change of the membership %d, that of %d is in force", p.m.id, configIndex, inForce)
 	}
+	w.coverage.invited(changes[0], err)
 	w.trace(p, "operator: %v of %v on the membership %d: entry %d, %v", changes, ids, configIndex, index, err)
 	switch {
 	case err == nil:
@@ -196,6 +205,7 @@ func (w *world) membershipCommitted(next raft.Membership) {
 		w.strikeJoint()
 	}
 	for _, x := range next.Members {
+		w.boundOnce(x)
 		if w.members[x.ID] == nil {
 			w.claim(x)
 		}

@@ -33,7 +33,7 @@ func (s Summary) Report() string {
 		}},
 		{"membership", []item{
 			{"changes", c.Changes}, {"committed", c.MembershipsCommitted}, {"of them joint", c.JointMemberships}, {"members added", c.MembersAdded},
-			{"removed", c.MembersRemoved}, {"hand-overs", c.Transfers},
+			{"removed", c.MembersRemoved}, {"invited", c.Invitations}, {"claimed", c.Claims}, {"claims refused", c.ClaimsRefused}, {"hand-overs", c.Transfers},
 		}},
 		{"logs", []item{
 			{"entries committed", c.EntriesCommitted}, {"truncated", c.EntriesTruncated}, {"compactions", c.Compactions},

@@ -188,9 +188,10 @@ const (
 	labelPlan = iota
 	labelNetwork
 	labelOperator
-	labelNemesis // and the kinds of faults behind it
-	labelClient  = 100
-	labelHost    = 1000
+	labelNemesis     // and the kinds of faults behind it
+	labelClient      = 100
+	labelHost        = 1000
+	labelInvitations = 2000
 )
 
 // build makes the cluster that the plan says.

@@ -111,6 +111,8 @@ var bugs = []bug{
 	}},
 	one("a learner is sent what is not committed", "raft/replication.go",
 		"if c.electorate.has(id) {\n\t\treturn c.log.last().Index", "if id != c.id {\n\t\treturn c.log.last().Index"),
+	one("a member is claimed by one directory after the other", "raft/membership_change.go",
+		"case !invited.Invited():", "case false:"),
 	one("overlapping membership changes", "raft/change.go",
 		"if c.configIndex() > c.commit || !c.committedInTerm() || c.isJoint() {", "if !c.committedInTerm() || c.isJoint() {"),
 	one("membership change before an entry of the term is committed", "raft/change.go",
