@@ -122,6 +122,9 @@ func (c *Core) stepAppendResponse(p *tracker.Progress, m Message) {
 	if !p.Acknowledge(uint64(m.Index)) {
 		return
 	}
+	if p.Restored != 0 && c.caughtUp(m.From) {
+		p.Restored = 0
+	}
 	c.advanceCommit()
 	if c.transferTo == m.From {
 		c.continueTransfer(p)

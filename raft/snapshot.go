@@ -43,3 +43,16 @@ func (c *Core) SnapshotSent(to NodeID, meta SnapshotMeta, ok bool) {
 	}
 	p.SnapshotDone(installed, c.now, uint64(c.cfg.HeartbeatTicks), uint64(snapshotRetryElections*c.cfg.ElectionTicks))
 }
+
+// RestoringFrom returns limit or, where that is less, the index behind which the log has entries that a follower needs to catch up from a snapshot. Were they
+// cut off, the follower would need another snapshot at once, and so on for as long as more is written during each than a cut leaves. Followers that are not
+// heard from do not count, nor those for whom it is too late.
+func (c *Core) RestoringFrom(limit Index) Index {
+	for _, id := range c.peers {
+		p := c.progress[id]
+		if needed := Index(max(p.Restored, p.Match)); p.Restored != 0 && needed >= c.log.start.Index && c.active(id) {
+			limit = min(limit, needed)
+		}
+	}
+	return limit
+}

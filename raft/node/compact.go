@@ -3,7 +3,7 @@ package node
 import "github.com/raftkv/raftkv/raft"
 
 // compact cuts the log when it has grown enough: never past what the state machine holds durably, and not under a
-// snapshot that is on its way, whose receiver needs what follows. It runs after each batch that was applied, so what it does
+// snapshot that is on its way, or has just arrived, whose receiver needs what follows. It runs after each batch that was applied, so what it does
 // every time must not depend on how long the log is.
 func (n *Node) compact() {
 	// What the core knows to be applied counts: the applier may be further, but the core cuts nothing there yet.
@@ -20,8 +20,9 @@ func (n *Node) compact() {
 	}
 	// Looking for the point walks the log, and cutting copies the rest of it.
 	if limit < start+worth || limit == n.cutTried {
-		if limit == durable && durable < applied {
-			n.cfg.StateMachine.Flush() // that is what the cut waits for
+		// That is what the cut waits for, or will once the receivers of snapshots let it.
+		if durable < applied && (limit == durable || uint64(applied-durable) >= n.cfg.SnapshotEntries) {
+			n.cfg.StateMachine.Flush()
 		}
 		return
 	}
@@ -40,10 +41,13 @@ func (n *Node) underStreams(limit raft.Index) raft.Index {
 	if n.logFull() {
 		return limit
 	}
+	start := n.core.LogStart().Index
 	for _, s := range n.streams {
-		limit = min(limit, s.index)
+		if s.index >= start { // otherwise what follows it is gone already
+			limit = min(limit, s.index)
+		}
 	}
-	return limit
+	return n.core.RestoringFrom(limit)
 }
 
 // logFull tells whether the log in memory takes nothing more until the state machine, which holds up its compaction, has

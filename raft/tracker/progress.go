@@ -37,7 +37,9 @@ type Progress struct {
 	HeardTick uint64
 	// ReadRound is the latest read round that the follower acknowledged.
 	ReadRound uint64
-	Inflight  *Inflight
+	// Restored is the index of the snapshot that was staged at the follower last, until it has caught up from there; zero otherwise.
+	Restored uint64
+	Inflight *Inflight
 
 	// No snapshot is due before tick snapshotDue. snapshotWait is what the latest one made the next wait, in ticks; 0 after the follower was
 	// found to match.
@@ -64,7 +66,10 @@ func (p *Progress) BecomeReplicate() {
 }
 
 // BecomeSnapshot stops sending until the snapshot's fate is known.
-func (p *Progress) BecomeSnapshot() { p.enter(Snapshot) }
+func (p *Progress) BecomeSnapshot() {
+	p.enter(Snapshot)
+	p.Restored = 0
+}
 
 // SnapshotDone goes on after a snapshot was streamed (installed is its index) or failed (installed is 0), at tick now.
 // Either way the follower must be heard from before anything else is sent. A further snapshot waits for least ticks, twice as long after
@@ -73,6 +78,7 @@ func (p *Progress) SnapshotDone(installed, now, least, most uint64) {
 	p.enter(Probe)
 	p.Next = max(p.Match, installed) + 1
 	p.Paused = true
+	p.Restored = installed
 	p.snapshotWait = min(max(least, 2*p.snapshotWait), most)
 	p.snapshotDue = now + p.snapshotWait
 }
