@@ -130,24 +130,25 @@ func runHarmed(seed uint64, x harm) (some bool, v *Violation) {
 // harmMinority ends all faults but those of a minority, and demands that clients are served.
 func (w *world) harmMinority(x harm) (some bool) {
 	w.endFaults(func(*process) {})
-	r := w.root.child(labelHarm)
-	voters := w.oracle.membership.Voters()
-	from := r.n(len(voters))
-	for n := range (len(voters) - 1) / 2 {
-		h := w.members[voters[(from+n)%len(voters)]].host
-		some = true
-		w.after(time.Millisecond, func() { x.do(w, r, h) }) // once all are started
-	}
-	for _, c := range w.clients {
-		c.finished = 0
-	}
-	w.poll(w.now+convergenceLimit, "clients are served", func() string { return w.unserved(livenessOperations) }, func() {
-		for _, c := range w.clients {
-			c.idle = true
+	minority := (len(w.oracle.membership.Voters()) - 1) / 2
+	w.after(longestDowntime+time.Millisecond, func() { // once all are started, and no start is due any more that would end the harm
+		r := w.root.child(labelHarm)
+		voters := w.oracle.membership.Voters()
+		from := r.n(len(voters))
+		for n := range minority {
+			x.do(w, r, w.members[voters[(from+n)%len(voters)]].host)
 		}
-		w.poll(w.now+convergenceLimit, "clients get their answers", w.unanswered, func() { w.done = true })
+		for _, c := range w.clients {
+			c.finished = 0
+		}
+		w.poll(w.now+convergenceLimit, "clients are served", func() string { return w.unserved(livenessOperations) }, func() {
+			for _, c := range w.clients {
+				c.idle = true
+			}
+			w.poll(w.now+convergenceLimit, "clients get their answers", w.unanswered, func() { w.done = true })
+		})
 	})
-	return some
+	return minority > 0
 }
 
 func (w *world) unserved(operations int) string {

@@ -120,10 +120,13 @@ func (w *world) strikePartition(r *random) {
 	})
 }
 
+// longestDowntime is how long a host's program is down, at most.
+const longestDowntime = 4 * time.Second
+
 // restartLater starts a host's program again after a while.
 func (w *world) restartLater(r *random, h *host) {
 	h.down = true
-	w.after(r.between(50*time.Millisecond, 4*time.Second), func() { h.boot(w) })
+	w.after(r.between(50*time.Millisecond, longestDowntime), func() { h.boot(w) })
 }
 
 func (w *world) strikeCrash(r *random) {
