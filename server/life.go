@@ -42,7 +42,7 @@ func (n *node) live(ctx context.Context, fronts *fronts) error {
 		Services: func(r *replica.Replica, server *rpc.Server) error {
 			n.replica.Store(r)
 			n.publish()
-			if err := errors.Join(registerCluster(server, r), member.RegisterCompare(server, n.member.Load)); err != nil {
+			if err := errors.Join(registerCluster(server, r), n.registerJoining(server, r), member.RegisterCompare(server, n.member.Load)); err != nil {
 				return err
 			}
 			return admin.Register(server, steer{n, r}, n.board, n.cfg.AdminTokenFile)
@@ -64,6 +64,7 @@ func (n *node) live(ctx context.Context, fronts *fronts) error {
 		var advertising sync.WaitGroup
 		defer advertising.Wait()
 		advertising.Go(func() { n.advertise(watching, r) })
+		n.joins.Do(func() { advertising.Go(func() { n.join(watching, r) }) })
 		n.watch(watching, r)
 	}()
 	defer func() {

@@ -47,6 +47,7 @@ var wishRefusals = []struct {
 	reason string
 }{
 	{raft.ErrNotLeader, "NotLeader"}, {raft.ErrUnsafeChange, "Unsafe"}, {raft.ErrNotCaughtUp, "NotCaughtUp"}, {raft.ErrChangePending, "ChangePending"},
+	{raft.ErrAddressTaken, "AddressTaken"}, {raft.ErrClaimed, "Claimed"}, // before what they wrap
 	{raft.ErrChangeRefused, "Refused"}, {raft.ErrTransferRefused, "TransferRefused"}, {raftnode.ErrTransferFailed, "TransferFailed"},
 }
 

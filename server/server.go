@@ -58,6 +58,7 @@ type node struct {
 	between *secure.Peers
 	ready   readiness
 	open    atomic.Bool // for gRPC clients; see door
+	joins   sync.Once   // only in the first life; see join
 
 	replica atomic.Pointer[replica.Replica]
 	member  atomic.Pointer[member.Member]

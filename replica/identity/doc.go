@@ -12,6 +12,7 @@
 //	successor.new/         the same while it is being prepared; it means nothing yet
 //	unfinished             stands while a directory is filled from a snapshot (OpenUnfinished): no node opens it then
 //	static                 a static cluster's table (package bootstrap)
+//	invitation             what the directory was invited to be (package server/joining); it counts for one incarnation
 //
 // # What a crash can leave
 //

@@ -49,6 +49,9 @@ type Config struct {
 
 	// InitialCluster is empty unless the node is to form a static cluster when its data directory is empty.
 	InitialCluster []StaticMember
+	// ExistingCluster are the other members of a running cluster, which the node asks for its place while its data directory is empty. It is empty
+	// with an admin token, whose owner gives out places.
+	ExistingCluster []StaticMember
 	// InitialClusterToken tells static clusters apart.
 	InitialClusterToken string
 	// InitialClusterTokenSet says that the token was given and is not the default.
@@ -151,7 +154,7 @@ type ClusterState string
 const (
 	// ClusterNew: an empty node may form the static cluster.
 	ClusterNew ClusterState = "new"
-	// ClusterExisting: an empty node waits to be added to a running cluster.
+	// ClusterExisting: an empty node takes its place in a running cluster, or waits to be added to it.
 	ClusterExisting ClusterState = "existing"
 )
 

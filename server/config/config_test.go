@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -75,8 +76,27 @@ func TestStaticCluster(t *testing.T) {
 		t.Errorf("got %+v", c)
 	}
 	c, err = load(t, nil, "--name=b", peerFlag, "--initial-cluster=a=http://a:2380,b=http://b:2380", "--initial-cluster-state=existing")
-	if err != nil || c.InitialCluster != nil {
-		t.Errorf("an existing cluster must not be formed: %v, %v", c.InitialCluster, err)
+	if err != nil || c.InitialCluster != nil || !slices.Equal(c.ExistingCluster, []StaticMember{{"a", "a:2380"}}) || c.AdvertisePeer != "b:2380" {
+		t.Errorf("an existing cluster must not be formed, but joined: %+v, %v", c, err)
+	}
+}
+
+func TestAnExistingClusterAsEtcdctlPrintsIt(t *testing.T) {
+	// Eight members, one of them not started, which so has no name.
+	initial := "--initial-cluster=b=http://b:2380,=http://later:2380"
+	for i := range 6 {
+		initial += fmt.Sprintf(",m%d=https://m%d:2380", i, i)
+	}
+	c, err := load(t, nil, "--name=b", peerFlag, initial, "--initial-advertise-peer-urls=http://b.other:2380", "--initial-cluster-state=existing")
+	if err != nil || len(c.ExistingCluster) != 6 || c.ExistingCluster[5].PeerAddress != "https://m5:2380" || c.AdvertisePeer != "b.other:2380" {
+		t.Errorf("%+v, %v", c.ExistingCluster, err)
+	}
+	c, err = load(t, nil, "--name=b", peerFlag, initial, "--initial-cluster-state=existing", "--admin-token-file=f")
+	if err != nil || c.ExistingCluster != nil {
+		t.Errorf("with an admin token: %+v, %v", c.ExistingCluster, err)
+	}
+	if _, err = load(t, nil, "--name=b", peerFlag, initial); err == nil {
+		t.Error("a new cluster of members without names was taken")
 	}
 }
 

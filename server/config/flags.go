@@ -133,7 +133,7 @@ func Flags() *pflag.FlagSet {
 	f.String(keyCipherSuites, "", "comma-separated `names` of the suites of TLS 1.2, such as TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256 (default: all that are safe)")
 	f.String(keyInitialCluster, "", "all members of a new cluster as `NAME=URL,...`; without it an empty node that has a name waits to be bootstrapped or added")
 	f.String(keyInitialClusterToken, DefaultClusterToken, "`word` that tells this static cluster from others of the same names")
-	f.String(keyInitialClusterState, string(ClusterNew), "`state`: new to form the cluster, existing to wait until a running one adds this node")
+	f.String(keyInitialClusterState, string(ClusterNew), "`state`: new to form the cluster, existing to take the place that a running one has made for this node (etcdctl member add), or to wait until it is added")
 	f.Int(keyHeartbeatInterval, int(DefaultHeartbeatInterval.Milliseconds()), "`milliseconds` between a leader's heartbeats")
 	f.Int(keyElectionTimeout, int(DefaultElectionTimeout.Milliseconds()), "least `milliseconds` without a leader before an election, at least 5 heartbeats")
 	f.Uint64(keySnapshotCount, DefaultSnapshotCount, "applied `entries` after which the log is compacted")

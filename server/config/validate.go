@@ -87,6 +87,7 @@ func validate(f *pflag.FlagSet) (Config, error) {
 		r.cluster(&c)
 	}
 	r.advertise(&c)
+	r.existing(&c)
 	r.tls(&c)
 	r.timing(&c)
 	r.limits(&c)
@@ -302,9 +303,13 @@ func (r *reader) cluster(c *Config) {
 	if c.InitialClusterToken == "" {
 		r.failf(keyInitialClusterToken, "must not be empty")
 	}
+	existing := c.InitialClusterState == ClusterExisting
 	names, addresses := map[string]bool{}, map[string]string{}
 	for _, part := range splitList(r.text(keyInitialCluster)) {
 		name, target, ok := strings.Cut(part, "=")
+		if ok && name == "" && existing {
+			continue // what etcdctl prints of a member that was not started yet, which could answer nothing
+		}
 		if !ok || !validName(name) {
 			r.failf(keyInitialCluster, "%q: write NAME=URL, such as a=http://127.0.0.1:2380", part)
 			continue
@@ -326,14 +331,31 @@ func (r *reader) cluster(c *Config) {
 		names[name], addresses[place] = true, name
 		c.InitialCluster = append(c.InitialCluster, StaticMember{Name: name, PeerAddress: a})
 	}
-	if len(c.InitialCluster) > raft.MaxVoters {
-		r.failf(keyInitialCluster, "%d members, a cluster has at most %d voters", len(c.InitialCluster), raft.MaxVoters)
+	switch n := len(c.InitialCluster); {
+	case !existing && n > raft.MaxVoters:
+		r.failf(keyInitialCluster, "%d members, a cluster has at most %d voters", n, raft.MaxVoters)
+	case n > raft.MaxMembers:
+		r.failf(keyInitialCluster, "%d members, a cluster has at most %d", n, raft.MaxMembers)
 	}
 	if len(c.InitialCluster) > 0 && c.Name != "" && !names[c.Name] {
 		r.failf(keyInitialCluster, "does not name this node, %q: add %s=URL or start the node under one of the names in it", c.Name, c.Name)
 	}
-	if c.InitialClusterState == ClusterExisting {
-		c.InitialCluster = nil
+}
+
+// existing makes what is named of a running cluster the members that are asked for this node's place in it.
+func (r *reader) existing(c *Config) {
+	if c.InitialClusterState != ClusterExisting {
+		return
+	}
+	named := c.InitialCluster
+	c.InitialCluster = nil
+	if c.AdminTokenFile != "" {
+		return
+	}
+	for _, m := range named {
+		if m.Name != c.Name && m.PeerAddress != c.AdvertisePeer {
+			c.ExistingCluster = append(c.ExistingCluster, m)
+		}
 	}
 }
 
@@ -360,7 +382,7 @@ func (r *reader) advertise(c *Config) {
 	default:
 		r.failf(keyAdvertisePeer, "%d URLs: give one; a name may resolve to several addresses", len(parts))
 	}
-	if own != "" && c.AdvertisePeer != "" && c.AdvertisePeer != own {
+	if own != "" && c.AdvertisePeer != "" && c.AdvertisePeer != own && c.InitialClusterState != ClusterExisting {
 		r.failf(keyAdvertisePeer, "%s differs from this node's URL in --%s, %s: make them equal", urlOf(c.AdvertisePeer), keyInitialCluster, urlOf(own))
 	}
 }

@@ -21,6 +21,9 @@ const (
 	secureScheme = "https://"
 )
 
+// maxURLBytes is more than the name of a host, its port and the scheme take.
+const maxURLBytes = 512
+
 type clusterService struct {
 	pb.UnimplementedClusterServer
 	*Server
@@ -56,13 +59,36 @@ func (s *clusterService) MemberList(ctx context.Context, r *pb.MemberListRequest
 	return &pb.MemberListResponse{Header: memberHeader(store), Members: memberList(members)}, nil
 }
 
-// MemberAdd is refused, and says what to do instead.
-func (s *clusterService) MemberAdd(_ context.Context, r *pb.MemberAddRequest) (*pb.MemberAddResponse, error) {
-	if len(r.PeerURLs) == 0 || slices.ContainsFunc(r.PeerURLs, func(u string) bool { return !strings.Contains(u, "://") }) {
-		return nil, rpctypes.ErrGRPCMemberBadURLs
+// MemberAdd makes a place for the node that will start with that peer URL (package server/joining). Unlike etcd's it is no voter before it has caught up:
+// until then it is a learner, though the answer says what was asked for.
+func (s *clusterService) MemberAdd(ctx context.Context, r *pb.MemberAddRequest) (*pb.MemberAddResponse, error) {
+	address, err := peerAddress(r.PeerURLs)
+	if err != nil {
+		return nil, err
 	}
-	return nil, status.Error(codes.Unimplemented, "etcdserver: a member of raftkv is bound to its data directory, so that it cannot be added by "+
-		"its URL: start the new node with --initial-cluster-state=existing and the others in --initial-cluster, or raise the replicas of the RaftCluster")
+	if s.options.Managed {
+		return nil, errManaged
+	}
+	store, cluster, err := s.joined()
+	if err != nil {
+		return nil, err
+	}
+	invite := raft.Change{Kind: raft.ChangeInvite, Member: raft.Member{PeerAddress: address, Learner: r.IsLearner}}
+	if err := cluster.Change(ctx, invite); err != nil {
+		return nil, err
+	}
+	now, err := cluster.Members(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	members := memberList(now)
+	for i, m := range slices.Backward(now.Members) { // the newest is the last
+		if m.PeerAddress == address {
+			added := &pb.Member{ID: members[i].ID, PeerURLs: members[i].PeerURLs, IsLearner: r.IsLearner}
+			return &pb.MemberAddResponse{Header: memberHeader(store), Member: added, Members: members}, nil
+		}
+	}
+	return nil, rpctypes.ErrGRPCMemberNotFound // it was removed at once
 }
 
 func (s *clusterService) MemberRemove(ctx context.Context, r *pb.MemberRemoveRequest) (*pb.MemberRemoveResponse, error) {
@@ -112,7 +138,7 @@ func (s *clusterService) MemberUpdate(ctx context.Context, r *pb.MemberUpdateReq
 
 // peerAddress is how the membership has a member's URL, of which there is one: host:port, with the scheme before it if by TLS.
 func peerAddress(urls []string) (string, error) {
-	if len(urls) != 1 {
+	if len(urls) != 1 || len(urls[0]) > maxURLBytes {
 		return "", rpctypes.ErrGRPCMemberBadURLs
 	}
 	u, err := url.Parse(strings.TrimSpace(urls[0]))

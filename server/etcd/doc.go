@@ -8,8 +8,8 @@
 // v3electionpb have the same names and numbers, made from .proto files of our own by `go -C server/etcd/generate run .`. A program that
 // links etcd's server too would register them twice, and stop at its start.
 //
-// What differs from etcd: MemberAdd is refused, since a member's ID is bound to the incarnation of its data directory, which a caller
-// cannot know: start the new node with --initial-cluster-state=existing, or raise the replicas of a RaftCluster. Where the node has an admin token no member can be changed from
+// What differs from etcd: a member that was added is a learner until it has caught up, and its ID is bound to the first data directory that claims it
+// (package server/joining). Where the node has an admin token no member can be changed from
 // here. A snapshot is in
 // raftkv's own checked format. Downgrade is not implemented.
 package etcd

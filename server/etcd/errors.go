@@ -38,6 +38,7 @@ var refusals = []struct{ ours, theirs error }{
 	{kv.ErrClosed, rpctypes.ErrGRPCStopped},
 	{sending.ErrTooMany, rpctypes.ErrGRPCRequestTooManyRequests},
 
+	{raft.ErrAddressTaken, rpctypes.ErrGRPCPeerURLExist},
 	{raft.ErrNotCaughtUp, rpctypes.ErrGRPCLearnerNotReady},
 	{raft.ErrUnsafeChange, rpctypes.ErrGRPCUnhealthy},
 	{raft.ErrChangePending, rpctypes.ErrGRPCUnhealthy},

@@ -33,7 +33,7 @@ const (
 // node is one process.
 type node struct {
 	name, client, log string
-	args              []string
+	args, environment []string
 	process           *exec.Cmd
 	exited            chan struct{}
 }
@@ -102,6 +102,7 @@ func (n *node) start() error {
 	defer func() { _ = log.Close() }()
 	n.process = exec.Command(programs.node, n.args...)
 	n.process.Stdout, n.process.Stderr = log, log
+	n.process.Env = append(os.Environ(), n.environment...)
 	if err := n.process.Start(); err != nil {
 		return err
 	}
@@ -114,13 +115,16 @@ func (n *node) start() error {
 }
 
 // serves waits for the line that says so.
-func (n *node) serves() error {
+func (n *node) serves() error { return n.says(readyLine) }
+
+// says waits for a line in the log of this run.
+func (n *node) says(line string) error {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(pause) {
 		text, err := os.ReadFile(n.log)
 		if err != nil {
 			return err
 		}
-		if bytes.Contains(text, []byte(readyLine)) {
+		if bytes.Contains(text, []byte(line)) {
 			return nil
 		}
 		select {
@@ -129,7 +133,7 @@ func (n *node) serves() error {
 		default:
 		}
 	}
-	return fmt.Errorf("%s does not say %q", n.name, readyLine)
+	return fmt.Errorf("%s does not say %q", n.name, line)
 }
 
 // end sends a signal and waits for the process.
