@@ -6,8 +6,9 @@
 // found by a map, those of ranges by an interval tree.
 //
 // A Stream is a set of watches with one consumer, who pulls with Next. Each watch is either in step, and then holds what was
-// handed to it and not pulled yet, up to a bound; or behind, and then holds nothing but the revision to go on from, and Next reads
-// from the history until it is in step again. So a slow consumer costs bounded memory, and whatever happens, a watch goes on
+// handed to it and not pulled yet, up to a bound; or behind, and then holds nothing more but the revision to go on from, and Next reads
+// from the history until it is in step again. What all watches hold together has a bound too, past which they fall behind without it. So
+// slow consumers cost bounded memory, and whatever happens, a watch goes on
 // from the revision behind the last that it delivered: nothing is missed and nothing comes twice. When history that a watch needs is
 // compacted away, it is cancelled and told so.
 //

@@ -15,6 +15,8 @@ const (
 	DefaultQueueBytes = 16 << 20
 	// DefaultPendingBytes and DefaultPendingEvents bound what a watch holds for its consumer before it falls behind.
 	DefaultPendingBytes, DefaultPendingEvents = 1 << 20, 4096
+	// DefaultHeldBytes bounds what all watches together hold for their consumers. Past it those that hold anything fall behind, without it.
+	DefaultHeldBytes = 64 << 20
 	// DefaultResponseBytes is the size at which a response ends, at the next revision or, with fragments, in the middle of one.
 	DefaultResponseBytes = 1 << 20
 	// DefaultRevisionBytes bounds the events of one revision with the versions before, which a watch that takes no fragments is told as a whole.
@@ -26,6 +28,9 @@ const (
 	eventBytes = 160
 	// historyEvents is how many events one look into the history takes at most.
 	historyEvents = 1024
+	// heldParts is the part of the bound of all watches, as one in so many, that is handed out at once, before the bound is looked at again. One
+	// revision is never split.
+	heldParts = 64
 )
 
 // Store is what a hub reads from: a *kv.Machine.
@@ -37,7 +42,7 @@ type Store interface {
 
 // Options are the bounds of a hub. Zero fields have the defaults.
 type Options struct {
-	QueueBytes, PendingBytes, PendingEvents, ResponseBytes, RevisionBytes, MaxWatches int
+	QueueBytes, PendingBytes, PendingEvents, HeldBytes, ResponseBytes, RevisionBytes, MaxWatches int
 }
 
 // Hub hands events to watches. It is a kv.Observer; Run must be running for anything to happen.
@@ -65,6 +70,8 @@ type Hub struct {
 	keys   map[string]*group
 	ranges intervals
 	spans  map[span]*group
+	// held is what the watches hold for their consumers, in bytes.
+	held int
 }
 
 // group is all watches of the same range that are in step.
@@ -84,7 +91,7 @@ func NewHub(o Options) *Hub {
 		standard int
 	}{
 		{&o.QueueBytes, DefaultQueueBytes}, {&o.PendingBytes, DefaultPendingBytes}, {&o.PendingEvents, DefaultPendingEvents},
-		{&o.ResponseBytes, DefaultResponseBytes}, {&o.RevisionBytes, DefaultRevisionBytes}, {&o.MaxWatches, DefaultMaxWatches},
+		{&o.HeldBytes, DefaultHeldBytes}, {&o.ResponseBytes, DefaultResponseBytes}, {&o.RevisionBytes, DefaultRevisionBytes}, {&o.MaxWatches, DefaultMaxWatches},
 	} {
 		if *x.field == 0 {
 			*x.field = x.standard
@@ -201,17 +208,30 @@ func (h *Hub) eachGroup(f func(*group)) {
 	}
 }
 
+// spread hands out what is queued, a part of it at a time.
 func (h *Hub) spread(queue []kv.Changes) {
 	var touched []*group
+	gathered, last := 0, h.handed
 	for i := range queue {
 		for j := range queue[i].Events {
 			e := &queue[i].Events[j]
+			if gathered >= h.options.HeldBytes/heldParts && e.KV.ModRevision > last {
+				h.share(touched, last)
+				touched, gathered = touched[:0], 0
+			}
+			last = e.KV.ModRevision
+			var own kv.Event
+			size := 0
 			give := func(g *group) {
+				if size == 0 {
+					own, size = detached(e), eventSize(e)
+				}
 				if g.batch == nil {
 					touched = append(touched, g)
 				}
-				g.batch = append(g.batch, *e)
-				g.bytes += eventSize(e)
+				g.batch = append(g.batch, own)
+				g.bytes += size
+				gathered += size
 			}
 			if g := h.keys[string(e.KV.Key)]; g != nil {
 				give(g)
@@ -221,11 +241,47 @@ func (h *Hub) spread(queue []kv.Changes) {
 			}
 		}
 	}
-	for _, g := range touched {
-		c := chunk{events: g.batch, bytes: g.bytes}
+	h.share(touched, last)
+}
+
+// detached copies the key and the value. They are parts of an entry, and that is one of a message of many, all of which a watch would keep in memory
+// with them for as long as its consumer takes.
+func detached(e *kv.Event) kv.Event {
+	out, n := *e, len(e.KV.Key)
+	both := append(append(make([]byte, 0, n+len(e.KV.Value)), e.KV.Key...), e.KV.Value...)
+	out.KV.Key = both[:n:n]
+	if e.KV.Value != nil {
+		out.KV.Value = both[n:]
+	}
+	return out
+}
+
+// share gives the watches of groups what was gathered for these, up to a revision.
+func (h *Hub) share(groups []*group, revision uint64) {
+	for _, g := range groups {
+		c := chunk{events: g.batch, bytes: g.bytes, shared: &shared{bytes: g.bytes}}
 		g.batch, g.bytes = nil, 0
 		for w := range g.watchers {
 			h.give(w, c)
+		}
+	}
+	h.handed = revision
+	if h.held > h.options.HeldBytes {
+		h.shed()
+	}
+}
+
+// shed lets all watches that hold anything fall behind, without it: their consumers are slow, and the history has it too.
+func (h *Hub) shed() {
+	for s := range h.streams {
+		for _, w := range s.watchers {
+			if len(w.pending) == 0 {
+				continue
+			}
+			h.leave(w)
+			w.next = w.pending[0].events[0].KV.ModRevision
+			w.forget()
+			s.ready(w)
 		}
 	}
 }
@@ -241,9 +297,25 @@ func (h *Hub) give(w *watcher, c chunk) {
 		return
 	}
 	w.pending = append(w.pending, c)
+	h.hold(c)
 	w.pendingBytes += c.bytes
 	w.pendingEvents += len(c.events)
 	w.stream.ready(w)
+}
+
+// hold and release keep count of the chunks that watches hold.
+func (h *Hub) hold(c chunk) {
+	if c.shared.holders++; c.shared.holders == 1 {
+		h.held += c.shared.bytes
+	}
+}
+
+func (h *Hub) release(chunks []chunk) {
+	for _, c := range chunks {
+		if c.shared.holders--; c.shared.holders == 0 {
+			h.held -= c.shared.bytes
+		}
+	}
 }
 
 // fallBehind takes a watch out of step: all that was handed out before it has, the rest it reads from the history.

@@ -58,6 +58,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{Rand: random, t: t, next: 1, seen: map[string]int{}}
 	w.hub = NewHub(Options{
 		QueueBytes: 1 + random.IntN(6000), PendingBytes: 1 + random.IntN(3000), PendingEvents: 1 + random.IntN(20), ResponseBytes: 200 + random.IntN(1000),
+		HeldBytes: 1 + random.IntN(20_000),
 	})
 	var err error
 	w.machine, err = kv.Open(kv.Options{Disk: store.NewMemory(), Synchronous: true, Observer: w})
@@ -198,6 +199,34 @@ func (w *world) pull(s *played) bool {
 	return true
 }
 
+// handOut hands out, and looks at what the watches hold afterwards.
+func (w *world) handOut() {
+	w.t.Helper()
+	before := w.hub.held
+	w.hub.handOut()
+	if w.hub.held < before {
+		w.seen["shed"]++
+	}
+	held, found := 0, map[*shared]int{}
+	for s := range w.hub.streams {
+		for _, x := range s.watchers {
+			for _, c := range x.pending {
+				if found[c.shared]++; found[c.shared] == 1 {
+					held += c.shared.bytes
+				}
+			}
+		}
+	}
+	for c, holders := range found {
+		if c.holders != holders {
+			w.t.Fatalf("a chunk has %d holders, and knows of %d", holders, c.holders)
+		}
+	}
+	if held != w.hub.held || held > w.hub.options.HeldBytes {
+		w.t.Fatalf("the watches hold %d bytes, count %d, and are to hold %d at most", held, w.hub.held, w.hub.options.HeldBytes)
+	}
+}
+
 // progress is told to a watch. A client goes on behind it when the connection breaks, so it is not before what the watch has had, nor before where it begins.
 func (w *world) progress(x *received, revision uint64) {
 	w.t.Helper()
@@ -280,7 +309,7 @@ func TestWatchesAgainstHistory(t *testing.T) {
 				case n < 16:
 					w.write()
 				case n < 22:
-					w.hub.handOut()
+					w.handOut()
 				case n < 34:
 					w.pull(s)
 				case n < 36:
@@ -304,7 +333,7 @@ func TestWatchesAgainstHistory(t *testing.T) {
 					s.stream.RequestProgress()
 				}
 			}
-			w.hub.handOut()
+			w.handOut()
 			for _, s := range w.streams {
 				for w.pull(s) {
 				}
@@ -312,15 +341,15 @@ func TestWatchesAgainstHistory(t *testing.T) {
 					w.check(x)
 				}
 			}
-			if st := w.hub.Stats(); st.Behind != 0 {
-				t.Errorf("%+v after everything was pulled", st)
+			if st := w.hub.Stats(); st.Behind != 0 || w.hub.held != 0 {
+				t.Errorf("%+v and %d bytes held after everything was pulled", st, w.hub.held)
 			}
 			for k, n := range w.seen {
 				seen[k] += n
 			}
 		})
 	}
-	for _, what := range []string{"own progress", "progress", "fragment", "compacted"} {
+	for _, what := range []string{"own progress", "progress", "fragment", "compacted", "shed"} {
 		if seen[what] == 0 {
 			t.Errorf("%q never happened", what)
 		}

@@ -47,11 +47,15 @@ type watcher struct {
 	queued, done    bool
 }
 
-// chunk is a part of the events of a range, of whole revisions. It is shared by many watches.
+// chunk is a part of the events of a range, of whole revisions. It is shared by many watches, of which some may have only the end of it.
 type chunk struct {
 	events []kv.Event
 	bytes  int
+	shared *shared // nil if it is read from the history
 }
+
+// shared is what all that share a chunk have in common: how much it is as a whole, and how many watches hold it.
+type shared struct{ bytes, holders int }
 
 // from leaves out what is before a revision.
 func (c chunk) from(revision uint64) chunk {
@@ -152,11 +156,18 @@ func (s *stream) cancel(w *watcher, r Response) {
 func (s *stream) drop(w *watcher) {
 	s.hub.leave(w)
 	s.hub.watches--
-	w.done, w.pending, w.rest = true, nil, nil
+	w.forget()
+	w.done, w.rest = true, nil
 	if s.parted == w {
 		s.parted = nil
 	}
 	delete(s.watchers, w.id)
+}
+
+// forget throws away what a watch holds.
+func (w *watcher) forget() {
+	w.stream.hub.release(w.pending)
+	w.pending, w.pendingBytes, w.pendingEvents = nil, 0, 0
 }
 
 func (s *stream) RequestProgress() {
@@ -312,6 +323,7 @@ func (w *watcher) pull(mostBytes int) chunk {
 	}
 	w.pendingBytes -= c.bytes
 	w.pendingEvents -= len(c.events)
+	w.stream.hub.release(w.pending[:n])
 	left := copy(w.pending, w.pending[n:])
 	clear(w.pending[left:])
 	w.pending = w.pending[:left]
