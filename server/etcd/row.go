@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
 	"github.com/raftkv/raftkv/kv"
 	"github.com/raftkv/raftkv/kv/watch"
 	"github.com/raftkv/raftkv/server/backend"
@@ -83,8 +85,24 @@ func join(ctx context.Context, store backend.Store, name []byte, lease kv.LeaseI
 		j.had = &result.Ops[0].Range.Items[0]
 		p.created = j.had.CreateRevision
 	}
-	j.first = bytes.Equal(result.Ops[1].Range.Items[0].Key, p.key)
+	ahead, err := next(result.Ops[1].Range)
+	if err != nil {
+		p.leave(ctx)
+		return joined{}, err
+	}
+	j.first = bytes.Equal(ahead, p.key)
 	return j, nil
+}
+
+// next is the key that a range found, nil if there is none. A row of more keys than a transaction sorts tells nothing of who is where: nobody may take that for an empty one.
+func next(found *kv.RangeResult) ([]byte, error) {
+	switch {
+	case len(found.Items) > 0:
+		return found.Items[0].Key, nil
+	case found.More:
+		return nil, rpctypes.ErrGRPCRequestTooLarge
+	}
+	return nil, nil
 }
 
 // wait returns the store's revision once nobody is before the place. Errors: errLeft; that of ctx also if the place is first.
@@ -124,14 +142,11 @@ func (p *place) before(ctx context.Context) (key []byte, revision uint64, err er
 	if err != nil {
 		return nil, 0, err
 	}
-	own, others := result.Ops[0].Range.Items, result.Ops[1].Range.Items
-	switch {
-	case len(own) == 0 || own[0].CreateRevision != p.created:
+	if own := result.Ops[0].Range.Items; len(own) == 0 || own[0].CreateRevision != p.created {
 		return nil, 0, errLeft
-	case len(others) == 0:
-		return nil, result.Revision, nil
 	}
-	return others[0].Key, result.Revision, nil
+	key, err = next(result.Ops[1].Range)
+	return key, result.Revision, err
 }
 
 // deleted returns when one of the two keys is deleted at the revision or later, or when that is not to be told.

@@ -3,9 +3,11 @@ package etcd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -110,6 +112,34 @@ func TestAPlaceOfTwoCallsIsLeftWhereThatHarmsNobody(t *testing.T) {
 	again.leave(ctx)
 	if keys := store.keys(t, "row"); len(keys) != 1 {
 		t.Errorf("who waits no more stands in the row: %q", keys)
+	}
+}
+
+// A row may hold more keys than a transaction sorts: whatever is below its prefix is in it. Who asks then is refused, and is not told that nobody is before it.
+func TestARowOfMoreThanCanBeSortedIsRefused(t *testing.T) {
+	store := crowded{newAlone(t)}
+	s := New(func() backend.Store { return store }, func() Cluster { return nil }, Options{ElectionTimeout: time.Second})
+	defer s.Stop(t.Context())
+	ctx, lease := t.Context(), store.lease(t)
+	name := []byte("row")
+	if _, err := (&lockService{Server: s}).Lock(ctx, &v3lockpb.LockRequest{Name: name, Lease: lease}); !errors.Is(err, rpctypes.ErrGRPCRequestTooLarge) {
+		t.Errorf("a lock: %v", err)
+	}
+	if _, err := (&electionService{Server: s}).Campaign(ctx, &v3electionpb.CampaignRequest{Name: name, Lease: lease}); !errors.Is(err, rpctypes.ErrGRPCRequestTooLarge) {
+		t.Errorf("a campaign: %v", err)
+	}
+	// One that was in the row when it was not so long yet.
+	waits := &place{store: store, row: rowOf(name), key: []byte("row/mine"), lease: lease}
+	put, err := store.Put(ctx, backend.PutRequest{Key: waits.key, Lease: lease})
+	if err != nil {
+		t.Fatal(err)
+	}
+	waits.created = put.Revision
+	if _, err := waits.wait(ctx); !errors.Is(err, rpctypes.ErrGRPCRequestTooLarge) {
+		t.Errorf("who waits: %v", err)
+	}
+	if keys := store.keys(t, fmt.Sprintf("row/%x", lease)); len(keys) > 0 {
+		t.Errorf("%q are left", keys)
 	}
 }
 

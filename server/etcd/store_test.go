@@ -126,6 +126,20 @@ func (a *alone) keys(t *testing.T, prefix string) (out []string) {
 	return out
 }
 
+// crowded is a store in which no transaction can sort a range, for there is too much of it.
+type crowded struct{ *alone }
+
+func (c crowded) Txn(ctx context.Context, r backend.TxnRequest) (backend.TxnResult, error) {
+	out, err := c.alone.Txn(ctx, r)
+	ran := branch(&r.Txn, &out.TxnResult)
+	for i := range out.Ops {
+		if out.Ops[i].Range != nil && ran[i].Range.Sort != kv.SortNone {
+			out.Ops[i].Range = &kv.RangeResult{More: true} // as of kv.MaxTxnReadBytes on
+		}
+	}
+	return out, err
+}
+
 // lease grants one that nobody needs to renew.
 func (a *alone) lease(t *testing.T) kv.LeaseID {
 	t.Helper()
