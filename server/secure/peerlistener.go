@@ -1,11 +1,13 @@
 package secure
 
 import (
+	"container/list"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"sync/atomic"
 
 	"github.com/raftkv/raftkv/rpc"
@@ -16,7 +18,8 @@ import (
 const (
 	// maxUnreadBytes bounds what is still read of a member that is turned away.
 	maxUnreadBytes = 64 << 10
-	// maxShaking bounds the handshakes of members that connect, at a time: each costs memory, and the work for a signature.
+	// maxShaking bounds the handshakes of members that connect, at a time: each costs memory, and the work for a signature. Past it the one that has
+	// gone on for longest makes room: who begins one and says nothing more locks nobody out.
 	maxShaking = 512
 	// recordHeaderBytes are what who speaks TLS looks at first (RFC 8446 §5.1).
 	recordHeaderBytes = 5
@@ -133,22 +136,58 @@ func hostOf(a net.Addr) string {
 	return host
 }
 
-// errTooMany is of who comes while too many others are at it. Members try again soon.
-var errTooMany = fmt.Errorf("%d others are about to shake hands", maxShaking)
+// errTooMany is of who takes long while many others come. Members try again soon.
+var errTooMany = fmt.Errorf("it took longer than %d others that came behind it", maxShaking)
 
 func (c *incoming) shake() error {
 	p := c.listener.peers
-	defer p.shaking.Add(-1)
-	if p.shaking.Add(1) > maxShaking {
-		return errTooMany
-	}
+	leave := p.shaking.enter(c.Conn)
 	s := tls.Server(&raw{c}, p.server())
 	c.secured.Store(s)
 	err := s.Handshake()
 	if err != nil {
 		c.linger()
 	}
+	if leave() {
+		return errTooMany
+	}
 	return withSubject(err)
+}
+
+// crowd bounds those who are at something at the same time. The zero value is empty.
+type crowd struct {
+	mu  sync.Mutex
+	all list.List // of *crowded; those that came first in front
+}
+
+type crowded struct {
+	net.Conn
+	ended bool // it had to make room
+}
+
+// enter closes the connection that came first if there are too many. leave tells whether that became of this one.
+func (c *crowd) enter(conn net.Conn) (leave func() (ended bool)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all.Len() >= maxShaking {
+		oldest := c.all.Remove(c.all.Front()).(*crowded)
+		oldest.ended = true
+		_ = oldest.Close() // who reads from it finds that out
+	}
+	own := &crowded{Conn: conn}
+	place := c.all.PushBack(own)
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.all.Remove(place) // nothing if it is out already
+		return own.ended
+	}
+}
+
+func (c *crowd) size() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.all.Len()
 }
 
 // linger ends a connection whose last words have been said, and reads what its other side still says: closing with unread bytes in the kernel could destroy them.

@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"net"
 	"strings"
-	"sync/atomic"
 	"syscall"
 
 	"github.com/raftkv/raftkv/rpc"
@@ -42,8 +41,8 @@ type Peers struct {
 	complaints *complaints
 	// plain refuses members without TLS in their own protocol.
 	plain *rpc.Server
-	// shaking counts the handshakes of members that connect.
-	shaking atomic.Int64
+	// shaking are the handshakes of members that connect.
+	shaking crowd
 }
 
 // OpenPeers reads the files, if there are any.

@@ -266,7 +266,7 @@ func (p pipes) Accept() (net.Conn, error) { return <-p.come, nil }
 func (pipes) Close() error                { return nil }
 func (pipes) Addr() net.Addr              { return &net.TCPAddr{} }
 
-// TestHandshakesAtATimeAreBounded, and those that have ended make room.
+// TestHandshakesAtATimeAreBounded, and who begins one and says nothing more locks nobody out: the one that has gone on for longest makes room.
 func TestHandshakesAtATimeAreBounded(t *testing.T) {
 	s := newSide(t, config.TLS{SelfSigned: time.Hour, MinVersion: tls.VersionTLS12})
 	come := make(chan net.Conn)
@@ -289,19 +289,41 @@ func TestHandshakesAtATimeAreBounded(t *testing.T) {
 		}
 		return caller, ended
 	}
+	reaches := func(n int) {
+		t.Helper()
+		for end := time.Now().Add(patience); s.shaking.size() != n; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%d handshakes, want %d", s.shaking.size(), n)
+			}
+		}
+	}
+	_, first := begin()
+	reaches(1)
 	var callers []net.Conn
 	var all []chan error
-	for range maxShaking {
+	for range maxShaking - 1 {
 		caller, ended := begin()
 		callers, all = append(callers, caller), append(all, ended)
 	}
-	for end := time.Now().Add(patience); s.shaking.Load() < maxShaking; time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("%d handshakes", s.shaking.Load())
-		}
+	reaches(maxShaking)
+	caller, called := net.Pipe()
+	go func() { come <- called }()
+	last, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, ended := begin(); !errors.Is(<-ended, errTooMany) {
-		t.Error("one more was taken")
+	go func() { _, _ = last.Read(make([]byte, 1)) }()
+	secured := tls.Client(caller, s.client("127.0.0.1"))
+	if err := secured.HandshakeContext(t.Context()); err != nil {
+		t.Errorf("one more: %v", err)
+	}
+	select {
+	case err := <-first:
+		if !errors.Is(err, errTooMany) {
+			t.Errorf("the first: %v", err)
+		}
+	case <-time.After(patience):
+		t.Error("the first goes on")
 	}
 	for _, c := range callers {
 		_ = c.Close()
@@ -311,9 +333,7 @@ func TestHandshakesAtATimeAreBounded(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if n := s.shaking.Load(); n != 0 {
-		t.Errorf("%d handshakes go on", n)
-	}
+	reaches(0)
 }
 
 // TestMembersThatMakeTheirCertificates take each other, and are told apart from those who ask for better ones.
