@@ -203,6 +203,7 @@ func TestWhatIsKnownOfALeaseIsSaid(t *testing.T) {
 		want  error
 	}{
 		"granted, lost, then there":             {[]any{lost, wire.StatusLeaseExists, wire.StatusOK}, grantAny, nil},
+		"granted, lost, there, then not":        {[]any{lost, wire.StatusLeaseExists, wire.StatusLeaseNotFound}, grantAny, ErrUnknown},
 		"granted, lost, then full":              {[]any{lost, wire.StatusNoSpace}, grantAny, ErrUnknown},
 		"granted, lost, then too many":          {[]any{lost, wire.StatusTooMany}, grantAny, ErrUnknown},
 		"granted, the node failed":              {[]any{wire.StatusFailed}, grantAny, ErrUnknown},

@@ -18,6 +18,9 @@ const (
 	firstRenewal = time.Second
 )
 
+// errGrantedUnseen ends a grant whose answer was lost.
+var errGrantedUnseen = errors.New("the lease was made, by an attempt whose answer was lost, and could not be asked for")
+
 // seconds rounds up.
 func seconds(d time.Duration) int64 { return int64((d + time.Second - 1) / time.Second) }
 
@@ -33,7 +36,10 @@ func (c *Client) Grant(ctx context.Context, ttl time.Duration) (Lease, error) {
 	if uncertain && errors.Is(err, ErrLeaseExists) {
 		// Nobody else has drawn this ID: an attempt whose answer was lost has made the lease.
 		status, err := c.TimeToLive(ctx, id, false)
-		return Lease{ID: id, TTL: status.TTL}, err
+		if err != nil {
+			return Lease{}, unknown(errGrantedUnseen, err) // what a read fails with would say that nothing was done
+		}
+		return Lease{ID: id, TTL: status.TTL}, nil
 	}
 	return lease, err
 }
