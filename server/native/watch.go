@@ -180,7 +180,8 @@ func movedOn(why error) error {
 	return rpc.Errorf(rpc.CodeUnavailable, "the node ends its watches, make them on another: %v", why)
 }
 
-// next is what the answer before had no room for, or else the stream's, but that it is as far as it was. It is for who pulls.
+// next is what the answer before had no room for, or else the stream's, but that it is as far as it was, which only a watch that is new has to hear again. It is for
+// who pulls.
 func (x *attached) next(ctx context.Context, stream watch.Stream) (watch.Response, error) {
 	if held := x.held; held != nil {
 		x.held = nil
@@ -189,8 +190,11 @@ func (x *attached) next(ctx context.Context, stream watch.Stream) (watch.Respons
 	for {
 		r, err := stream.Next(ctx)
 		if err != nil || r.ID != watch.NoID || r.Revision > x.reached {
-			if r.ID == watch.NoID {
+			switch {
+			case r.ID == watch.NoID:
 				x.reached = max(x.reached, r.Revision)
+			case r.Created:
+				x.reached = 0
 			}
 			return r, err
 		}

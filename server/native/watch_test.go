@@ -182,21 +182,29 @@ func TestANodeThatKnowsNoLeaderSendsWatchesElsewhere(t *testing.T) {
 	}
 }
 
-// How far all watches are is told once for each revision, behind all that was to be told of it.
+// How far all watches are is told once for each revision, behind all that was to be told of it, and once more for a watch that has come since.
 func TestHowFarWatchesAreIsTold(t *testing.T) {
 	store := &heavy{sizes: []int{1}}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	s := raw(t, serve(t, store))
-	if r, err := s.WatchCreate(ctx, &wire.WatchRequest{ID: 1, Key: []byte("k"), StartRevision: 2}); err != nil || r.Status != wire.StatusOK {
-		t.Fatal(r, err)
+	create := func(id int64) {
+		t.Helper()
+		if r, err := s.WatchCreate(ctx, &wire.WatchRequest{ID: id, Key: []byte("k"), StartRevision: 2}); err != nil || r.Status != wire.StatusOK {
+			t.Fatal(r, err)
+		}
 	}
-	var told []string
-	for _, reached := range []uint64{7, 7, 7, 9} {
+	create(1)
+	for _, reached := range []uint64{7, 7, 7, 9, 0, 9, 9, 10} {
+		if reached == 0 {
+			create(2)
+			continue
+		}
 		store.reached.Store(reached)
 		store.latest.Load().RequestProgress()
 	}
-	for len(told) == 0 || told[len(told)-1] != "-1:9" {
+	var told []string
+	for len(told) == 0 || told[len(told)-1] != "-1:10" {
 		u, err := s.WatchNext(ctx, &wire.WatchPull{})
 		if err != nil {
 			t.Fatal(err)
@@ -205,7 +213,7 @@ func TestHowFarWatchesAreIsTold(t *testing.T) {
 			told = append(told, fmt.Sprintf("%d:%d", x.ID, x.Revision))
 		}
 	}
-	if got := strings.Join(told, " "); got != "1:1 1:2 -1:7 -1:9" {
+	if got := strings.Join(told, " "); got != "1:1 1:2 -1:7 -1:9 2:1 2:2 -1:9 -1:10" {
 		t.Error(got)
 	}
 }
