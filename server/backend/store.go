@@ -70,7 +70,7 @@ type Header struct {
 }
 
 // RangeRequest is a kv.RangeRequest; Serializable answers at once from this node's state, which may be old. MaxBytes can only make
-// the store's own bound on the keys and values of one range narrower.
+// the store's own bound on the keys and values of one range narrower; ranges with it wait for their turn, so that all of them together are bounded too while they are read.
 type RangeRequest struct {
 	kv.RangeRequest
 	Serializable bool

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net/http"
@@ -183,6 +184,29 @@ func checkShape(data []byte) error {
 		}
 	}
 	return nil
+}
+
+// hold counts what was read for an answer until that is sent. Without room for it the request is refused, or, if it has written, its caller is told that its answer is lost.
+func (x *request) hold(size int, written bool) (release func(), err error) {
+	release, ok := x.h.answers.Hold(size)
+	switch {
+	case ok:
+		return release, nil
+	case written:
+		return nil, fmt.Errorf("%w: it was carried out, but this node has no room for what it returns, since other answers are not taken yet", backend.ErrUnknown)
+	}
+	return nil, fmt.Errorf("%w: this node holds as many answers as it may that their clients have not taken yet", backend.ErrBusy)
+}
+
+// itemBytes is about what an item takes beside its key and value.
+const itemBytes = 256
+
+func sizeOf(items []kv.KeyValue) int {
+	size := 0
+	for i := range items {
+		size += len(items[i].Key) + len(items[i].Value) + itemBytes
+	}
+	return size
 }
 
 // answer sends a document.

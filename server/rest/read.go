@@ -38,6 +38,11 @@ func (x *request) get(key []byte) error {
 	if err != nil {
 		return err
 	}
+	release, err := x.hold(sizeOf(result.Items), false)
+	if err != nil {
+		return err
+	}
+	defer release()
 	match, noneMatch := x.r.Header.Values("If-Match"), x.r.Header.Values("If-None-Match")
 	if len(result.Items) == 0 {
 		if len(match) > 0 {
@@ -107,6 +112,11 @@ func (x *request) list(key []byte) error {
 	if err != nil {
 		return err
 	}
+	release, err := x.hold(documentWeight*sizeOf(result.Items), false)
+	if err != nil {
+		return err
+	}
+	defer release()
 	out := listing{Revision: number(result.Revision), Items: itemsOf(result.Items, !q.keysOnly), More: result.More}
 	if q.revision != 0 {
 		out.Revision = number(q.revision)

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
+	"github.com/raftkv/raftkv/server/answers"
 	"github.com/raftkv/raftkv/server/backend"
 	"github.com/raftkv/raftkv/server/leaderless"
 )
@@ -63,6 +64,7 @@ type Handler struct {
 	requests *semaphore.Weighted
 	bodies   *semaphore.Weighted
 	watches  *semaphore.Weighted
+	answers  *answers.Bound
 	// leaders ends watches.
 	leaders *leaderless.Watch
 }
@@ -73,7 +75,7 @@ func New(store func() backend.Store, options Options) *Handler {
 	if options.Watching == nil {
 		options.Watching = func() func() { return func() {} }
 	}
-	h := &Handler{store: store, options: options, requests: semaphore.NewWeighted(maxRequests), watches: semaphore.NewWeighted(maxWatches)}
+	h := &Handler{store: store, options: options, requests: semaphore.NewWeighted(maxRequests), watches: semaphore.NewWeighted(maxWatches), answers: answers.New(answers.DefaultMaxBytes)}
 	h.bodies = semaphore.NewWeighted(max(maxBodyBytes, h.maxDocumentBytes()*documentWeight))
 	h.leaders = leaderless.New(h.knowsLeader, options.ElectionTimeout)
 	return h

@@ -243,9 +243,29 @@ func (x *request) txn() error {
 	if err != nil {
 		return err
 	}
+	released, err := x.hold(documentWeight*sizeOfResults(result.Ops), t.Writes())
+	if err != nil {
+		return err
+	}
+	defer released()
 	out := txnAnswerOf(t, &result.TxnResult)
 	out.Revision = number(result.Revision)
 	return x.answer(result.Revision, out)
+}
+
+func sizeOfResults(results []kv.OpResult) int {
+	size := 0
+	for i := range results {
+		r := &results[i]
+		size += sizeOf(r.Prev)
+		if r.Range != nil {
+			size += sizeOf(r.Range.Items)
+		}
+		if r.Txn != nil {
+			size += sizeOfResults(r.Txn.Ops)
+		}
+	}
+	return size
 }
 
 func txnAnswerOf(t *kv.Txn, r *kv.TxnResult) *txnAnswer {

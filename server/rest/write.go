@@ -165,6 +165,13 @@ func parseEntityTag(text string) (uint64, bool) {
 func entityTag(modRevision uint64) string { return `"` + strconv.FormatUint(modRevision, 10) + `"` }
 
 func (x *request) answerWrite(answer written) error {
+	if answer.Prev != nil {
+		release, err := x.hold(documentWeight*len(answer.Prev.Value), true)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
 	if answer.ModRevision != 0 {
 		header := x.w.Header()
 		header.Set(HeaderModRevision, strconv.FormatUint(uint64(answer.ModRevision), 10))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/raftkv/raftkv/kv"
@@ -59,5 +60,63 @@ func TestALongRangeOfTheLatestRevisionBearsCompaction(t *testing.T) {
 	all.Revision = got.Revision
 	if _, err = s.Range(t.Context(), backend.RangeRequest{RangeRequest: all}); !errors.Is(err, kv.ErrCompacted) {
 		t.Errorf("at a revision that is compacted: %v", err)
+	}
+}
+
+// TestRangesThatNameHowMuchTheyWantTakeTurns, but for the time in which they wait for a quorum; all others are read at once.
+func TestRangesThatNameHowMuchTheyWantTakeTurns(t *testing.T) {
+	s, n := start(t, Options{}, 2)
+	if _, err := n.Propose(t.Context(), kv.Put([]byte("k"), nil)); err != nil {
+		t.Fatal(err)
+	}
+	bounded := backend.RangeRequest{RangeRequest: kv.RangeRequest{Keys: kv.All(), MaxBytes: maxReadingBytes / 2}}
+	// reading gives a context whose range stops in the middle of its reading until it is told to go on.
+	reading := func() (ctx context.Context, begun, goOn chan struct{}) {
+		begun, goOn = make(chan struct{}, 1), make(chan struct{})
+		var once sync.Once
+		return watched{t.Context(), func() { once.Do(func() { begun <- struct{}{}; <-goOn }) }}, begun, goOn
+	}
+	ended := make(chan error, 3)
+	read := func(ctx context.Context, r backend.RangeRequest) {
+		r.Serializable = true // a barrier would look at the context too
+		_, err := s.Range(ctx, r)
+		ended <- err
+	}
+	var goOns []chan struct{}
+	for range 2 {
+		ctx, begun, goOn := reading()
+		go read(ctx, bounded)
+		<-begun
+		goOns = append(goOns, goOn)
+	}
+	if s.reading.TryAcquire(1) {
+		t.Fatal("there is room beside two halves")
+	}
+	late, giveUp := context.WithCancel(t.Context())
+	go read(late, bounded)
+	if _, err := s.Range(t.Context(), backend.RangeRequest{RangeRequest: kv.RangeRequest{Keys: kv.All()}}); err != nil {
+		t.Error(err)
+	}
+	if _, err := s.Range(t.Context(), backend.RangeRequest{RangeRequest: kv.RangeRequest{Keys: kv.One([]byte("k"))}}); err != nil {
+		t.Error(err)
+	}
+	giveUp()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("one too many ends with %v", err)
+	}
+	close(goOns[0])
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	go read(t.Context(), bounded) // has its turn, though one goes on
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	close(goOns[1])
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if !s.reading.TryAcquire(maxReadingBytes) {
+		t.Error("there is no room when all have ended")
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"github.com/raftkv/raftkv/kv"
 	"github.com/raftkv/raftkv/kv/lease"
 	"github.com/raftkv/raftkv/kv/watch"
@@ -21,6 +23,8 @@ const (
 	DefaultMaxRangeBytes = 256 << 20
 	// DefaultProgressInterval is how long a watch is silent before it tells how far it is, if it was asked to.
 	DefaultProgressInterval = 10 * time.Minute
+	// maxReadingBytes bounds what the ranges that name how much they want at most may have read of it together: further ones wait for them.
+	maxReadingBytes = 256 << 20
 	// rangeAttempts bounds how often a range of the latest revision is begun, since the history was compacted up to where it is read.
 	rangeAttempts = 4
 )
@@ -77,6 +81,7 @@ type Store struct {
 	hub     *watch.Hub
 	began   time.Time
 	renewal renewal
+	reading *semaphore.Weighted // of maxReadingBytes
 	// used is how large the store was when it was looked at last.
 	used atomic.Int64
 
@@ -107,7 +112,7 @@ func New(o Options) *Store {
 	}
 	return &Store{
 		options: o, hub: watch.NewHub(o.Watch), began: time.Now(), renewal: newRenewal(),
-		deadlines: lease.New(), leases: make(chan struct{}, 1),
+		deadlines: lease.New(), leases: make(chan struct{}, 1), reading: semaphore.NewWeighted(maxReadingBytes),
 	}
 }
 
@@ -199,13 +204,16 @@ func (s *Store) propose(ctx context.Context, c kv.Command) (*kv.Result, error) {
 
 // Range is that of backend.Store.
 func (s *Store) Range(ctx context.Context, r backend.RangeRequest) (kv.RangeResult, error) {
-	if r.MaxBytes <= 0 || r.MaxBytes > s.options.MaxRangeBytes {
-		r.MaxBytes = s.options.MaxRangeBytes
-	}
-	if oneWhole(&r.RangeRequest) {
+	from := func() (kv.RangeResult, error) { return s.many(ctx, &r.RangeRequest) }
+	switch {
+	case oneWhole(&r.RangeRequest):
 		return read(ctx, s, r.Serializable, func() (kv.RangeResult, error) { return s.one(ctx, &r.RangeRequest) })
+	case r.MaxBytes <= 0 || r.MaxBytes > s.options.MaxRangeBytes:
+		r.MaxBytes = s.options.MaxRangeBytes
+	default:
+		from = func() (kv.RangeResult, error) { return s.inTurn(ctx, &r.RangeRequest) }
 	}
-	out, err := read(ctx, s, r.Serializable, func() (kv.RangeResult, error) { return s.many(ctx, &r.RangeRequest) })
+	out, err := read(ctx, s, r.Serializable, from)
 	if err == nil && out.More && r.Limit == 0 {
 		return kv.RangeResult{}, &kv.TooLargeError{What: "the range (ask with a limit)", Unit: "bytes or more", Size: r.MaxBytes, Most: r.MaxBytes}
 	}
@@ -229,6 +237,16 @@ func (s *Store) one(ctx context.Context, r *kv.RangeRequest) (kv.RangeResult, er
 		}
 	}
 	return out, err
+}
+
+// inTurn is many once there is room for what the range may read. It comes behind the barrier: who waits for a quorum is in nobody's way.
+func (s *Store) inTurn(ctx context.Context, r *kv.RangeRequest) (kv.RangeResult, error) {
+	most := min(int64(r.MaxBytes), maxReadingBytes)
+	if err := s.reading.Acquire(ctx, most); err != nil {
+		return kv.RangeResult{}, err
+	}
+	defer s.reading.Release(most)
+	return s.many(ctx, r)
 }
 
 // many reads a range. A long one is read in several views, all at the revision of the first. When that is compacted in between, who has asked for a
