@@ -55,6 +55,8 @@ func (w *world) guardian() {
 		last := w.op.last.Waiting
 		if last != nil && last.Reason == ReasonRecovering && w.chance(1) {
 			w.person() // claims without pods will not come back, as the person reads who is asked for them
+		}
+		if last != nil && (last.Reason == ReasonRecovering || last.Reason == ReasonBootstrapping || last.Reason == ReasonQuorumUnreachable) && w.chance(1) {
 			w.endDoomed()
 		}
 		w.clearAway(last != nil && (last.Reason == ReasonQuorumUnreachable || last.Reason == ReasonRecovering || last.Reason == ReasonNoLeader || last.Reason == ReasonBootstrapping))
@@ -155,7 +157,7 @@ func (w *world) recordRecovery(r Recovery) {
 }
 
 // runRecovery is the node's part: it founds a new cluster from all that its directory holds.
-func (w *world) runRecovery(s RunRecovery) {
+func (w *world) runRecovery(t *turn, s RunRecovery) {
 	r := s.Recovery
 	p := w.node(r.Pod)
 	if w.recovery == nil || *w.recovery != r {
@@ -165,7 +167,7 @@ func (w *world) runRecovery(s RunRecovery) {
 		return // the node refuses, or has done it
 	}
 	if r.Empty {
-		w.beginEmpty(p, s)
+		w.beginEmpty(t, p, s)
 		return
 	}
 	if p.core == nil || p.dir.cluster != r.From || p.core.Status().Leader != 0 {
@@ -244,7 +246,7 @@ func (d *directory) holds(c *chronicle, index raft.Index, digest uint64) bool {
 	return false
 }
 
-func (w *world) beginEmpty(p *process, s RunRecovery) {
+func (w *world) beginEmpty(t *turn, p *process, s RunRecovery) {
 	if p.dir.id != 0 {
 		return
 	}
@@ -253,7 +255,7 @@ func (w *world) beginEmpty(p *process, s RunRecovery) {
 			w.fail("the cluster began empty although node %d has data", i)
 		}
 	}
-	if !w.rebuild.StartEmpty {
+	if r := t.o.Rebuild; r == nil || !r.StartEmpty || r.ClusterID != s.Recovery.From {
 		w.fail("the cluster began empty without consent")
 	}
 	w.stats["begin-empty"]++

@@ -82,6 +82,8 @@ type chronicle struct {
 	// promised are writes that a leader said to be done, by the index where they are.
 	promised map[raft.Index]uint64
 	leaders  map[raft.Term]raft.NodeID
+	// lastPromised is the last of these indices.
+	lastPromised raft.Index
 }
 
 func newChronicle() *chronicle {
@@ -291,6 +293,7 @@ func (g *group) apply(p *process, entries []raft.Entry) {
 		}
 		if e.Type == raft.EntryNormal && p.core.Role() == raft.RoleLeader {
 			c.promised[e.Index] = d.digest
+			c.lastPromised = max(c.lastPromised, e.Index)
 		}
 	}
 	if len(entries) > 0 {

@@ -82,6 +82,8 @@ type world struct {
 	// skew is by how much the operator's clock is before the others'. membersKnown says that the status has the members on record.
 	skew         int
 	membersKnown bool
+	// promised is the index of the last acknowledged write, tick by tick.
+	promised []raft.Index
 	// faultAt is when something was last done to the cluster. A step is charged with the loss of a quorum only if nothing
 	// else happened for an election timeout, which is what a leader needs to notice, before the look that it was decided on.
 	faultAt int
@@ -129,6 +131,7 @@ func (w *world) tick() {
 		w.tickPod(i)
 		w.noticeReadiness(i)
 	}
+	w.promised = append(w.promised, w.g.lastPromised)
 	w.op.tick()
 	w.guardian()
 }

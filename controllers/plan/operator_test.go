@@ -16,8 +16,8 @@ type operator struct {
 	w     *world
 	turn  *turn
 	sleep int
-	// old is a look of a while ago, as a cache that lags behind shows it.
-	old  *Observation
+	// old is a look of a while ago, as caches that lag behind show it.
+	old  *turn
 	last Decision
 	// silent is since when nobody has heard pods, by their UIDs, mute since when their nodes have not answered, and unled since when nobody has led, zero while somebody
 	// does. All of it is lost with the operator.
@@ -83,7 +83,7 @@ func (op *operator) begin() {
 		t.lives = w.rnd.IntN(mostEffects)
 	}
 	if w.faults && op.old != nil && w.chance(20) {
-		op.onStaleCache(op.old)
+		op.onStaleCaches(t)
 	}
 	for i := range t.o.Pods {
 		at := w.g.now + op.delay(5)
@@ -106,16 +106,6 @@ func (op *operator) ask(p *Pod) {
 	p.Ready = p.Node.Ready
 }
 
-// onStaleCache is the first look of a reconcile, from the watches' cache: only what is not risky may come of it.
-func (op *operator) onStaleCache(o *Observation) {
-	d := Plan(o)
-	if d.Step != nil && !d.Step.Risky() {
-		op.w.stats["stale"]++
-		op.w.say("on a stale cache: %s", d.Step)
-		op.w.take(&turn{o: o, set: op.w.setVersion, spec: op.w.specVersion}, d.Step)
-	}
-}
-
 // mostEffects is how many effects a turn has at most.
 const mostEffects = 6
 
@@ -123,7 +113,13 @@ const mostEffects = 6
 func (op *operator) act(t *turn) {
 	w, d := op.w, *t.decision
 	op.last = d
-	op.old = t.o
+	op.old = t
+	w.candid(t.o, d)
+	op.carryOut(t, d)
+}
+
+func (op *operator) carryOut(t *turn, d Decision) {
+	w := op.w
 	if t.o.Workload == nil {
 		if w.absent {
 			w.makeAnew(t.o)
@@ -234,6 +230,9 @@ func (op *operator) record(t *turn, d Decision) {
 		if r.Bootstrap.ClusterID != t.o.NewClusterID {
 			w.fail("a bootstrap was recorded for a cluster ID that was not drawn for it")
 		}
+		if w.bootstrap != nil {
+			w.fail("pod %s is to found the cluster, although that was decided to be %s", r.Bootstrap.Pod, w.bootstrap.Pod)
+		}
 		b := r.Bootstrap
 		w.bootstrap = &b
 		w.specVersion++
@@ -246,7 +245,7 @@ func (w *world) take(t *turn, step Step) {
 	switch s := step.(type) {
 	case RecordBootstrap, RecordRecovery, RecordHibernation:
 	case RunRecovery:
-		w.runRecovery(s)
+		w.runRecovery(t, s)
 	case Abandon:
 		w.abandon(s)
 	case ReplaceVolume:
@@ -325,6 +324,9 @@ func (w *world) change(t *turn, s ChangeMembers) {
 	for _, c := range s.Changes {
 		if c.Kind == raft.ChangeRemove && index > s.ConfigIndex {
 			w.removed(t, p, before, s, c.ID)
+		}
+		if c.Kind == raft.ChangeAddLearner && index > s.ConfigIndex {
+			w.added(c.Member)
 		}
 	}
 	w.stats[s.Kind()]++
@@ -471,6 +473,7 @@ func (w *world) restart(t *turn, s Restart) {
 	}
 	w.stats["restart"]++
 	w.charge(t, i, "the restart of "+s.Pod+", whose claim goes with it,")
+	w.oneByOne(t, i)
 	before := w.staying()
 	w.end(i)
 	all, _, _ := w.g.voters(w.claims)

@@ -172,7 +172,7 @@ func planEmptyStart(o *Observation) (Decision, bool) {
 		return Decision{}, false
 	}
 	p := podOf(o, r.Pod)
-	if !r.Empty || p == nil {
+	if !r.Empty || p == nil || p.Node == nil {
 		return Decision{}, false
 	}
 	return Decision{Step: RunRecovery{Recovery: *r, Member: newMember(o, p)},
@@ -257,6 +257,8 @@ func bestSurvivor(o *Observation, known *admin.Status) (best *Pod, missed []stri
 	for i := range mostOrdinals(o, known) {
 		p, c := o.pod(i), o.claim(i)
 		switch {
+		case p != nil && p.Terminating && o.going(i):
+			missed = append(missed, notEmpty(o, i)) // what it holds goes with it: a cluster must not be founded on that
 		case p == nil || p.Node == nil:
 			if c != nil && c.Bound && !c.Lost {
 				missed = append(missed, notEmpty(o, i))

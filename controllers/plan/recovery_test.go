@@ -122,6 +122,8 @@ func TestRecovery(t *testing.T) {
 		{"so may a pod that no membership names", silent(sixth(orphans()), 5).allowed(testCluster, false), "wait Recovering"},
 		{"a learner that has received nothing is not waited for", node(orphans().learner(2, 9, false), 2, func(n *admin.Status) { n.Members = nil }).allowed(testCluster, false), "record recovery demo-1 a1"},
 		{"a learner may hold most", node(orphans().learner(2, 9, true), 2, func(n *admin.Status) { n.LastTerm, n.LastIndex, n.Leader = 6, 101, 0 }).allowed(testCluster, false), "record recovery demo-2 b2"},
+		{"the longest log is about to go with its claim, as somebody asked", orphans().doomed(1).do(func(o *Observation) { o.pod(1).Terminating = true }).allowed(testCluster, false), "wait Recovering"},
+		{"of which the pod does not end yet", orphans().doomed(1).allowed(testCluster, false), "record recovery demo-1 a1"},
 		{"recorded: that directory is asked", orphans().allowed(testCluster, false).recovering(1, false), "recover demo-1 a1"},
 		{"recorded: another holds more now", orphans().allowed(testCluster, false).recovering(0, false), "stalled RecoveryNodeLost"},
 		{"recorded: another holds as much, and was away when it was", even(orphans()).allowed(testCluster, false).recovering(1, false), "recover demo-1 a1"},
@@ -143,6 +145,8 @@ func TestRecovery(t *testing.T) {
 		{"nothing is left, and only a recovery is allowed", empty(3).allowed(testCluster, false), "stalled NoMemberLeft"},
 		{"nothing is left, and nothing is enough", empty(3).allowed(testCluster, true), "record recovery demo-0 b0"},
 		{"recorded as empty", empty(3).allowed(testCluster, true).recovering(0, true), "recover demo-0 b0"},
+		{"recorded as empty, and the pod, which is not asked for any more, ends", silent(noClaim(noClaim(empty(3).allowed(testCluster, true).recovering(2, true).desired(1), 1), 2), 2).
+			do(func(o *Observation) { o.Workload.Replicas, o.pod(2).Terminating = 1, true }), "stalled NoMemberLeft"},
 		{"one does not say that it is empty", silent(empty(3), 2).allowed(testCluster, true), "wait NoLeader"},
 	})
 }
