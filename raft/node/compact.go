@@ -36,9 +36,9 @@ func (n *Node) compact() {
 	n.log.Debug("the log was compacted", "index", uint64(point))
 }
 
-// underStreams returns the limit below which the receivers of snapshots need nothing, unless too much memory is at stake.
+// underStreams returns the limit below which the receivers of snapshots need nothing, unless too much memory is at stake (HeldLogBytes).
 func (n *Node) underStreams(limit raft.Index) raft.Index {
-	if n.logFull() {
+	if n.core.LogBytes() >= n.cfg.heldLogBytes {
 		return limit
 	}
 	start := n.core.LogStart().Index

@@ -96,7 +96,8 @@ type Config struct {
 	// promised so under other settings (raft.Initial.QuietTicks).
 	Quiet time.Duration
 
-	maxLogBytes int // HardLogBytes when zero
+	maxLogBytes  int // HardLogBytes when zero
+	heldLogBytes int // HeldLogBytes when zero
 }
 
 // Bounds of a node.
@@ -115,8 +116,9 @@ const (
 	MaxForwards = 64
 	// MaxLogBytes is the size of the log in memory from which it is compacted whatever SnapshotEntries says.
 	MaxLogBytes = 128 << 20
-	// HardLogBytes is the size from which it is compacted although a snapshot is on its way to a follower, and takes nothing
-	// more until that helps.
+	// HeldLogBytes is the size from which it is compacted although a follower needs it that a snapshot brings on.
+	HeldLogBytes = 256 << 20
+	// HardLogBytes is the size from which it takes nothing more until the state machine, which holds up its compaction, has caught up.
 	HardLogBytes = 512 << 20
 	// ticksPerHeartbeat is how finely time is measured.
 	ticksPerHeartbeat = 5
@@ -151,6 +153,9 @@ func (cfg *Config) complete() error {
 	}
 	if cfg.maxLogBytes == 0 {
 		cfg.maxLogBytes = HardLogBytes
+	}
+	if cfg.heldLogBytes == 0 {
+		cfg.heldLogBytes = HeldLogBytes
 	}
 	if cfg.Clock == nil {
 		cfg.Clock = machineClock{}
