@@ -45,7 +45,7 @@ func (w *world) follow(r Request) {
 
 // Each of many watches is within its own bound, and all together are not.
 func TestManyWatchesOfASlowConsumerHoldLittle(t *testing.T) {
-	const watches, rounds, valueBytes, most = 200, 20, 1000, 256 << 10
+	const watches, rounds, valueBytes, most = 60, 10, 1000, 48 << 10
 	for name, keys := range map[string]func(i int) kv.KeyRange{
 		"keys":   func(i int) kv.KeyRange { return kv.One(fmt.Appendf(nil, "%03d", i)) },
 		"ranges": func(i int) kv.KeyRange { return kv.Span(fmt.Appendf(nil, "%03d", i), []byte{0}) },
