@@ -32,6 +32,8 @@ type simPod struct {
 	withdrawnAt int
 	// hidden pods run, but their machine says that they do not, and their nodes do not answer the operator.
 	hidden bool
+	// failing pods are not ready, although their nodes are: the kubelet's probe does not get through.
+	failing bool
 }
 
 type world struct {
@@ -235,7 +237,7 @@ func (w *world) newDirectory() *directory {
 // fault does something bad, or changes the spec.
 func (w *world) fault() {
 	w.faultAt = w.g.now
-	switch w.rnd.IntN(32) {
+	switch w.rnd.IntN(33) {
 	case 21, 31:
 		if w.op.turn == nil && !w.absent && w.held != 0 {
 			w.say("fault: somebody deletes the StatefulSet")
@@ -248,6 +250,12 @@ func (w *world) fault() {
 			p.hidden, p.since = !p.hidden, w.g.now
 			w.say("fault: pod %s is said not to run: %v", p.uid, p.hidden)
 			w.stats["hidden"]++
+		}
+	case 32:
+		if p := w.pods[w.rnd.IntN(7)]; p != nil && p.running {
+			p.failing = !p.failing
+			w.say("fault: the probe of pod %s fails: %v", p.uid, p.failing)
+			w.stats["probe"]++
 		}
 	case 19, 20:
 		w.say("spec: larger volumes")

@@ -87,7 +87,7 @@ func (w *world) noticeReadiness(i int) {
 		return
 	}
 	proc := w.g.procs[i]
-	ready := p.running && !p.hidden && proc != nil && w.g.status(proc).Ready
+	ready := p.running && !p.hidden && !p.failing && proc != nil && w.g.status(proc).Ready
 	switch {
 	case ready:
 		p.unreadySince = 0

@@ -103,7 +103,7 @@ func (op *operator) ask(p *Pod) {
 		return
 	}
 	p.Node = w.g.status(proc)
-	p.Ready = p.Node.Ready
+	p.Ready = p.Node.Ready && !is.failing
 }
 
 // mostEffects is how many effects a turn has at most.
