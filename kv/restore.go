@@ -113,7 +113,7 @@ func checkTail(tail []byte, sum *trailingSum) (bool, error) {
 // rewrite makes the header that of the new cluster's state.
 func (r *restoring) rewrite(h *header, cluster raft.ClusterID) error {
 	l := &h.logical
-	if l.revision > MaxRevision-r.options.BumpRevision {
+	if r.options.BumpRevision > MaxRevision || l.revision > MaxRevision-r.options.BumpRevision {
 		return fmt.Errorf("revision %d cannot be raised by %d: the highest is %d", l.revision, r.options.BumpRevision, uint64(MaxRevision))
 	}
 	r.result = Restored{Cluster: h.cluster, Meta: l.meta, Before: l.revision}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"math"
 	"strings"
 	"testing"
 
@@ -170,6 +171,7 @@ func TestRestoreRefusesWhatIsNoWholeSnapshot(t *testing.T) {
 	refused("a file with more behind it", append(bytes.Clone(file), 0), RestoreOptions{})
 	refused("a stream with more behind it", append(bytes.Clone(stream), make([]byte, 10_000)...), RestoreOptions{})
 	refused("too high a revision", file, RestoreOptions{BumpRevision: MaxRevision})
+	refused("one that is past all numbers", file, RestoreOptions{BumpRevision: math.MaxUint64})
 	if _, err := h.machine.Restore(bytes.NewReader(file), RestoreOptions{}); err != nil {
 		t.Fatalf("the same, whole: %v", err)
 	}
