@@ -36,12 +36,16 @@ func (n *Node) compact() {
 	n.log.Debug("the log was compacted", "index", uint64(point))
 }
 
+// entryPlaceBytes is what an entry of the log takes in memory beside its data: with small ones that is most of it, and what is held back is not
+// bounded by SnapshotEntries.
+const entryPlaceBytes = 56
+
 // underStreams returns the limit below which the receivers of snapshots need nothing, unless too much memory is at stake (HeldLogBytes).
 func (n *Node) underStreams(limit raft.Index) raft.Index {
-	if n.core.LogBytes() >= n.cfg.heldLogBytes {
+	start := n.core.LogStart().Index
+	if n.core.LogBytes()+entryPlaceBytes*int(n.core.AppliedIndex()-start) >= n.cfg.heldLogBytes {
 		return limit
 	}
-	start := n.core.LogStart().Index
 	for _, s := range n.streams {
 		if s.index >= start { // otherwise what follows it is gone already
 			limit = min(limit, s.index)
