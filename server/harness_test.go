@@ -281,6 +281,34 @@ func leaderOf(t *testing.T, nodes []*instance) *instance {
 	return nil
 }
 
+// undisturbed makes a check in which so many elections are asked for. On a busy machine one more may come at any time, and a hand-over may fail: an error counts
+// if there was none but those. Otherwise the check is made again.
+func undisturbed(t *testing.T, nodes []*instance, elections raft.Term, check func() error) {
+	t.Helper()
+	highest := func() (term raft.Term) {
+		for _, i := range nodes {
+			s, err := i.status()
+			if err != nil {
+				t.Fatal(err)
+			}
+			term = max(term, s.Term)
+		}
+		return term
+	}
+	for deadline := time.Now().Add(patience); ; {
+		leaderOf(t, nodes)
+		before := highest()
+		err := check()
+		if err == nil {
+			return
+		}
+		if after := highest(); after == before+elections || time.Now().After(deadline) {
+			t.Fatalf("%v (the term was %d and is %d)", err, before, after)
+		}
+		t.Logf("once more, since an election came, or came not: %v", err)
+	}
+}
+
 func others(nodes []*instance, not *instance) []*instance {
 	var out []*instance
 	for _, i := range nodes {

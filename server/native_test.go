@@ -32,7 +32,7 @@ func openClient(t *testing.T, nodes []*instance, change ...func(*client.Config))
 }
 
 func testContext(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*patience) // for all that a test does
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -171,24 +171,27 @@ func TestTheNativeClientLooksAfterTheCluster(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	status, err := c.Status(ctx, nodes[1].client)
-	if err != nil || status.Name != "b" || status.ClusterID == 0 || status.Leader == 0 {
-		t.Errorf("status: %+v, %v", status, err)
-	}
 	var target client.Member
-	for _, m := range members {
-		if m.ID != status.Leader {
-			target = m
+	undisturbed(t, nodes, 1, func() error {
+		status, err := c.Status(ctx, nodes[1].client)
+		if err != nil || status.Name != "b" || status.ClusterID == 0 || status.Leader == 0 {
+			return fmt.Errorf("status: %+v, %w", status, err)
 		}
-	}
-	if err := c.MoveLeader(ctx, target.ID); err != nil {
-		t.Fatalf("moving the leader: %v", err)
-	}
-	// Who leads is told by the members that know it; the third hears of it a moment later.
-	nodes[0].await("following the new leader", func(s admin.Status) bool { return s.Leader == raft.NodeID(target.ID) })
-	if now, err := c.Status(ctx, nodes[0].client); err != nil || now.Leader != target.ID {
-		t.Errorf("the leader is %v, want %v; %v", now.Leader, target.ID, err)
-	}
+		for _, m := range members {
+			if m.ID != status.Leader {
+				target = m
+			}
+		}
+		if err := c.MoveLeader(ctx, target.ID); err != nil {
+			return fmt.Errorf("moving the leader: %w", err)
+		}
+		// Who leads is told by the members that know it; the third hears of it a moment later.
+		nodes[0].await("following a leader", func(s admin.Status) bool { return s.Leader != 0 && s.Leader != raft.NodeID(status.Leader) })
+		if now, err := c.Status(ctx, nodes[0].client); err != nil || now.Leader != target.ID {
+			return fmt.Errorf("the leader is %v, want %v; %w", now.Leader, target.ID, err)
+		}
+		return nil
+	})
 	put, err := c.Put(ctx, "k", []byte("v"))
 	if err != nil {
 		t.Fatal(err)

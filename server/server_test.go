@@ -243,26 +243,30 @@ func TestARemovedMemberSetsItsDirectoryAsideAndJoinsAgain(t *testing.T) {
 
 func TestTheLeaderHandsOverWhenAsked(t *testing.T) {
 	nodes := operate(t, "demo-0", "demo-1", "demo-2")
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	leader := leaderOf(t, nodes)
-	target := others(nodes, leader)[0]
-	s, err := target.status()
-	if err != nil {
-		t.Fatal(err)
-	}
-	resp, err := leader.admin().TransferLeadership(ctx, &admin.TransferRequest{To: s.MemberID})
-	if err != nil || resp.Leader != s.MemberID {
-		t.Fatalf("%+v, %v", resp, err)
-	}
-	target.await("leading", func(s admin.Status) bool { return s.Role == "leader" })
-	if _, err := leader.admin().TransferLeadership(ctx, &admin.TransferRequest{}); rpc.ReasonOf(err) != admin.ReasonNotLeader {
-		t.Errorf("a follower hands leadership over: %v", err)
-	}
-	stale := &admin.ChangeRequest{ConfigIndex: 1, Changes: []raft.Change{{Kind: raft.ChangeRemove, ID: s.MemberID}}}
-	if _, err := target.admin().ChangeMembership(ctx, stale); rpc.ReasonOf(err) != admin.ReasonConfigMoved {
-		t.Errorf("a change decided on an old membership: %v", err)
-	}
+	ctx := testContext(t)
+	undisturbed(t, nodes, 1, func() error {
+		leader := leaderOf(t, nodes)
+		target := others(nodes, leader)[0]
+		s, err := target.status()
+		if err != nil {
+			return err
+		}
+		resp, err := leader.admin().TransferLeadership(ctx, &admin.TransferRequest{To: s.MemberID})
+		if err != nil || resp.Leader != s.MemberID {
+			return fmt.Errorf("handed over: %+v, %w", resp, err)
+		}
+		if now, err := target.status(); err != nil || now.Role != "leader" {
+			return fmt.Errorf("whom leadership was handed to: %+v, %w", now, err)
+		}
+		if _, err := leader.admin().TransferLeadership(ctx, &admin.TransferRequest{}); rpc.ReasonOf(err) != admin.ReasonNotLeader {
+			return fmt.Errorf("a follower hands leadership over: %w", err)
+		}
+		stale := &admin.ChangeRequest{ConfigIndex: 1, Changes: []raft.Change{{Kind: raft.ChangeRemove, ID: s.MemberID}}}
+		if _, err := target.admin().ChangeMembership(ctx, stale); rpc.ReasonOf(err) != admin.ReasonConfigMoved {
+			return fmt.Errorf("a change decided on an old membership: %w", err)
+		}
+		return nil
+	})
 }
 
 func TestAWipedStaticNodeWaitsAndIsAdded(t *testing.T) {
