@@ -52,14 +52,11 @@ func TestAFencedMemberComesBackAsNew(t *testing.T) {
 
 	victim.start()
 	eventually(t, "it waits to be added", func() bool { return victim.replica.Status().State == StateEmpty })
-	leader = leaderOf(t, all)
-	id, err := leader.replica.Add(ctx, raft.Member{Name: victim.cfg.Name, Incarnation: victim.replica.Status().Identity.Incarnation, PeerAddress: victim.replica.Address()})
-	if err != nil || id == old.MemberID {
-		t.Fatalf("added as %v (before: %v), %v", id, old.MemberID, err)
+	id := addTo(ctx, t, all, raft.Member{Name: victim.cfg.Name, Incarnation: victim.replica.Status().Identity.Incarnation, PeerAddress: victim.replica.Address()})
+	if id == old.MemberID {
+		t.Fatalf("added as %v again", id)
 	}
-	if err := leader.replica.Remove(ctx, old.MemberID); err != nil {
-		t.Fatal(err)
-	}
+	eventually(t, "removed", func() bool { return leaderOf(t, all).replica.Remove(ctx, old.MemberID) == nil })
 	if got := victim.count(ctx, "x"); got != 10 {
 		t.Errorf("x = %d", got)
 	}

@@ -168,7 +168,7 @@ func TestASurvivorKeepsWhatIsNotKnownToBeCommitted(t *testing.T) {
 func TestRefoundRefusesWhoIsNotMeantAndAClusterThatWorks(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	all := trio(t)
+	all := trioThatElects(t, 2*time.Second) // all are to know a leader all the while
 	leader := leaderOf(t, all)
 	eventually(t, "all follow", func() bool {
 		for _, s := range all {

@@ -14,7 +14,7 @@ func TestEveryMemberOfAStaticClusterCanBeReplaced(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	all[0].propose(ctx, "x")
-	for i, s := range all {
+	for _, s := range all {
 		var rest []*station
 		for _, o := range all {
 			if o != s {
@@ -35,10 +35,7 @@ func TestEveryMemberOfAStaticClusterCanBeReplaced(t *testing.T) {
 		}
 		s.start()
 		eventually(t, "the replacement waits to be added", func() bool { return s.replica.Status().State == StateEmpty })
-		_, err := leaderOf(t, rest).replica.Add(ctx, raft.Member{Name: s.cfg.Name, Incarnation: s.replica.Status().Identity.Incarnation, PeerAddress: s.replica.Address()})
-		if err != nil {
-			t.Fatalf("replacement %d: %v", i+1, err)
-		}
+		addTo(ctx, t, rest, raft.Member{Name: s.cfg.Name, Incarnation: s.replica.Status().Identity.Incarnation, PeerAddress: s.replica.Address()})
 		if got := s.count(ctx, "x"); got != 1 {
 			t.Errorf("x = %d", got)
 		}
