@@ -36,6 +36,9 @@ func Cable(n plan.Node, pid int, plugged bool) string {
 	return batch(lines)
 }
 
+// Unlay takes the cable away that a node had.
+func Unlay(n plan.Node) string { return "link delete " + n.Port }
+
 // Plug and Unplug move the node's port to and from the bridge. Both ends of the cable stay up, as with a switch that
 // died: what the node sends is lost without a word, and so is what is sent to it.
 func Plug(n plan.Node) string   { return fmt.Sprintf("link set %s master %s", n.Port, plan.Bridge) }
