@@ -3,6 +3,7 @@
 #   unit   every module's tests that need no cluster, without the simulation
 #   sim    the simulation: its campaign of fixed seeds and everything else in raft/sim
 #   mutants  each of the bugs that the simulation must catch, within so many seeds (SEEDS, 4000; ONLY=part of a name)
+#   plan-mutants  the same of the operator's decider and its simulation (SEEDS, 400; ONLY)
 #   race   the unit tests under the race detector, with a few seeds of the simulation
 #   hunt   a campaign of new seeds for so much processor time (CPU, 20m), or of so many (SEEDS); with SEED=N one seed, step by step
 #   soak   hunt, ten minutes of chaos among real processes, both end-to-end suites, ROUNDS (10) times
@@ -77,17 +78,21 @@ case "${1:-}" in
     api_server
     for module in "${modules[@]}"; do
       section "unit tests of module $module"
-      tried "$module" go_test "$module" -timeout 10m
+      tried "$module" go_test "$module" -timeout 30m
     done
     verdict
     ;;
   sim)
     section "simulation"
-    go test -v -timeout 20m ./raft/sim
+    go test -v -timeout 30m ./raft/sim
     ;;
   mutants)
     section "bugs that the simulation must catch"
     go run ./raft/sim/mutants -seeds "${SEEDS:-4000}" -only "${ONLY:-}"
+    ;;
+  plan-mutants)
+    section "bugs of the operator's decider that its simulation must catch"
+    go run ./controllers/plan/mutants -seeds "${SEEDS:-400}" -only "${ONLY:-}"
     ;;
   race)
     curl_installed
@@ -99,10 +104,10 @@ case "${1:-}" in
       [[ $module != test/powerloss ]] || continue
       section "unit tests of module $module under the race detector"
       # `make vet` and the unit tests without the detector vet the same code.
-      without='/test/sockets$' tried "$module" go_test "$module" -race -vet=off -timeout 15m
+      without='/test/sockets$' tried "$module" go_test "$module" -race -vet=off -timeout 30m
     done
     section "simulation under the race detector"
-    tried raft/sim go test -race -vet=off -timeout 15m -run 'TestCampaign$' ./raft/sim -sim.seeds=$race_seeds
+    tried raft/sim go test -race -vet=off -timeout 30m -run 'TestCampaign$' ./raft/sim -sim.seeds=$race_seeds
     verdict
     ;;
   hunt)
@@ -118,7 +123,7 @@ case "${1:-}" in
     done
     ;;
   *)
-    sed -n '2,9s|^# *||p' "$0" >&2
+    sed -n '2,10s|^# *||p' "$0" >&2
     exit 2
     ;;
 esac
