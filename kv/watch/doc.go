@@ -7,7 +7,7 @@
 //
 // A Stream is a set of watches with one consumer, who pulls with Next. Each watch is either in step, and then holds what was
 // handed to it and not pulled yet, up to a bound; or behind, and then holds nothing more but the revision to go on from, and Next reads
-// from the history until it is in step again. What all watches hold together has a bound too, past which they fall behind without it. So
+// from the history until it is in step again. What all watches hold together has a bound too, past which those of the slowest consumers fall behind without it. So
 // slow consumers cost bounded memory, and whatever happens, a watch goes on
 // from the revision behind the last that it delivered: nothing is missed and nothing comes twice. When history that a watch needs is
 // compacted away, it is cancelled and told so.

@@ -12,8 +12,8 @@ import (
 	"github.com/raftkv/raftkv/raft/session"
 )
 
-// slow is a hub on a machine, with one stream whose consumer does not come.
-func slow(t *testing.T, o Options) *world {
+// slow is a hub on a machine, with streams whose consumers do not come.
+func slow(t *testing.T, o Options, streams int) *world {
 	t.Helper()
 	w := &world{Rand: rand.New(rand.NewPCG(1, 1)), t: t, next: 1, seen: map[string]int{}, hub: NewHub(o)}
 	var err error
@@ -23,17 +23,18 @@ func slow(t *testing.T, o Options) *world {
 	t.Cleanup(func() { _ = w.machine.Close() })
 	w.hub.store = w.machine
 	w.hub.handOut()
-	s, err := w.hub.NewStream()
-	if err != nil {
-		t.Fatal(err)
+	for range streams {
+		s, err := w.hub.NewStream()
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.streams = append(w.streams, &played{stream: s.(*stream), watches: map[int64]*received{}})
 	}
-	w.streams = []*played{{stream: s.(*stream), watches: map[int64]*received{}}}
 	return w
 }
 
-func (w *world) follow(r Request) {
+func (w *world) follow(s *played, r Request) {
 	w.t.Helper()
-	s := w.streams[0]
 	revision, _ := w.machine.Revision()
 	id, err := s.stream.Watch(r)
 	if err != nil {
@@ -41,6 +42,21 @@ func (w *world) follow(r Request) {
 	}
 	r.StartRevision = revision + 1
 	s.watches[id] = &received{request: r}
+}
+
+// checkAll pulls all that there is, and looks at it.
+func (w *world) checkAll() {
+	w.t.Helper()
+	for _, s := range w.streams {
+		for w.pull(s) {
+		}
+		for _, x := range s.watches {
+			w.check(x)
+		}
+	}
+	if st := w.hub.Stats(); st.Behind != 0 || w.hub.held != 0 {
+		w.t.Errorf("%+v and %d bytes held after everything was pulled", st, w.hub.held)
+	}
 }
 
 // Each of many watches is within its own bound, and all together are not.
@@ -51,9 +67,9 @@ func TestManyWatchesOfASlowConsumerHoldLittle(t *testing.T) {
 		"ranges": func(i int) kv.KeyRange { return kv.Span(fmt.Appendf(nil, "%03d", i), []byte{0}) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := slow(t, Options{HeldBytes: most})
+			w := slow(t, Options{HeldBytes: most}, 1)
 			for i := range watches {
-				w.follow(Request{ID: AutoID, Keys: keys(i)})
+				w.follow(w.streams[0], Request{ID: AutoID, Keys: keys(i)})
 			}
 			for range rounds {
 				for i := range watches {
@@ -64,22 +80,43 @@ func TestManyWatchesOfASlowConsumerHoldLittle(t *testing.T) {
 			if w.seen["shed"] == 0 {
 				t.Error("the bound was not met")
 			}
-			for w.pull(w.streams[0]) {
-			}
-			for _, x := range w.streams[0].watches {
-				w.check(x)
-			}
-			if st := w.hub.Stats(); st.Behind != 0 || w.hub.held != 0 {
-				t.Errorf("%+v and %d bytes held after everything was pulled", st, w.hub.held)
-			}
+			w.checkAll()
 		})
 	}
 }
 
+// Those who keep up are handed events on, whatever others make the node hold.
+func TestOnlySlowConsumersGiveWay(t *testing.T) {
+	const watches, rounds, valueBytes, most = 20, 30, 1000, 200 << 10
+	w := slow(t, Options{HeldBytes: most}, 3)
+	for _, s := range w.streams {
+		for i := range watches {
+			w.follow(s, Request{ID: AutoID, Keys: kv.Span(fmt.Appendf(nil, "%03d", i), fmt.Appendf(nil, "%03d", i+1))})
+		}
+	}
+	for range rounds {
+		for i := range watches {
+			w.apply(kv.Put(fmt.Appendf(nil, "%03d", i), make([]byte, valueBytes)))
+		}
+		w.handOut()
+		for _, x := range w.streams[0].stream.watchers {
+			if x.group == nil {
+				t.Fatal("a watch whose consumer comes every time has fallen behind")
+			}
+		}
+		for w.pull(w.streams[0]) {
+		}
+	}
+	if st := w.hub.Stats(); w.seen["shed"] == 0 || st.Behind == 0 {
+		t.Errorf("the bound was not met: %+v", st)
+	}
+	w.checkAll()
+}
+
 // An entry's data is a part of a message, whose memory an event that waits for its consumer must not keep.
 func TestEventsThatWaitKeepNoEntries(t *testing.T) {
-	w := slow(t, Options{})
-	w.follow(Request{ID: AutoID, Keys: kv.One([]byte("k"))})
+	w := slow(t, Options{}, 1)
+	w.follow(w.streams[0], Request{ID: AutoID, Keys: kv.One([]byte("k"))})
 	data, err := kv.AppendProposal(nil, session.Header{}, kv.Put([]byte("k"), []byte("value")))
 	if err != nil {
 		t.Fatal(err)

@@ -1,8 +1,10 @@
 package watch
 
 import (
+	"cmp"
 	"context"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/raftkv/raftkv/kv"
@@ -15,8 +17,8 @@ const (
 	DefaultQueueBytes = 16 << 20
 	// DefaultPendingBytes and DefaultPendingEvents bound what a watch holds for its consumer before it falls behind.
 	DefaultPendingBytes, DefaultPendingEvents = 1 << 20, 4096
-	// DefaultHeldBytes bounds what all watches together hold for their consumers. Past it those that hold anything fall behind, without it.
-	DefaultHeldBytes = 64 << 20
+	// DefaultHeldBytes bounds what all watches together hold for their consumers. Past it those of the slowest fall behind, without it.
+	DefaultHeldBytes = 128 << 20
 	// DefaultResponseBytes is the size at which a response ends, at the next revision or, with fragments, in the middle of one.
 	DefaultResponseBytes = 1 << 20
 	// DefaultRevisionBytes bounds the events of one revision with the versions before, which a watch that takes no fragments is told as a whole.
@@ -271,17 +273,34 @@ func (h *Hub) share(groups []*group, revision uint64) {
 	}
 }
 
-// shed lets all watches that hold anything fall behind, without it: their consumers are slow, and the history has it too.
+// shed lets watches fall behind without what they hold, which the history has too: all those of one stream after the other, the one that holds most
+// first, until half of the bound is free. Its consumer is the slowest; to read the history costs far more than to be handed events.
 func (h *Hub) shed() {
+	type load struct {
+		stream *stream
+		bytes  int
+	}
+	loads := make([]load, 0, len(h.streams))
 	for s := range h.streams {
+		l := load{stream: s}
 		for _, w := range s.watchers {
+			l.bytes += w.pendingBytes
+		}
+		loads = append(loads, l)
+	}
+	slices.SortFunc(loads, func(a, b load) int { return cmp.Compare(b.bytes, a.bytes) })
+	for _, l := range loads {
+		if h.held <= h.options.HeldBytes/2 {
+			return
+		}
+		for _, w := range l.stream.watchers {
 			if len(w.pending) == 0 {
 				continue
 			}
 			h.leave(w)
 			w.next = w.pending[0].events[0].KV.ModRevision
 			w.forget()
-			s.ready(w)
+			l.stream.ready(w)
 		}
 	}
 }
