@@ -14,9 +14,10 @@ import (
 
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/rpc"
+	"github.com/raftkv/raftkv/test/loopback"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // station is one node's peer port; the node behind it can be exchanged.
 type station struct {
@@ -38,7 +39,7 @@ func stations(t *testing.T, names ...string) ([]*station, []StaticMember) {
 	var out []*station
 	var flags []StaticMember
 	for _, n := range names {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", loopback.MustAddress(t)) // some come back there
 		if err != nil {
 			t.Fatal(err)
 		}
