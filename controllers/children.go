@@ -121,8 +121,7 @@ func (s *snapshot) takeBudget(is *policyv1.PodDisruptionBudget, err error) error
 	if err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	if foreign := foreignTo(s.cluster, "PodDisruptionBudget", is); foreign != "" {
-		s.observation.Foreign = append(s.observation.Foreign, foreign)
+	if s.foreignChild("PodDisruptionBudget", is) {
 		return nil
 	}
 	s.budget = is
@@ -131,11 +130,11 @@ func (s *snapshot) takeBudget(is *policyv1.PodDisruptionBudget, err error) error
 
 // findBudget looks for a disruption budget that is about to be made, and plans again if there is one of somebody else's.
 func (r *Reconciler) findBudget(ctx context.Context, s *snapshot, d plan.Decision) (plan.Decision, error) {
-	if wantedBudget(s, &d) == nil || s.budget != nil || s.depth == live || len(s.observation.Foreign) > 0 {
+	if wantedBudget(s, &d) == nil || s.budget != nil || s.depth == live || s.blocked() {
 		return d, nil
 	}
 	is := &policyv1.PodDisruptionBudget{}
-	if err := s.takeBudget(is, r.Live.Get(ctx, budgetKey(s), is)); err != nil || len(s.observation.Foreign) == 0 {
+	if err := s.takeBudget(is, r.Live.Get(ctx, budgetKey(s), is)); err != nil || !s.blocked() {
 		return d, err
 	}
 	return plan.Plan(&s.observation), nil
@@ -170,12 +169,27 @@ func (r *Reconciler) readChild(ctx context.Context, c *v1.RaftCluster, name, kin
 	case err != nil:
 		return false, fmt.Errorf("read %s %s: %w", kind, name, err)
 	}
-	if foreign := foreignTo(c, kind, into); foreign != "" {
-		s.observation.Foreign = append(s.observation.Foreign, foreign)
-		return false, nil
-	}
-	return true, nil
+	return !s.foreignChild(kind, into), nil
 }
+
+// foreignChild tells that the object is not the cluster's, and notes what it is.
+func (s *snapshot) foreignChild(kind string, o client.Object) bool {
+	foreign := foreignTo(s.cluster, kind, o)
+	owner := metav1.GetControllerOf(o)
+	switch {
+	case foreign == "":
+		return false
+	case owner != nil && owner.Kind == v1.RaftClusterKind && owner.Name == s.cluster.Name:
+		// This one has another UID, so that it is no more: the garbage collector comes for what it owned.
+		s.observation.Earlier = append(s.observation.Earlier, fmt.Sprintf("%s %s goes with an earlier RaftCluster of this name", kind, o.GetName()))
+	default:
+		s.observation.Foreign = append(s.observation.Foreign, foreign)
+	}
+	return true
+}
+
+// blocked tells that objects are in the way which are not the cluster's: none of its own are made or changed.
+func (s *snapshot) blocked() bool { return len(s.observation.Foreign)+len(s.observation.Earlier) > 0 }
 
 // foreignTo says why the object is not the cluster's; empty if it is. An object without an owner is the cluster's only if
 // it carries all of its labels, as one does whose RaftCluster was deleted without its dependents.
@@ -314,7 +328,7 @@ func pruneClaimTemplates(content map[string]any) {
 
 // applyChildren brings the children to what is wanted. Every apply can be repeated.
 func (r *Reconciler) applyChildren(ctx context.Context, s *snapshot, d *plan.Decision) error {
-	if len(s.observation.Foreign) > 0 {
+	if s.blocked() {
 		return nil
 	}
 	if s.noToken {

@@ -34,6 +34,17 @@ func scalesIn(s *snapshot, replicas int32) bool {
 	return most > o.Desired
 }
 
+// dropsClaims tells that the StatefulSet, which is made or has kept the claims of pods that are scaled away, is to delete them from now on.
+func dropsClaims(s *snapshot) bool {
+	wanted, ok := s.workload.wanted.(*appsv1.StatefulSet)
+	return ok && deletesScaled(wanted) && (s.statefulSet == nil || !deletesScaled(s.statefulSet))
+}
+
+func deletesScaled(set *appsv1.StatefulSet) bool {
+	p := set.Spec.PersistentVolumeClaimRetentionPolicy
+	return p != nil && p.WhenScaled == appsv1.DeletePersistentVolumeClaimRetentionPolicyType
+}
+
 // holdsForeign tells that a pod which nobody asks for says that it holds data of another cluster. Who lowers replicas because of that, as the condition advises, wants
 // to keep that data: its claim stays, whatever whenScaled says of those that the cluster needs no more.
 func holdsForeign(s *snapshot, answers map[types.UID]nodes.Answer) bool {

@@ -20,6 +20,9 @@ import (
 // maxDifferences bounds the fields that an event names.
 const maxDifferences = 5
 
+// Events about several objects of a cluster name the object as the related one, since two of the same reason within minutes that differ in nothing else are
+// counted as one by the recorder, and the second one's words are lost.
+
 // childEvent tells of a child that was applied, if it was for another reason than that the cluster is new: somebody had deleted or edited it, or the
 // pods' template is another one, by the spec or by this version of the operator. mended are the fields that are as they are wanted since then.
 func (r *Reconciler) childEvent(c *v1.RaftCluster, x child, wanted *unstructured.Unstructured, mended []string) {
@@ -28,16 +31,16 @@ func (r *Reconciler) childEvent(c *v1.RaftCluster, x child, wanted *unstructured
 	settled := c.Status.ClusterID != "" && c.Status.ObservedGeneration == c.Generation
 	switch {
 	case x.is == nil && settled && !x.first:
-		r.Recorder.Eventf(c, nil, corev1.EventTypeNormal, "ChildPutRight", "apply", "%s %s did not exist, and was made anew", kind, name)
+		r.Recorder.Eventf(c, x.wanted, corev1.EventTypeNormal, "ChildPutRight", "apply", "%s %s did not exist, and was made anew", kind, name)
 	case x.is == nil || len(mended) == 0:
 	case x.edited(wanted):
-		r.Recorder.Eventf(c, nil, corev1.EventTypeWarning, "ChildPutRight", "apply", "somebody else had changed %s of %s %s, which is put right", listed(mended), kind, name)
+		r.Recorder.Eventf(c, x.wanted, corev1.EventTypeWarning, "ChildPutRight", "apply", "somebody else had changed %s of %s %s, which is put right", listed(mended), kind, name)
 	case kind == kindStatefulSet && slices.ContainsFunc(mended, func(f string) bool { return strings.HasPrefix(f, "spec.template") }):
 		why := "as the spec asks"
 		if settled {
 			why = "as this version of the operator makes it"
 		}
-		r.Recorder.Eventf(c, nil, corev1.EventTypeNormal, "TemplateChanged", "apply", "the pods' template is another one, %s (%s): the pods are restarted one by one, the leader last", why, listed(mended))
+		r.Recorder.Eventf(c, x.wanted, corev1.EventTypeNormal, "TemplateChanged", "apply", "the pods' template is another one, %s (%s): the pods are restarted one by one, the leader last", why, listed(mended))
 	}
 }
 
@@ -48,7 +51,7 @@ func (r *Reconciler) madeEvent(c *v1.RaftCluster, is *unstructured.Unstructured,
 	if owners := ownersOf(is, fields); len(owners) > 0 {
 		by = "field manager " + strings.Join(owners, ", ") + ", which owns them too"
 	}
-	r.Recorder.Eventf(c, nil, corev1.EventTypeWarning, "ChildNotAsApplied", "apply", "%s of %s %s are not as they were applied, by %s: they are left so", listed(fields), is.GetKind(), is.GetName(), by)
+	r.Recorder.Eventf(c, is, corev1.EventTypeWarning, "ChildNotAsApplied", "apply", "%s of %s %s are not as they were applied, by %s: they are left so", listed(fields), is.GetKind(), is.GetName(), by)
 }
 
 // listed names the fields, but not more than an event should.

@@ -1,6 +1,8 @@
 package controllers
 
 import (
+	"context"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,6 +32,10 @@ var (
 		Name: "raftkv_operator_steps_total",
 		Help: "Steps of the operator, by kind and by what became of them: taken, deferred (it could not be taken just then) or failed.",
 	}, append([]string{"step", "result"}, ofCluster...))
+	operatorLeads = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "raftkv_operator_leading",
+		Help: "1 at the operator that does the work, 0 at those that wait to take over.",
+	})
 	convergeSeconds = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name:    "raftkv_operator_converge_duration_seconds",
 		Help:    "Time from a RaftCluster's being not as specified until it was again.",
@@ -47,7 +53,15 @@ var (
 )
 
 func init() {
-	metrics.Registry.MustRegister(stepsTotal, convergeSeconds, desiredMembers, membersGauge, healthyMembers, readyPods, conditionGauge, leaderChanges)
+	metrics.Registry.MustRegister(stepsTotal, operatorLeads, convergeSeconds, desiredMembers, membersGauge, healthyMembers, readyPods, conditionGauge, leaderChanges)
+}
+
+// leads is run by the manager for as long as this operator does the work: it holds the lease, or there is none to hold.
+func leads(ctx context.Context) error {
+	operatorLeads.Set(1)
+	<-ctx.Done()
+	operatorLeads.Set(0)
+	return nil
 }
 
 // measure brings the cluster's metrics to what its status says.

@@ -52,8 +52,10 @@ type snapshot struct {
 	budget      *policyv1.PodDisruptionBudget
 	policy      *networkingv1.NetworkPolicy
 	observation plan.Observation
-	// gone are the pods that are gone, and for how long this operator has watched them being so.
-	gone map[types.UID]time.Duration
+	// gone are the pods that are gone, silent those that do not answer, and for how long this operator has watched them being so; unled is for how long it has
+	// watched the cluster being without a leader.
+	gone, silent map[types.UID]time.Duration
+	unled        time.Duration
 	// foreign says that a pod which nobody asks for holds data of another cluster.
 	foreign bool
 	// strayed are pods and claims of the cluster that lack its labels.
@@ -97,7 +99,10 @@ func (r *Reconciler) observe(ctx context.Context, key types.NamespacedName, d de
 		return nil, err
 	}
 	answers := r.observeNodes(ctx, key, s, d)
-	s.gone = r.vigils.keep(key, gonePods(s.cluster, s.pods, answers), r.Uptime())
+	uptime := r.Uptime()
+	s.gone = r.watched.gone.keep(key, gonePods(s.cluster, s.pods, answers), uptime)
+	s.silent = r.watched.silent.keep(key, silentPods(s.pods, answers), uptime)
+	s.unled = r.watched.unled.keep(key, unled(s.cluster, answers), uptime)[s.cluster.UID]
 
 	o := &s.observation
 	o.Cluster, o.Namespace = s.cluster.Name, s.cluster.Namespace
@@ -105,7 +110,7 @@ func (r *Reconciler) observe(ctx context.Context, key types.NamespacedName, d de
 	o.Paused = s.cluster.Spec.UpdateStrategy.Paused
 	o.NewClusterID = raft.ClusterID(r.NewID())
 	o.Hibernate = s.cluster.Spec.Hibernate
-	o.Good, o.Leaderless = s.cluster.Status.GoodRevision, leaderless(s.cluster, r.now())
+	o.Good, o.Leaderless = s.cluster.Status.GoodRevision, s.unled > electionPatience
 	if err := errors.Join(recordedIdentity(s.cluster, o), recordedRecovery(s.cluster, o)); err != nil {
 		return nil, err
 	}
@@ -251,6 +256,7 @@ func (r *Reconciler) observePod(ctx context.Context, s *snapshot, p *corev1.Pod,
 		Terminating: p.DeletionTimestamp != nil,
 		Trouble:     podTrouble(p),
 		Late:        late(s.cluster, p, r.now()),
+		Silent:      s.silent[p.UID] > silencePatience,
 	}
 	if at, ok := withdrawnAt(p); ok {
 		out.Withdrawn, out.Forgotten = true, forgotten(at, r.now())
@@ -261,7 +267,7 @@ func (r *Reconciler) observePod(ctx context.Context, s *snapshot, p *corev1.Pod,
 	case !ok:
 		out.NodeError = nodes.ErrNotFollowed.Error()
 	case a.Err != nil:
-		out.NodeError = a.Err.Error()
+		out.NodeError = steady(a.Err.Error())
 	default:
 		out.Node = a.Status
 	}

@@ -229,7 +229,7 @@ func TestHibernationWhilePausedKeepsTheClaims(t *testing.T) {
 func TestABadUpdateStopsAtItsFirstPodAndIsTakenBack(t *testing.T) {
 	s := newStory(t, 34)
 	s.k.bad = func(p *corev1.Pod) bool { return strings.Contains(p.Spec.Containers[0].Image, "bad") }
-	s.apply("spec: {replicas: 3, image: raftkv/node:good, storage: {size: 1Gi}, updateStrategy: {progressDeadline: 30s}}")
+	s.apply("spec: {replicas: 3, image: raftkv/node:good, storage: {size: 1Gi}, updateStrategy: {progressDeadline: 10m}}")
 	s.until("ready", asSpecified)
 	s.change(`{"spec":{"image":"raftkv/node:bad"}}`)
 	s.until("begun", func(*v1.RaftCluster) bool { return s.images() == "good good bad" })
@@ -240,7 +240,7 @@ func TestABadUpdateStopsAtItsFirstPodAndIsTakenBack(t *testing.T) {
 	if c := s.cluster(); is(c, v1.ConditionStalled) || s.images() != "good good bad" {
 		t.Fatalf("before the deadline: images %s, conditions %+v", s.images(), c.Status.Conditions)
 	}
-	s.later(time.Minute)
+	s.later(11 * time.Minute)
 	s.until("stalled", s.stalled(plan.ReasonUpdateFailed))
 	for range 5 {
 		s.k.play("demo")
@@ -265,6 +265,7 @@ func TestABadUpdateStopsAtItsFirstPodAndIsTakenBack(t *testing.T) {
 	})
 	s.change(`{"spec":{"replicas":3,"podTemplate":{"annotations":{"try":"again"}}}}`)
 	s.until("tried again", func(*v1.RaftCluster) bool { return s.images() == "good good bad" })
+	s.later(11 * time.Minute)
 	s.until("stalled again", s.stalled(plan.ReasonUpdateFailed))
 	s.change(`{"spec":{"image":"raftkv/node:good"}}`)
 	s.until("back", func(c *v1.RaftCluster) bool { return asSpecified(c) && s.images() == "good good good" })

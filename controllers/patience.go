@@ -5,8 +5,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	v1 "github.com/raftkv/raftkv/api/v1"
 )
@@ -14,9 +12,12 @@ import (
 const (
 	// defaultProgressDeadline is the CRD's default; it matters for objects that were stored before the field was there.
 	defaultProgressDeadline = 10 * time.Minute
-	// electionPatience is how long a cluster must have been without a leader before a pod of it is touched that is said not to run: a quorum
-	// elects one within a few election timeouts, and that pod may be part of it.
+	// electionPatience is how long a cluster must have been without a leader, before this operator's eyes, before a pod of it is touched that is said not to run: a
+	// quorum elects one within a few election timeouts, and that pod may be part of it.
 	electionPatience = 10 * time.Second
+	// silencePatience is how long a node must not have answered this operator, again and again, before its pod, which runs, is touched for that: it may be busy, or a
+	// connection that hangs has to be made anew first (nodes gives one up after half of this).
+	silencePatience = time.Minute
 	// replacementDamping is how many times the time that a member may be unreachable a claim must be old before it is given up: a
 	// machine that breaks one volume after the other does not use them up.
 	replacementDamping = 6
@@ -31,16 +32,6 @@ func unreadySince(p *corev1.Pod) time.Time {
 		}
 	}
 	return since
-}
-
-// leaderless tells that the status has named no leader for longer than an election takes.
-func leaderless(c *v1.RaftCluster, now time.Time) bool {
-	x := meta.FindStatusCondition(c.Status.Conditions, v1.ConditionAvailable)
-	if x == nil || x.Status != metav1.ConditionFalse {
-		return false
-	}
-	age := now.Sub(x.LastTransitionTime.Time)
-	return age > electionPatience || age < -clockSkew // since then the clock was set back
 }
 
 // late tells that the pod takes longer to become ready than an update may.

@@ -3,37 +3,10 @@ package controllers
 import (
 	"context"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	v1 "github.com/raftkv/raftkv/api/v1"
 )
-
-func TestAClusterIsLeaderlessOnlyOnceAnElectionWouldBeOver(t *testing.T) {
-	began := time.Unix(1_000_000, 0)
-	for name, c := range map[string]struct {
-		available metav1.ConditionStatus
-		after     time.Duration
-		want      bool
-	}{
-		"just now":    {metav1.ConditionFalse, time.Second, false},
-		"for long":    {metav1.ConditionFalse, time.Minute, true},
-		"it has one":  {metav1.ConditionTrue, time.Minute, false},
-		"not yet run": {"", time.Minute, false},
-		"set back":    {metav1.ConditionFalse, -time.Hour, true},
-		"clocks vary": {metav1.ConditionFalse, -time.Second, false},
-	} {
-		cluster := &v1.RaftCluster{}
-		if c.available != "" {
-			cluster.Status.Conditions = []metav1.Condition{{Type: v1.ConditionAvailable, Status: c.available, LastTransitionTime: metav1.NewTime(began)}}
-		}
-		if got := leaderless(cluster, began.Add(c.after)); got != c.want {
-			t.Errorf("%s: %v, want %v", name, got, c.want)
-		}
-	}
-}
 
 // What is said of a pod counts as long as its machine reports.
 func TestMachinesThatAreGoneAndThatDoNotReport(t *testing.T) {

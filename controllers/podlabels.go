@@ -61,11 +61,11 @@ func (r *Reconciler) labelPods(ctx context.Context, s *snapshot, d *plan.Decisio
 		s.pods[i] = *updated
 		switch {
 		case led && settled:
-			r.Recorder.Eventf(s.cluster, nil, corev1.EventTypeWarning, "ChildPutRight", "label", "somebody else had changed the role label of pod %s, which leads, and it is put right", p.Name)
+			r.Recorder.Eventf(s.cluster, updated, corev1.EventTypeWarning, "ChildPutRight", "label", "somebody else had changed the role label of pod %s, which leads, and it is put right", p.Name)
 		case serving && withdrawn:
-			r.Recorder.Eventf(s.cluster, nil, corev1.EventTypeNormal, "PodReadmitted", "label", "pod %s stays after all: the client Service has it again", p.Name)
+			r.Recorder.Eventf(s.cluster, updated, corev1.EventTypeNormal, "PodReadmitted", "label", "pod %s stays after all: the client Service has it again", p.Name)
 		case serving && settled:
-			r.Recorder.Eventf(s.cluster, nil, corev1.EventTypeWarning, "ChildPutRight", "label",
+			r.Recorder.Eventf(s.cluster, updated, corev1.EventTypeWarning, "ChildPutRight", "label",
 				"somebody else had changed the label %s of pod %s, by which the client Service finds it, and it is put right", resources.LabelManagedBy, p.Name)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
@@ -74,8 +76,8 @@ type Reconciler struct {
 	reports sync.Map
 	// made are the children that admission changes.
 	made made
-	// vigils are the pods that are gone.
-	vigils vigils
+	// watched is what this operator has seen go on.
+	watched watched
 	// events are what was last read of them.
 	events *eventReads
 }
@@ -107,7 +109,7 @@ func (r *Reconciler) now() time.Time { return r.Now() }
 
 // SetupWithManager registers the watches.
 func (r *Reconciler) SetupWithManager(m ctrl.Manager) error {
-	if err := m.Add(r.Nodes); err != nil {
+	if err := errors.Join(m.Add(r.Nodes), m.Add(manager.RunnableFunc(leads))); err != nil {
 		return err
 	}
 	byLabel := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, o client.Object) []reconcile.Request {
@@ -147,7 +149,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		r.Nodes.Follow(req.NamespacedName, nil)
 		r.reports.LoadAndDelete(req.NamespacedName)
 		r.tokens.LoadAndDelete(req.NamespacedName)
-		r.vigils.keep(req.NamespacedName, nil, 0)
+		r.watched.forget(req.NamespacedName)
 		forgetMetrics(req.NamespacedName)
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
@@ -156,10 +158,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	}
 	d := plan.Plan(&s.observation)
 
-	// The leader's Service must not wait for anything else.
-	if err := r.labelPods(ctx, s, &d); err != nil {
-		return reconcile.Result{}, err
-	}
+	// The leader's Service must not wait for anything else. What keeps a pod from being labelled keeps nobody from hearing who leads, but nothing else is done then.
+	labelErr := r.labelPods(ctx, s, &d)
 	if s, d, err = r.deepen(ctx, req.NamespacedName, s, d); err != nil || gone(s, err) {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
@@ -167,10 +167,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		return reconcile.Result{}, err
 	}
 	before := s.cluster.Status.DeepCopy()
-	if err := r.labelPods(ctx, s, &d); err != nil {
-		return reconcile.Result{}, err
+	if labelErr == nil {
+		labelErr = r.labelPods(ctx, s, &d)
 	}
-	applyErr := r.applyChildren(ctx, s, &d)
+	applyErr := labelErr
+	if applyErr == nil {
+		applyErr = r.applyChildren(ctx, s, &d)
+	}
 	if applyErr == nil {
 		var stays *plan.Reason
 		stays, applyErr = r.growClaims(ctx, s, &d)
@@ -181,7 +184,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if applyErr == nil {
 		result, actErr = r.act(ctx, s, &d)
 	}
-	reportErr := r.report(ctx, s, &d, before, result)
+	unsaid, reportErr := r.report(ctx, s, &d, before, result)
 	for _, err := range []error{applyErr, actErr, reportErr} {
 		if err != nil && !apierrors.IsConflict(err) {
 			return reconcile.Result{}, err
@@ -191,7 +194,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		}
 	}
 	waited := r.now().Sub(lastSign(s, r.lastReport(req.NamespacedName).stepped))
-	return reconcile.Result{RequeueAfter: pause(s, &d, result, waited), Priority: priority(result)}, nil
+	again := pause(s, &d, result, waited)
+	if unsaid > 0 && (again == 0 || again > unsaid) {
+		again = unsaid
+	}
+	return reconcile.Result{RequeueAfter: again, Priority: priority(result)}, nil
 }
 
 // gone tells that there is nothing to do for the cluster any more. Its children go with it, by their owner references.
@@ -200,14 +207,13 @@ func gone(s *snapshot, err error) bool {
 }
 
 // deepen observes and plans again on fresher knowledge where the first look is not enough: progress is not streamed, and
-// a risky step needs a live read of everything (a step that is still risky then was planned on one). So does forgetting a recovery: the node that was asked for
-// it has to say once more that it has not begun, and a claim that is not bound in the cache may be by now.
+// what is grave needs a live read of everything (a step that is still risky then was planned on one).
 func (r *Reconciler) deepen(ctx context.Context, key types.NamespacedName, s *snapshot, d plan.Decision) (*snapshot, plan.Decision, error) {
-	if d.Step == nil && d.Waiting == nil && !d.ForgetRecovery {
+	if d.Step == nil && d.Waiting == nil && !grave(s, &d) {
 		return s, d, nil
 	}
 	for _, depth := range []depth{asked, live} {
-		if depth == live && !d.ForgetRecovery && (d.Step == nil || !d.Step.Risky()) {
+		if depth == live && !grave(s, &d) {
 			break
 		}
 		var err error
@@ -217,6 +223,13 @@ func (r *Reconciler) deepen(ctx context.Context, key types.NamespacedName, s *sn
 		d = plan.Plan(&s.observation)
 	}
 	return s, d, nil
+}
+
+// grave tells that a stale cache might cost data: a risky step, and what hangs on more than the nodes say. Before a recovery is forgotten the node that was asked
+// for it has to say once more that it has not begun, and a claim that is not bound in the cache may be by now. A cluster is adopted when no claim is left that may
+// hold another. One that was at rest is awake when the StatefulSet has all of its pods. And claims may go with pods that are scaled away only if these go for good.
+func grave(s *snapshot, d *plan.Decision) bool {
+	return d.Step != nil && d.Step.Risky() || d.ForgetRecovery || d.Adopt != 0 || d.Awake || dropsClaims(s)
 }
 
 func pause(s *snapshot, d *plan.Decision, result outcome, waited time.Duration) time.Duration {

@@ -24,52 +24,72 @@ import (
 )
 
 // report writes the status, if it changed. Nothing else writes it; the resource version of the object that was observed
-// keeps an old observation from overwriting a new one.
-func (r *Reconciler) report(ctx context.Context, s *snapshot, d *plan.Decision, before *v1.RaftClusterStatus, result outcome) error {
+// keeps an old observation from overwriting a new one. It gives after how long what it did not write yet has to be written; zero if there is nothing.
+func (r *Reconciler) report(ctx context.Context, s *snapshot, d *plan.Decision, before *v1.RaftClusterStatus, result outcome) (time.Duration, error) {
 	status := &s.cluster.Status
 	describe(s, d, status)
-	key := client.ObjectKeyFromObject(s.cluster)
+	key, observed := client.ObjectKeyFromObject(s.cluster), s.cluster.ResourceVersion
 	last := r.lastReport(key)
+	defer func() { r.reports.Store(key, last) }()
+	old := slices.Contains(last.past, observed)
+	if !old && s.depth != live {
+		last.past = nil // the watch has caught up
+	}
 	if result == done {
 		last.stepped = r.now()
-		r.reports.Store(key, last)
 	}
 	if equality.Semantic.DeepEqual(before, status) {
 		measure(s.cluster, before, status)
-		r.reports.Store(key, reported{overwritten: last.overwritten, stepped: last.stepped})
-		return nil
+		last.silent = time.Time{}
+		return 0, nil
 	}
 	if last.silent.IsZero() {
 		last.silent = r.now()
 	}
-	if result == done && mayWait(before, status) && r.now().Sub(last.silent) < maxSilence {
-		r.reports.Store(key, last)
-		return nil
+	if left := silence(before, status) - r.now().Sub(last.silent); left > 0 {
+		return left, nil
 	}
-	observed := s.cluster.ResourceVersion
-	if observed == last.overwritten {
-		return apierrors.NewConflict(v1.GroupVersion.WithResource("raftclusters").GroupResource(), s.cluster.Name,
+	if old {
+		return 0, apierrors.NewConflict(v1.GroupVersion.WithResource("raftclusters").GroupResource(), s.cluster.Name,
 			errors.New("the watch has not brought the status that was written last"))
 	}
 	if err := r.Client.Status().Update(ctx, s.cluster); err != nil {
-		return fmt.Errorf("write the status: %w", err)
+		return 0, fmt.Errorf("write the status: %w", err)
 	}
+	last.silent = time.Time{}
 	if s.cluster.ResourceVersion != observed {
-		r.reports.Store(key, reported{overwritten: observed, stepped: last.stepped})
+		last.past = append(last.past[max(0, len(last.past)-maxPast+1):], observed)
 	}
 	measure(s.cluster, before, status)
 	r.changeEvents(s.cluster, before, status)
-	return nil
+	return 0, nil
 }
 
-// maxSilence bounds how long the status of a cluster that goes from step to step is behind with what may wait.
-const maxSilence = 500 * time.Millisecond
+const (
+	// maxSilence bounds how long the status is behind with what may wait; maxSilenceBefore is for a cluster that is on its way to be complete for the first time: what is
+	// said of its pods and members, which come one by one, changes with each.
+	maxSilence       = 500 * time.Millisecond
+	maxSilenceBefore = 3 * time.Second
+	// maxPast bounds the versions of a RaftCluster that are known to be past.
+	maxPast = 8
+)
 
-// reported is what is remembered of the last report about a cluster.
+// silence is how long a change of the status may go unsaid.
+func silence(before, now *v1.RaftClusterStatus) time.Duration {
+	switch {
+	case !mayWait(before, now):
+		return 0
+	case now.GoodRevision == "":
+		return maxSilenceBefore
+	}
+	return maxSilence
+}
+
+// reported is what is remembered of the last reports about a cluster.
 type reported struct {
-	// overwritten is the version of the RaftCluster that the last write was based on: who is shown it again looks at the past, and the API server would
-	// refuse what it writes.
-	overwritten string
+	// past are the versions of the RaftCluster that writes were based on, until the watch has brought what came of them: who is shown one again looks at the past, and
+	// the API server would refuse what it writes. There may be several, since some looks are live, before the watch has caught up.
+	past []string
 	// silent is since when there has been something to write that waits; zero if there is nothing.
 	silent time.Time
 	// stepped is when the last step was taken.
@@ -82,13 +102,12 @@ func (r *Reconciler) lastReport(key client.ObjectKey) reported {
 	return known
 }
 
-// mayWait tells that a status differs from the one before in nothing but what the next look, right after a step, would overwrite: what is being done, which an
-// event says, how many pods there are and are ready, and who learns. Leadership, health, votes, the truth of each condition, and all that is on record are
-// written at once.
+// mayWait tells that a status differs from the one before in nothing but what the next look would mostly overwrite: what is being done or waited for, how many pods
+// there are and are ready, which version they run, and who learns. Leadership, health, votes, the truth of each condition, why it is Stalled, and all that is on record are written at once.
 func mayWait(before, now *v1.RaftClusterStatus) bool {
 	a, b := before.DeepCopy(), now.DeepCopy()
 	for _, s := range []*v1.RaftClusterStatus{a, b} {
-		s.Replicas, s.ReadyReplicas = 0, 0
+		s.Replicas, s.ReadyReplicas, s.Version = 0, 0, ""
 		s.Members = slices.DeleteFunc(s.Members, func(m v1.MemberStatus) bool { return m.Role == resources.RoleLearner })
 		for i := range s.Conditions {
 			if c := &s.Conditions[i]; c.Type != v1.ConditionStalled {
@@ -139,7 +158,7 @@ func describe(s *snapshot, d *plan.Decision, status *v1.RaftClusterStatus) {
 // a new cluster. One that the spec names is none before that, or who took a bad one out of the spec would keep it.
 func recordsImage(s *snapshot, d *plan.Decision) bool {
 	switch {
-	case len(s.observation.Foreign) > 0:
+	case s.blocked():
 		return false
 	case s.cluster.Spec.Image == "" && s.cluster.Status.Image == "":
 		return true
@@ -275,7 +294,7 @@ func (r *Reconciler) changeEvents(c *v1.RaftCluster, before, now *v1.RaftCluster
 	}
 	was := meta.FindStatusCondition(before.Conditions, v1.ConditionStalled)
 	is := meta.FindStatusCondition(now.Conditions, v1.ConditionStalled)
-	if is != nil && is.Status == metav1.ConditionTrue && (was == nil || was.Status != is.Status || was.Message != is.Message) {
+	if is != nil && is.Status == metav1.ConditionTrue && (was == nil || was.Status != is.Status || was.Reason != is.Reason) {
 		r.Recorder.Eventf(c, nil, corev1.EventTypeWarning, "Stalled"+is.Reason, "observe", "%s", is.Message)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/raft"
 )
 
 // Pods and claims are found by labels, which anybody can take off. One that is missing is looked for by its name before it counts as gone: a claim without
@@ -23,7 +24,8 @@ func (r *Reconciler) observeStrayPods(ctx context.Context, s *snapshot, d depth)
 	if d == cached || s.statefulSet == nil || s.statefulSet.Spec.Replicas == nil {
 		return nil
 	}
-	for i := range int(*s.statefulSet.Spec.Replicas) {
+	// A StatefulSet that somebody scaled to thousands must not be looked through: no member is there.
+	for i := range min(int(*s.statefulSet.Spec.Replicas), raft.MaxMembers) {
 		name := resources.PodName(s.cluster.Name, i)
 		if s.pod(name) != nil {
 			continue
@@ -148,7 +150,7 @@ func (r *Reconciler) relabel(ctx context.Context, s *snapshot) error {
 		case err != nil:
 			return fmt.Errorf("label %s %s: %w", kind, o.GetName(), err)
 		}
-		r.Recorder.Eventf(s.cluster, nil, corev1.EventTypeWarning, "ChildPutRight", "apply", "%s %s had lost its labels, and has them again", kind, o.GetName())
+		r.Recorder.Eventf(s.cluster, o, corev1.EventTypeWarning, "ChildPutRight", "apply", "%s %s had lost its labels, and has them again", kind, o.GetName())
 	}
 	return nil
 }

@@ -53,8 +53,7 @@ func (r *Reconciler) observeToken(ctx context.Context, s *snapshot) error {
 	case err != nil:
 		return fmt.Errorf("read the admin token: %w", err)
 	}
-	if foreign := foreignTo(s.cluster, "Secret", &secret); foreign != "" {
-		s.observation.Foreign = append(s.observation.Foreign, foreign)
+	if s.foreignChild("Secret", &secret) {
 		return nil
 	}
 	// As the nodes read it: who writes a token with an editor ends it with a new line.

@@ -80,6 +80,8 @@ func TestWhatKeepsPodsFromRunningIsInTheStatus(t *testing.T) {
 	}
 	s.warn("PersistentVolumeClaim", claim.Name, &claim.ObjectMeta, "ProvisioningFailed", `storageclass.storage.k8s.io "nowhere" not found`)
 	s.reconcile()
+	s.later(maxSilenceBefore)
+	s.reconcile()
 	const want = `pod demo-0 does not run: its claim data-demo-0 gets no volume: ProvisioningFailed: storageclass.storage.k8s.io "nowhere" not found`
 	if got := told(s.cluster()); !strings.Contains(got, want) {
 		t.Errorf("got %q, want %q", got, want)

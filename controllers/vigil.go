@@ -16,22 +16,33 @@ import (
 // other machines' clocks: one that is behind, or an operator's own that leaps, makes a pod that began again a second ago look as if it had been gone for
 // hours. So the operator measures by the time that it has run, which nobody can set. Another operator begins to count anew.
 
-// vigils are the pods that are gone, by their RaftClusters' names, and since when. The zero value is ready for use.
+// watched is what the operator has watched of its clusters: pods that are gone, pods that do not answer, and clusters that nobody leads. The zero value is ready
+// for use.
+type watched struct{ gone, silent, unled vigils }
+
+// forget is the end of a cluster.
+func (w *watched) forget(cluster types.NamespacedName) {
+	for _, v := range []*vigils{&w.gone, &w.silent, &w.unled} {
+		v.keep(cluster, nil, 0)
+	}
+}
+
+// vigils are the pods, or clusters, of which something is so, by their RaftClusters' names, and since when. The zero value is ready for use.
 type vigils struct {
 	mu sync.Mutex
 	of map[types.NamespacedName]map[types.UID]vigil
 }
 
-// vigil is one pod that is gone.
+// vigil is one of them.
 type vigil struct {
 	// since is how long the operator had run when it first saw that.
 	since time.Duration
-	// unready is when the pod stopped being ready, in the words of Kubernetes: another time says that it was ready meanwhile.
+	// unready is when the pod stopped being ready, in the words of Kubernetes: another time says that it was ready meanwhile. It is zero of what is no pod.
 	unready time.Time
 }
 
-// keep takes note of the pods that are gone now, with the times since which Kubernetes says that they are not ready, and gives for how long each has been,
-// without a break that showed. The others are not watched any more.
+// keep takes note of the pods of which it is so now, with the times since which Kubernetes says that they are not ready, and gives for how long it has been so of
+// each, without a break that showed. The others are not watched any more.
 func (v *vigils) keep(cluster types.NamespacedName, gone map[types.UID]time.Time, uptime time.Duration) map[types.UID]time.Duration {
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -77,6 +88,31 @@ func gonePods(c *v1.RaftCluster, pods []corev1.Pod, answers map[types.UID]nodes.
 		}
 	}
 	return out
+}
+
+// silentPods are those that are not ready and whose nodes were asked and do not answer, with the times since which they are not ready.
+func silentPods(pods []corev1.Pod, answers map[types.UID]nodes.Answer) map[types.UID]time.Time {
+	out := map[types.UID]time.Time{}
+	for i := range pods {
+		p := &pods[i]
+		if a, followed := answers[p.UID]; followed && a.Err != nil && !podReady(p) {
+			out[p.UID] = unreadySince(p)
+		}
+	}
+	return out
+}
+
+// unled is the cluster itself, if it was founded and no member that answers leads or knows who does.
+func unled(c *v1.RaftCluster, answers map[types.UID]nodes.Answer) map[types.UID]time.Time {
+	if c.Status.ClusterID == "" {
+		return nil
+	}
+	for _, a := range answers {
+		if a.Err == nil && a.Status.ClusterID.String() == c.Status.ClusterID && (a.Status.Leader != 0 || a.Status.Role == raft.RoleLeader.String()) {
+			return nil
+		}
+	}
+	return map[types.UID]time.Time{c.UID: {}}
 }
 
 // unreachable tells that the pod has been gone for longer than the spec waits, that a new volume may cure it, and that its claim is old enough to be given

@@ -49,6 +49,72 @@ func TestWhichPodsAreGone(t *testing.T) {
 	}
 }
 
+func TestWhichPodsAreSilent(t *testing.T) {
+	silent := nodes.Answer{Err: errors.New("no answer")}
+	pod := func(ready corev1.ConditionStatus) []corev1.Pod {
+		p := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "demo-1", UID: "u"}}
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}
+		return []corev1.Pod{p}
+	}
+	for name, x := range map[string]struct {
+		pods    []corev1.Pod
+		answers map[types.UID]nodes.Answer
+		want    int
+	}{
+		"it does not answer":          {pod(corev1.ConditionFalse), map[types.UID]nodes.Answer{"u": silent}, 1},
+		"it answers":                  {pod(corev1.ConditionFalse), map[types.UID]nodes.Answer{"u": {Status: &admin.Status{}}}, 0},
+		"it is ready all the same":    {pod(corev1.ConditionTrue), map[types.UID]nodes.Answer{"u": silent}, 0},
+		"it was never asked":          {pod(corev1.ConditionFalse), nil, 0},
+		"another one does not answer": {pod(corev1.ConditionFalse), map[types.UID]nodes.Answer{"x": silent}, 0},
+	} {
+		if got := silentPods(x.pods, x.answers); len(got) != x.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func TestAClusterIsUnledWhenNobodyAnswersWhoLeadsOrFollows(t *testing.T) {
+	const id = raft.ClusterID(7)
+	c := &v1.RaftCluster{ObjectMeta: metav1.ObjectMeta{UID: "c"}}
+	c.Status.ClusterID = id.String()
+	says := func(s admin.Status) map[types.UID]nodes.Answer {
+		return map[types.UID]nodes.Answer{"u": {Status: &s}, "x": {Err: errors.New("no answer")}}
+	}
+	for name, x := range map[string]struct {
+		answers map[types.UID]nodes.Answer
+		want    bool
+	}{
+		"nobody answers":              {nil, true},
+		"who answers follows nobody":  {says(admin.Status{ClusterID: id}), true},
+		"one follows a leader":        {says(admin.Status{ClusterID: id, Leader: 3}), false},
+		"one leads":                   {says(admin.Status{ClusterID: id, Role: raft.RoleLeader.String()}), false},
+		"one of another cluster does": {says(admin.Status{ClusterID: 8, Leader: 3}), true},
+	} {
+		if _, got := unled(c, x.answers)["c"]; got != x.want {
+			t.Errorf("%s: %v, want %v", name, got, x.want)
+		}
+	}
+	if got := unled(&v1.RaftCluster{}, nil); got != nil {
+		t.Errorf("a cluster that is not founded misses a leader: %v", got)
+	}
+}
+
+// A cluster that is no more is not remembered.
+func TestWhatWasWatchedOfAClusterIsForgotten(t *testing.T) {
+	var w watched
+	demo := types.NamespacedName{Namespace: "ns", Name: "demo"}
+	all := []*vigils{&w.gone, &w.silent, &w.unled}
+	for _, v := range all {
+		v.keep(demo, map[types.UID]time.Time{"u": {}}, time.Hour)
+	}
+	w.forget(demo)
+	for i, v := range all {
+		if len(v.of) > 0 {
+			t.Errorf("%d: %v", i, v.of)
+		}
+	}
+}
+
 func TestAVigilEndsWithEachBreak(t *testing.T) {
 	var v vigils
 	demo := types.NamespacedName{Namespace: "ns", Name: "demo"}

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -25,6 +26,12 @@ func shortened(text string, most int) string {
 
 // oneLine has single blanks for all white space.
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// ownSide is this side's end of a connection, as Go's errors name it.
+var ownSide = regexp.MustCompile(`[^ ]+:[0-9]+->`)
+
+// steady is an error of the network without what differs from one attempt to the next: the port of this side.
+func steady(text string) string { return ownSide.ReplaceAllString(text, "") }
 
 // conciseRecorder has notes that the API server takes.
 type conciseRecorder struct{ events.EventRecorder }

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -157,10 +158,62 @@ func TestAStatusIsNotSilentForLong(t *testing.T) {
 	unlock := s.g.lock()
 	s.g.cluster, s.g.leader, s.g.membership, s.g.bootstraps = 0, 0, raft.Membership{}, 0
 	unlock()
-	s.later(maxSilence)
+	s.later(maxSilenceBefore)
 	s.reconcile()
 	if got := n.of("write RaftCluster status"); got != before+1 {
 		t.Errorf("%d writes while the same step is taken again and again", got-before)
+	}
+}
+
+// Pods come one by one, and what is said of each may wait for the next; somebody looks again when it may wait no longer.
+func TestWhatIsSaidOfPodsThatComeIsNotWrittenForEach(t *testing.T) {
+	s := newStory(t, 66)
+	n := s.counting()
+	s.standStill()
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
+	s.reconcile()
+	s.reconcile()
+	s.later(maxSilenceBefore)
+	s.reconcile()
+	before := n.of("write RaftCluster status")
+	said := func() string {
+		return meta.FindStatusCondition(s.cluster().Status.Conditions, v1.ConditionReady).Message
+	}
+	if was := said(); !strings.Contains(was, "pod demo-0 does not exist yet") {
+		t.Fatalf("before there are pods it says %q", was)
+	}
+	s.k.bad = func(p *corev1.Pod) bool { return p.Name == "demo-2" }
+	s.k.play("demo")
+	for range 5 {
+		again := s.reconcile()
+		if got := n.of("write RaftCluster status"); got != before || again == 0 || again > maxSilenceBefore {
+			t.Fatalf("%d writes, and it looks again in %v: %s", got-before, again, said())
+		}
+	}
+	s.later(maxSilenceBefore)
+	s.until("told", func(*v1.RaftCluster) bool { return strings.Contains(said(), "the node of pod demo-2 does not answer") })
+	if got := n.of("write RaftCluster status"); got > before+2 {
+		t.Errorf("%d writes", got-before)
+	}
+}
+
+func TestHowLongAStatusMayBeSilent(t *testing.T) {
+	words := func(good string) (*v1.RaftClusterStatus, *v1.RaftClusterStatus) {
+		a := &v1.RaftClusterStatus{GoodRevision: good, Conditions: []metav1.Condition{condition(v1.ConditionReady, false, "A", "a")}}
+		b := a.DeepCopy()
+		b.Conditions[0].Message = "b"
+		return a, b
+	}
+	if got := silence(words("")); got != maxSilenceBefore {
+		t.Errorf("before it was ever complete: %v", got)
+	}
+	if got := silence(words("r1")); got != maxSilence {
+		t.Errorf("once it was: %v", got)
+	}
+	a, b := words("")
+	b.Conditions[0].Status = metav1.ConditionTrue
+	if got := silence(a, b); got != 0 {
+		t.Errorf("the truth of a condition: %v", got)
 	}
 }
 
@@ -176,6 +229,7 @@ func TestWhatMayWaitInAStatus(t *testing.T) {
 	}{
 		"what is done":   {func(s *v1.RaftClusterStatus) { s.Conditions[0].Reason, s.Conditions[0].Message = "C", "c" }, true},
 		"a pod is ready": {func(s *v1.RaftClusterStatus) { s.ReadyReplicas = 2 }, true},
+		"what they run":  {func(s *v1.RaftClusterStatus) { s.Version = "2" }, true},
 		"a learner": {func(s *v1.RaftClusterStatus) {
 			s.Members = append(s.Members, v1.MemberStatus{ID: "2", Role: resources.RoleLearner})
 		}, true},
@@ -216,16 +270,21 @@ func TestNoStatusIsWrittenOnWhatTheOperatorKnowsToBePast(t *testing.T) {
 	s := newStory(t, 62)
 	n := s.counting()
 	s.apply("spec: {replicas: 1, storage: {size: 1Gi}}")
-	var past, last *v1.RaftCluster
-	s.until("ready", func(c *v1.RaftCluster) bool {
-		if last != nil && last.ResourceVersion != c.ResourceVersion {
-			past = last
-		}
-		last = c
-		return asSpecified(c)
-	})
+	s.until("ready", asSpecified)
+	// The watch stands still, and the second of two writes is based on a live read, as before a risky step.
+	past := s.cluster()
+	past.Status.Leader = nil
 	cache := &behind{Client: s.r.Client, past: past}
 	s.r.Client = cache
+	for range 2 {
+		d := plan.Decision{Waiting: &plan.Reason{Reason: plan.ReasonNoLeader, Message: s.cluster().ResourceVersion}}
+		x := &snapshot{cluster: s.cluster(), depth: live}
+		before := x.cluster.Status.DeepCopy()
+		meta.RemoveStatusCondition(&before.Conditions, v1.ConditionReady) // so that the change does not wait
+		if _, err := s.r.report(context.Background(), x, &d, before, idle); err != nil {
+			t.Fatal(err)
+		}
+	}
 	before := n.of("write RaftCluster")
 	if again := s.reconcile(); again != afterStep {
 		t.Errorf("looks again in %v, want %v", again, afterStep)

@@ -40,6 +40,8 @@ type Observation struct {
 
 	// Foreign says which children exist and belong to something else, a sentence each.
 	Foreign []string
+	// Earlier says which of them go with an earlier RaftCluster of the name, whose deletion the garbage collector has not carried out yet.
+	Earlier []string
 	// Workload is the StatefulSet; nil while there is none.
 	Workload *Workload
 	// Pods are the StatefulSet's pods that exist, sorted by ordinal.

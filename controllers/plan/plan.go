@@ -27,6 +27,9 @@ func decide(o *Observation) Decision {
 			"%s; the operator touches nothing that is not its own: remove or rename it, or delete this RaftCluster and create it under another name",
 			strings.Join(o.Foreign, "; "))}
 	}
+	if len(o.Earlier) > 0 {
+		return Decision{View: viewOf(o), Waiting: because(ReasonCreating, "%s: the cluster's objects are created once that is gone", strings.Join(o.Earlier, "; "))}
+	}
 	if o.Workload == nil {
 		return Decision{View: viewOf(o), Waiting: because(ReasonCreating, "the cluster's objects are being created")}
 	}

@@ -140,6 +140,7 @@ func TestFounding(t *testing.T) {
 		{"recorded: the number of pods waits", recorded(fresh(3)).desired(1), "bootstrap demo-0 a0"},
 		{"a bad template is replaced", fresh(3).old(0, 1, 2).silentAll(), "delete demo-0"},
 		{"a bad template is replaced, but not where a pod may run", fresh(3).old(0, 1, 2).silentAll().do(func(o *Observation) { o.pod(0).Unheard = true }), "delete demo-1"},
+		{"a child goes with an earlier RaftCluster of the name", fresh(3).do(func(o *Observation) { o.Earlier = []string{"Service demo goes"} }), "wait Creating"},
 		{"a child is someone else's", fresh(3).do(func(o *Observation) { o.Foreign = []string{"Service demo exists"} }), "stalled ChildNotOwned"},
 	})
 }
