@@ -111,8 +111,9 @@ type StorageSpec struct {
 	// +optional
 	Size resource.Quantity `json:"size,omitzero"`
 
-	// storageClassName of the volumes. Left out, the Kubernetes cluster's default class is used. It cannot be changed.
+	// storageClassName of the volumes. Left out, the Kubernetes cluster's default class is used; empty, volumes without a class. It cannot be changed.
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$')",message="storage.storageClassName must be the name of a StorageClass: lower-case letters, digits, '-' and '.', each part starting and ending with a letter or digit, such as fast-ssd; left out for the default class"
 	// +optional
 	StorageClassName *string `json:"storageClassName,omitempty"`
 
@@ -203,6 +204,7 @@ type PodTemplateSpec struct {
 	TopologySpreadConstraints []corev1.TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
 	// priorityClassName of the pods.
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$')",message="podTemplate.priorityClassName must be the name of a PriorityClass: lower-case letters, digits, '-' and '.', each part starting and ending with a letter or digit"
 	// +optional
 	PriorityClassName string `json:"priorityClassName,omitempty"`
 }
