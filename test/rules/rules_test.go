@@ -63,6 +63,11 @@ func TestAlertsFireOnWhatTheyAreFor(t *testing.T) {
 		"RaftkvLeaderUnstable": {`  raftkv_cluster_leader_changes_total{cluster_namespace="shop",cluster="ill"} 0+1x60
   raftkv_cluster_leader_changes_total{cluster_namespace="shop",cluster="well"} 1x60
 `, `cluster="ill"`},
+		"RaftkvOperatorAway": {`  raftkv_operator_leading{namespace="ill",job="raftkv",pod="a"} 0x60
+  raftkv_operator_leading{namespace="ill",job="raftkv",pod="b"} 0x60
+  raftkv_operator_leading{namespace="well",job="raftkv",pod="a"} 0x60
+  raftkv_operator_leading{namespace="well",job="raftkv",pod="b"} 1x60
+`, `namespace="ill"`},
 		"RaftkvOperatorStepsFail": {`  raftkv_operator_steps_total{cluster_namespace="shop",cluster="ill",step="scale",result="failed"} 0+1x60
   raftkv_operator_steps_total{cluster_namespace="shop",cluster="well",step="scale",result="taken"} 0+1x60
 `, `cluster="ill"`},
@@ -93,6 +98,31 @@ func TestAlertsFireOnWhatTheyAreFor(t *testing.T) {
 			})
 		}
 	}
+}
+
+// An operator that is gone measures nothing any more, and what it measured last does not keep the alert from firing.
+func TestAnOperatorThatIsGoneRaisesItsAlert(t *testing.T) {
+	for _, g := range groups(t).Groups {
+		for _, r := range g.Rules {
+			if r.Alert != "RaftkvOperatorAway" {
+				continue
+			}
+			for name, c := range map[string]struct {
+				series string
+				want   int
+			}{
+				"there never was one": {"", 1},
+				"it has ended":        {"  raftkv_operator_leading{namespace=\"well\",job=\"raftkv\"} 1x20 stale\n", 1},
+				"it works":            {"  raftkv_operator_leading{namespace=\"well\",job=\"raftkv\"} 1x60\n", 0},
+			} {
+				if got := find(t, "load 1m\n  up{job=\"other\"} 1x60\n"+c.series, r.Expr); len(got) != c.want {
+					t.Errorf("%s: found %v", name, got)
+				}
+			}
+			return
+		}
+	}
+	t.Fatal("there is no such alert")
 }
 
 // onlyFor adds the cluster that is well where clusters are measured.
