@@ -85,8 +85,31 @@ func (c cluster) Members(ctx context.Context, linearizable bool) (raft.Membershi
 	return c.replica.Status().Membership, nil
 }
 
-// Change is that of etcd.Cluster: any member takes it to the leader.
+// Change is that of etcd.Cluster: any member takes it to the leader. Where the answer is lost, as that of a leader which removes itself may be, it is asked for
+// again, of whoever leads then: every change but an invitation may be made twice.
 func (c cluster) Change(ctx context.Context, change raft.Change) error {
+	var lost error
+	for {
+		err := c.change(ctx, change)
+		switch {
+		case change.Kind == raft.ChangeInvite:
+			return err
+		case errors.Is(err, rpc.CodeUnavailable):
+			lost = err
+		case lost == nil || !errors.Is(err, raft.ErrNoLeader) && !errors.Is(err, raft.ErrNotLeader):
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return lost
+		case <-c.replica.Done():
+			return lost
+		case <-time.After(membershipPause):
+		}
+	}
+}
+
+func (c cluster) change(ctx context.Context, change raft.Change) error {
 	now := c.replica.Status()
 	switch {
 	case now.Leads():

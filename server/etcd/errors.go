@@ -13,6 +13,7 @@ import (
 	"github.com/raftkv/raftkv/kv/watch"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/node"
+	"github.com/raftkv/raftkv/rpc"
 	"github.com/raftkv/raftkv/server/backend"
 	"github.com/raftkv/raftkv/server/sending"
 )
@@ -51,6 +52,7 @@ var refusals = []struct{ ours, theirs error }{
 	{node.ErrBusy, rpctypes.ErrGRPCRequestTooManyRequests},
 	{node.ErrStopped, rpctypes.ErrGRPCStopped},
 	{node.ErrTransferFailed, rpctypes.ErrGRPCTimeout},
+	{rpc.CodeUnavailable, rpctypes.ErrGRPCTimeoutDueToConnectionLost}, // of a member that was asked on the client's behalf
 }
 
 // refusal is what the caller is told.

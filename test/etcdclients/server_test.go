@@ -120,6 +120,24 @@ func TestMembership(t *testing.T) {
 	_ = must(c.Put(ctx, "k", "v"))(t)
 }
 
+// TestTheLeaderIsRemoved by a follower that was asked to: the answer of a leader that removes itself may be lost on its way.
+func TestTheLeaderIsRemoved(t *testing.T) {
+	t.Parallel()
+	mine := own(t, members)
+	ctx, leader := within(t), mine.leader(t)
+	for _, n := range mine.nodes {
+		if n == leader {
+			continue
+		}
+		c := mine.dial(t, n)
+		id := must(c.Status(ctx, n.client))(t).Leader
+		if r := must(c.MemberRemove(ctx, id))(t); len(r.Members) != members-1 {
+			t.Errorf("after the removal: %v", r.Members)
+		}
+		break
+	}
+}
+
 // TestManagedMembership: where a token guards the members, this port does not change them.
 func TestManagedMembership(t *testing.T) {
 	token := t.TempDir() + "/token"
