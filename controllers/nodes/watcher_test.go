@@ -15,7 +15,7 @@ import (
 	"github.com/raftkv/raftkv/server/admin"
 )
 
-const eventually = 30 * time.Second
+const eventually = time.Minute
 
 var demo = types.NamespacedName{Namespace: "ns", Name: "demo"}
 

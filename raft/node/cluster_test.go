@@ -18,6 +18,9 @@ import (
 	"github.com/raftkv/raftkv/raft/session"
 )
 
+// patience is how long a test waits for what must happen.
+const patience = time.Minute
+
 // journal is the state machine of these tests: it remembers the commands in the order in which they were applied, and
 // knows sessions. Its disk is its memory.
 type journal struct {
@@ -371,7 +374,7 @@ func (c *cluster) setCut(id raft.NodeID, cut bool) {
 // waitFor waits until the condition holds for a node and returns it.
 func (c *cluster) waitFor(what string, holds func(*Node) bool) *Node {
 	c.t.Helper()
-	deadline := time.NewTimer(30 * time.Second)
+	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
 	poll := time.NewTicker(2 * time.Millisecond)
 	defer poll.Stop()
@@ -384,7 +387,7 @@ func (c *cluster) waitFor(what string, holds func(*Node) bool) *Node {
 		select {
 		case <-poll.C:
 		case <-deadline.C:
-			c.t.Fatalf("no %s within 30 s", what)
+			c.t.Fatalf("no %s within %v", what, patience)
 		}
 	}
 }
@@ -398,7 +401,7 @@ func (c *cluster) follower() *Node {
 }
 
 func soon(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	t.Cleanup(cancel)
 	return ctx
 }
