@@ -79,7 +79,7 @@ func (x *running) handed(t testing.TB, revision uint64) {
 
 func next(t testing.TB, s Stream) Response {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	r, err := s.Next(ctx)
 	if err != nil {

@@ -171,7 +171,7 @@ func run(t *testing.T, s *Store, n *alone) {
 
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}
@@ -396,7 +396,7 @@ func TestRangeWithoutLimitIsWholeOrRefused(t *testing.T) {
 }
 
 func TestWatchThroughTheStore(t *testing.T) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	s, _ := start(t, Options{}, 2)
 	stream, err := s.Watch()
