@@ -66,6 +66,7 @@ type group struct {
 	// version is the feature level at which groups begin: with raft.JointVersion they replace a member in one change.
 	version uint32
 	cut     map[int]bool // ordinals that other members do not reach
+	slow    map[int]int  // by how many ticks longer what is sent to an ordinal is under way
 	procs   map[int]*process
 	flying  []flight
 
@@ -91,7 +92,7 @@ func newChronicle() *chronicle {
 }
 
 func newGroup(rnd *rand.Rand, fail func(string, ...any)) *group {
-	return &group{rnd: rnd, fail: fail, cut: map[int]bool{}, procs: map[int]*process{}, chronicle: newChronicle(), chronicles: map[raft.ClusterID]*chronicle{}}
+	return &group{rnd: rnd, fail: fail, cut: map[int]bool{}, slow: map[int]int{}, procs: map[int]*process{}, chronicle: newChronicle(), chronicles: map[raft.ClusterID]*chronicle{}}
 }
 
 func (g *group) chance(percent int) bool { return g.rnd.IntN(100) < percent }
@@ -315,6 +316,9 @@ func (g *group) send(f flight) {
 	}
 	if f.at < 0 && f.snapshot == nil {
 		return
+	}
+	if to := g.byID(f.cluster, f.message.To); to != nil && f.at >= 0 {
+		f.at += g.slow[to.ordinal]
 	}
 	g.flying = append(g.flying, f)
 }

@@ -21,16 +21,24 @@ func (w *world) oneByOne(t *turn, i int) {
 	if !pod.Ready || !praised(t.o, proc.dir.id) {
 		return // those that are ill go first
 	}
-	for _, id := range voters {
+	w.othersWell(t, i, pod.Name+" was restarted")
+}
+
+// othersWell checks that all voters but one are well when something is done to that one.
+func (w *world) othersWell(t *turn, i int, what string) {
+	if w.disturbed(t) {
+		return
+	}
+	for _, id := range w.g.newest.Voters() {
 		m, _ := w.g.newest.Find(id)
 		k, _ := resources.Ordinal("demo", m.Name)
 		p, d := w.pods[k], w.claims[k]
 		switch {
 		case k == i:
 		case p == nil, !p.running, p.endsAt != 0, w.g.cut[k], d == nil, d.incarnation != m.Incarnation:
-			w.fail("%s was restarted while %s, a voter, is not well; it was decided on %s", pod.Name, m.Name, seen(t.o))
+			w.fail("%s while %s, a voter, is not well; it was decided on %s", what, m.Name, seen(t.o))
 		case d.last() < w.promisedBefore(t.began):
-			w.fail("%s was restarted while %s, a voter, has only %d entries of %d; it was decided on %s", pod.Name, m.Name, d.last(), w.promisedBefore(t.began), seen(t.o))
+			w.fail("%s while %s, a voter, has only %d entries of %d; it was decided on %s", what, m.Name, d.last(), w.promisedBefore(t.began), seen(t.o))
 		}
 	}
 }

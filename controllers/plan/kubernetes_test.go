@@ -237,7 +237,7 @@ func (w *world) newDirectory() *directory {
 // fault does something bad, or changes the spec.
 func (w *world) fault() {
 	w.faultAt = w.g.now
-	switch w.rnd.IntN(33) {
+	switch w.rnd.IntN(34) {
 	case 21, 31:
 		if w.op.turn == nil && !w.absent && w.held != 0 {
 			w.say("fault: somebody deletes the StatefulSet")
@@ -251,6 +251,15 @@ func (w *world) fault() {
 			w.say("fault: pod %s is said not to run: %v", p.uid, p.hidden)
 			w.stats["hidden"]++
 		}
+	case 33:
+		i := w.rnd.IntN(7)
+		if w.g.slow[i] == 0 {
+			w.g.slow[i] = 4*electionTicks + w.rnd.IntN(6*electionTicks)
+		} else {
+			delete(w.g.slow, i)
+		}
+		w.say("fault: what is sent to node %d takes %d ticks longer", i, w.g.slow[i])
+		w.stats["slow"]++
 	case 32:
 		if p := w.pods[w.rnd.IntN(7)]; p != nil && p.running {
 			p.failing = !p.failing

@@ -51,7 +51,7 @@ func TestSimulation(t *testing.T) {
 	for _, k := range []string{"wipe", "record", "add-learner", "promote", "remove", "transfer", "withdraw", "scale", "restart", "force",
 		"claim-deleted", "hibernated", "awake", "recreate", "stale", "set-deleted", "hidden", "killed-before-effect-0", "killed-before-effect-1",
 		"killed-before-effect-2", "killed-before-effect-3", "killed-before-effect-4", "killed-before-effect-5", "written",
-		"applied-anew", "leap", "operator-away", "consent", "probe"} {
+		"applied-anew", "leap", "operator-away", "consent", "probe", "slow"} {
 		if total[k] < *simSeeds/4 {
 			t.Errorf("only %d times %q in %d seeds: the simulation tests too little", total[k], k, *simSeeds)
 		}
@@ -74,6 +74,7 @@ func (w *world) heal() int {
 	w.template = simTemplates
 	w.specVersion++
 	clear(w.g.cut)
+	clear(w.g.slow)
 	for _, p := range w.pods {
 		p.hidden, p.failing = false, false
 	}
