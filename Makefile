@@ -160,6 +160,10 @@ sim: ## A simulation campaign of new seeds (CPU=1h of all processors together, o
 sim-mutants: ## Put known bugs into the code, one at a time: the simulation must catch each (ONLY=name)
 	@SEEDS="$(SEEDS)" ONLY="$(ONLY)" hack/test.sh mutants
 
+.PHONY: plan-mutants
+plan-mutants: ## The same of the operator's decider and its simulation (ONLY=name)
+	@SEEDS="$(SEEDS)" ONLY="$(ONLY)" hack/test.sh plan-mutants
+
 .PHONY: soak
 soak: ## Hours of simulation, chaos and repeated end-to-end passes (ROUNDS=10)
 	@VERSION=$(VERSION) SEEDS="$(SEEDS)" ROUNDS="$(ROUNDS)" hack/test.sh soak
