@@ -40,6 +40,9 @@ func TestOperatorAsItRuns(t *testing.T) {
 
 	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
 	s.eventually("ready", func() bool { return asSpecified(s.cluster()) })
+	if got := leading(t); got != 1 {
+		t.Errorf("the operator, which does the work, says %v of that", got)
+	}
 	s.change(`{"spec":{"podTemplate":{"annotations":{"a":"b"}}}}`)
 	s.eventually("updated", func() bool {
 		for _, name := range []string{"demo-0", "demo-1", "demo-2"} {

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"testing"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
@@ -64,5 +65,40 @@ func TestClusterIsMeasuredAndForgotten(t *testing.T) {
 	s.reconcile()
 	if left := measured(t, s.key.Namespace); len(left) > 0 {
 		t.Errorf("of a cluster that is gone there is still %v", left)
+	}
+}
+
+// leading is what this process measures of its doing the work.
+func leading(t *testing.T) float64 {
+	t.Helper()
+	families, err := metrics.Registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "raftkv_operator_leading" {
+			return f.Metric[0].GetGauge().GetValue()
+		}
+	}
+	t.Fatal("it is not measured")
+	return 0
+}
+
+// The operator says that it does the work for as long as the manager has it do that, and not while it waits for the lease.
+func TestTheOperatorSaysThatItLeads(t *testing.T) {
+	if got := leading(t); got != 0 {
+		t.Errorf("an operator that waits says %v", got)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- leads(ctx) }()
+	for deadline := time.Now().Add(convergeWithin); leading(t) != 1; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it does not say that it leads")
+		}
+	}
+	cancel()
+	if err := <-done; err != nil || leading(t) != 0 {
+		t.Errorf("at its end it says %v, error %v", leading(t), err)
 	}
 }

@@ -46,7 +46,7 @@ func (r *Reconciler) report(ctx context.Context, s *snapshot, d *plan.Decision, 
 	if last.silent.IsZero() {
 		last.silent = r.now()
 	}
-	if left := silence(before, status) - r.now().Sub(last.silent); left > 0 {
+	if left := silence(before, status, r.now().Sub(s.cluster.CreationTimestamp.Time)) - r.now().Sub(last.silent); left > 0 {
 		return left, nil
 	}
 	if old {
@@ -67,20 +67,21 @@ func (r *Reconciler) report(ctx context.Context, s *snapshot, d *plan.Decision, 
 
 const (
 	// maxSilence bounds how long the status is behind with what may wait; maxSilenceBefore is for a cluster that is on its way to be complete for the first time: what is
-	// said of its pods and members, which come one by one, changes with each.
+	// said of its pods and members, which come one by one, changes with each. Of one that has been on its way for long it is the part oneOf of that time, up to
+	// whileStalled, as is the pause between two looks.
 	maxSilence       = 500 * time.Millisecond
 	maxSilenceBefore = 3 * time.Second
 	// maxPast bounds the versions of a RaftCluster that are known to be past.
 	maxPast = 8
 )
 
-// silence is how long a change of the status may go unsaid.
-func silence(before, now *v1.RaftClusterStatus) time.Duration {
+// silence is how long a change of the status of a cluster of that age may go unsaid.
+func silence(before, now *v1.RaftClusterStatus, age time.Duration) time.Duration {
 	switch {
 	case !mayWait(before, now):
 		return 0
 	case now.GoodRevision == "":
-		return maxSilenceBefore
+		return min(max(age/oneOf, maxSilenceBefore), whileStalled)
 	}
 	return maxSilence
 }

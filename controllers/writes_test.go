@@ -198,22 +198,28 @@ func TestWhatIsSaidOfPodsThatComeIsNotWrittenForEach(t *testing.T) {
 }
 
 func TestHowLongAStatusMayBeSilent(t *testing.T) {
-	words := func(good string) (*v1.RaftClusterStatus, *v1.RaftClusterStatus) {
-		a := &v1.RaftClusterStatus{GoodRevision: good, Conditions: []metav1.Condition{condition(v1.ConditionReady, false, "A", "a")}}
-		b := a.DeepCopy()
-		b.Conditions[0].Message = "b"
-		return a, b
-	}
-	if got := silence(words("")); got != maxSilenceBefore {
-		t.Errorf("before it was ever complete: %v", got)
-	}
-	if got := silence(words("r1")); got != maxSilence {
-		t.Errorf("once it was: %v", got)
-	}
-	a, b := words("")
-	b.Conditions[0].Status = metav1.ConditionTrue
-	if got := silence(a, b); got != 0 {
-		t.Errorf("the truth of a condition: %v", got)
+	for name, x := range map[string]struct {
+		good  string
+		truth bool
+		age   time.Duration
+		want  time.Duration
+	}{
+		"it was never complete":     {"", false, time.Second, maxSilenceBefore},
+		"nor for a minute":          {"", false, time.Minute, 6 * time.Second},
+		"nor for an hour":           {"", false, time.Hour, whileStalled},
+		"clocks disagree":           {"", false, -time.Hour, maxSilenceBefore},
+		"it was":                    {"r1", false, time.Hour, maxSilence},
+		"the truth of a condition":  {"", true, time.Hour, 0},
+		"the truth, once it was so": {"r1", true, time.Hour, 0},
+	} {
+		before := &v1.RaftClusterStatus{GoodRevision: x.good, Conditions: []metav1.Condition{condition(v1.ConditionReady, false, "A", "a")}}
+		now := before.DeepCopy()
+		if now.Conditions[0].Message = "b"; x.truth {
+			now.Conditions[0].Status = metav1.ConditionTrue
+		}
+		if got := silence(before, now, x.age); got != x.want {
+			t.Errorf("%s: %v, want %v", name, got, x.want)
+		}
 	}
 }
 
