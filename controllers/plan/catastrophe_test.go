@@ -296,7 +296,9 @@ func (w *world) replaceVolume(t *turn, s ReplaceVolume) {
 	if w.bad[p.template] {
 		w.fail("the volume of %s is given up although its template is what keeps it from running", s.Pod)
 	}
-	w.othersWell(t, i, "the volume of "+s.Pod+" is given up")
+	if m, _ := w.g.newest.FindIncarnation(w.claims[i].incarnation); member && !m.Learner {
+		w.othersWell(t, i, "the volume of "+s.Pod+" is given up")
+	}
 	w.stats["replace-volume"]++
 	w.lose(i)
 	if all, intact, _ := w.g.voters(w.claims); intact < quorum(all) && !w.disturbed(t) {
