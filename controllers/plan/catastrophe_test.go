@@ -286,7 +286,7 @@ func (w *world) replaceVolume(t *turn, s ReplaceVolume) {
 		return
 	}
 	_, member := w.g.newest.FindIncarnation(w.claims[i].incarnation)
-	if l := w.g.leader(); member && p.running && p.since+2*electionTicks < t.began && !w.g.cut[i] && l != nil && !w.g.cut[l.ordinal] && !w.disturbed(t) {
+	if l := w.g.leader(); member && p.running && p.since+2*electionTicks < t.began && w.g.swift(i) && l != nil && w.g.swift(l.ordinal) && !w.disturbed(t) {
 		w.fail("the volume of %s is given up although it runs and the leader, demo-%d, reaches it; it was decided on %s", s.Pod, l.ordinal, seen(t.o))
 	}
 	// One that came back after the look, or just before it, is out of luck.

@@ -338,6 +338,9 @@ func (g *group) deliver(f flight) {
 	}
 }
 
+// swift tells that a node is reached, and at once: one whose line has just become slow is not heard for a while.
+func (g *group) swift(ordinal int) bool { return !g.cut[ordinal] && g.slow[ordinal] == 0 }
+
 func (g *group) byID(cluster raft.ClusterID, id raft.NodeID) *process {
 	for _, p := range g.running() {
 		if p.core != nil && p.dir.id == id && p.dir.cluster == cluster {

@@ -95,7 +95,7 @@ func (w *world) noticeReadiness(i int) {
 		p.unreadySince = w.g.now
 	}
 	l := w.g.leader()
-	switch reached := p.running && !w.g.cut[i] && (l == nil || !w.g.cut[l.ordinal]); {
+	switch reached := p.running && w.g.swift(i) && (l == nil || w.g.swift(l.ordinal)); {
 	case reached && p.awaySince != 0:
 		p.awaySince, p.backAt = 0, w.g.now
 	case reached:
