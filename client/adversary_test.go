@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/raftkv/raftkv/client/wire"
@@ -131,18 +132,24 @@ func TestWhatNobodyCouldTakeInTimeWasSurelyNotDone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			// The time may be up in the middle of an attempt: its outcome is rightly unknown, or it was not sent, and says nothing of those
-			// before. With more time that is not so for ever.
-			var err error
-			for limit := 300 * time.Millisecond; limit < patience; limit *= 4 {
-				ctx, cancel := context.WithTimeout(context.Background(), limit)
-				_, err = (&script{steps: []any{x.step}}).play(t, 2).Put(ctx, "k", nil)
-				cancel()
-				if isAll(err, append(x.wants, context.DeadlineExceeded)) && !errors.Is(err, ErrUnknown) {
-					return
+			// Time is virtual, and an attempt takes none: it is never up in the middle of one, whose outcome would rightly be unknown.
+			synctest.Test(t, func(t *testing.T) {
+				s := &script{steps: []any{x.step}}
+				var nodes []*fakeNode
+				for i := range 2 {
+					n := newUnlistedNode(t, uint64(i+1))
+					n.leader = 1
+					n.write = func(w *wire.WriteBatch) (*wire.Answer, error) { return s.next(n, w) }
+					nodes = append(nodes, n)
 				}
-			}
-			t.Errorf("surely not done, and yet %v, want %v", err, x.wants)
+				c := pipes(t, Config{CallTimeout: patience, AttemptTimeout: patience}, func(_ *fakeNode, c net.Conn) net.Conn { return c }, nodes...)
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second+time.Nanosecond)
+				defer cancel()
+				_, err := c.Put(ctx, "k", nil)
+				if !isAll(err, append(x.wants, context.DeadlineExceeded)) || errors.Is(err, ErrUnknown) {
+					t.Errorf("surely not done, and yet %v, want %v", err, x.wants)
+				}
+			})
 		})
 	}
 }
