@@ -188,6 +188,36 @@ func attempt(t *testing.T, in string, arguments ...string) said {
 	return with{in: in, env: map[string]string{EnvEndpoints: strings.Join(endpoints, ", ")}}.run(t.Context(), append([]string{"--timeout=60s"}, arguments...)...)
 }
 
+// eventually waits for what a busy machine may keep back: a member is silent for a moment, a hand-over fails, or an election comes at any time.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s did not come", what)
+		}
+	}
+}
+
+// says runs a command on the nodes until it ends well and what it says is as it should be.
+func says(t *testing.T, want func(out string) bool, arguments ...string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		s := attempt(t, "", arguments...)
+		if s.code == ExitOK && want(s.out) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("raftctl %s ends with %d: %s%s", strings.Join(arguments, " "), s.code, s.out, s.err)
+		}
+	}
+}
+
+// lead has a member lead.
+func lead(t *testing.T, member string) {
+	t.Helper()
+	says(t, func(out string) bool { return strings.HasPrefix(out, member+" (") }, "move-leader", member)
+}
+
 // decode reads JSON that a command wrote.
 func decode[T any](t *testing.T, text string) T {
 	t.Helper()

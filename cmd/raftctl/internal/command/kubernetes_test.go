@@ -46,7 +46,7 @@ func TestKeysThroughPortForwards(t *testing.T) {
 	}
 	// Without the leader's pod the others serve, the first of them that is asked or not.
 	for _, leader := range []string{"demo-0", "demo-1"} {
-		s.lead(leader)
+		lead(t, leader)
 		s.refuse(leader, errors.New("the machine is gone"))
 		s.ok("--cluster", "demo", "put", "forwarded/a", leader)
 		s.refuse(leader, nil)
@@ -85,7 +85,7 @@ func TestStatusShowsTheWholeCluster(t *testing.T) {
 	s := newStage(t)
 	wanted := []string{"demo in namespace " + s.namespace + ": 3 of 3 pods ready, version test\n", "demo-1 leads in term ", " machine-2\n", "AsSpecified", "The operator waits for nothing\n"}
 	s.until("a picture with the leader and all else in it", func() bool {
-		s.lead("demo-1")
+		lead(t, "demo-1")
 		said := s.run("status", "demo")
 		for _, want := range wanted {
 			if !strings.Contains(said.out, want) {
@@ -100,7 +100,7 @@ func TestStatusShowsTheWholeCluster(t *testing.T) {
 		Members []struct{ Name, Role, State string }
 	}
 	s.until("the same in JSON", func() bool {
-		s.lead("demo-1")
+		lead(t, "demo-1")
 		got := decode[picture](t, s.ok("status", "demo", "-o", "json"))
 		if got.Leader != "demo-1" || len(got.Members) != 3 || got.Members[1].Role != "leader" || got.Members[2].State != "ready" {
 			t.Logf("%+v", got)
@@ -217,27 +217,14 @@ func TestWaitingEndsWhenTheOperatorSaysSo(t *testing.T) {
 	}
 }
 
-// lead has a member lead. On a busy machine the hand-over may fail, or be followed by an election; one may come at any time after it, too.
-func (s *stage) lead(member string) {
-	s.t.Helper()
-	s.until("a word that "+member+" leads", func() bool {
-		said := attempt(s.t, "", "move-leader", member)
-		return said.code == ExitOK && strings.HasPrefix(said.out, member+" (")
-	})
-}
-
 func (s *stage) until(what string, holds func() bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			s.t.Fatalf("%s did not come", what)
-		}
-	}
+	eventually(s.t, what, holds)
 }
 
 func TestReplace(t *testing.T) {
 	s := newStage(t)
-	s.lead("demo-1")
+	lead(t, "demo-1")
 	s.refuse("demo-2", errors.New("connection refused"))
 	if said := s.run("replace", "demo-1", "--delete-volume"); said.code != ExitFailed || !strings.Contains(said.err, "member demo-2 is not well") {
 		t.Errorf("while another is not well: %+v", said)

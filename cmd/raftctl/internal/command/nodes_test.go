@@ -17,16 +17,16 @@ import (
 
 func TestStatusHealthAndMembers(t *testing.T) {
 	raftctl(t, "put", "status/a", "1")
-	out := raftctl(t, "status")
-	if lines := strings.Split(strings.TrimSpace(out), "\n"); len(lines) != 4 || strings.Count(out, " leader ") != 1 || strings.Count(out, " follower ") != 2 || strings.Count(out, "demo-") != 3 {
-		t.Errorf("status says\n%s", out)
-	}
-	if out := raftctl(t, "member", "list"); strings.Count(out, " leader ") != 1 || !strings.Contains(out, "demo-1.demo-peers."+namespaceName+".svc:2379") {
-		t.Errorf("member list says\n%s", out)
-	}
-	if out := raftctl(t, "health"); strings.Count(out, " yes ") != 3 || !strings.Contains(out, "a linearizable read took ") {
-		t.Errorf("health says\n%s", out)
-	}
+	says(t, func(out string) bool {
+		lines := strings.Split(strings.TrimSpace(out), "\n")
+		return len(lines) == 4 && strings.Count(out, " leader ") == 1 && strings.Count(out, " follower ") == 2 && strings.Count(out, "demo-") == 3
+	}, "status")
+	says(t, func(out string) bool {
+		return strings.Count(out, " leader ") == 1 && strings.Contains(out, "demo-1.demo-peers."+namespaceName+".svc:2379")
+	}, "member", "list")
+	says(t, func(out string) bool {
+		return strings.Count(out, " yes ") == 3 && strings.Contains(out, "a linearizable read took ")
+	}, "health")
 	type health struct {
 		Healthy bool
 		Nodes   []struct {
@@ -37,25 +37,22 @@ func TestStatusHealthAndMembers(t *testing.T) {
 	gone := loopback.MustAddress(t)
 	env := map[string]string{EnvEndpoints: nodes(t)[0].client + "," + gone}
 	for _, command := range []string{"health", "status"} {
-		s := with{env: env}.run(t.Context(), "--timeout=60s", command, "-o", "json")
-		if s.code != ExitFailed || s.err != "" {
-			t.Errorf("%s with a node that is not there ends with %d: %s", command, s.code, s.err)
-		}
-		if got := decode[health](t, s.out); command == "health" && (!got.Healthy || got.Nodes[0].Healthy == got.Nodes[1].Healthy) {
-			t.Errorf("health: %+v", got)
-		}
+		eventually(t, command+" of a node that is there and one that is not", func() bool {
+			s := with{env: env}.run(t.Context(), "--timeout=60s", command, "-o", "json")
+			if s.code != ExitFailed || s.err != "" {
+				t.Fatalf("%s with a node that is not there ends with %d: %s", command, s.code, s.err)
+			}
+			got := decode[health](t, s.out)
+			return command != "health" || got.Healthy && got.Nodes[0].Healthy != got.Nodes[1].Healthy
+		})
 	}
 }
 
 func TestMoveLeader(t *testing.T) {
 	for _, to := range []string{"demo-0", "demo-2"} {
-		if out := raftctl(t, "move-leader", to); !regexp.MustCompile(`^` + to + ` \([0-9a-f]+\) leads\n$`).MatchString(out) {
-			t.Errorf("move-leader %s says %q", to, out)
-		}
+		says(t, regexp.MustCompile(`^`+to+` \([0-9a-f]+\) leads\n$`).MatchString, "move-leader", to)
 	}
-	if out := raftctl(t, "move-leader"); !strings.HasSuffix(out, " leads\n") {
-		t.Errorf("move-leader says %q", out)
-	}
+	says(t, func(out string) bool { return strings.HasSuffix(out, " leads\n") }, "move-leader")
 	if s := attempt(t, "", "move-leader", "demo-7"); s.code != ExitNotFound || !strings.Contains(s.err, "demo-7") {
 		t.Errorf("to nobody: %+v", s)
 	}
