@@ -8,7 +8,7 @@ import (
 )
 
 // convergenceTimeout bounds how long a healed cluster may take until all nodes hold the same.
-const convergenceTimeout = 45 * time.Second
+const convergenceTimeout = 2 * patience
 
 func TestOneNode(t *testing.T)    { survive(t, 1) }
 func TestThreeNodes(t *testing.T) { survive(t, 3) }

@@ -23,7 +23,7 @@ const (
 	// pollPause is between two looks at a condition.
 	pollPause = 20 * time.Millisecond
 	// refusalTimeout bounds how long a node may take to find out that it must not start.
-	refusalTimeout = 20 * time.Second
+	refusalTimeout = patience
 	// logTailLines is what a failed test shows of each node.
 	logTailLines = 40
 	// alarmBytes is how much of a panic or a race is shown.
