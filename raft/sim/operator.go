@@ -158,6 +158,9 @@ func (o *operator) act(p *process, configIndex raft.Index, changes []raft.Change
 			return // a disk was lost meanwhile: that comes first
 		}
 	}
+	if w.healing && changes[0].Kind == raft.ChangeInvite {
+		return // by the time that it is committed nobody may come any more who would claim it
+	}
 	inForce := p.core.ConfigIndex()
 	if changes[0].Kind == raft.ChangeClaim {
 		configIndex = inForce // whoever claims does not care what else has changed
