@@ -65,6 +65,8 @@ type Config struct {
 	ClockDriftPercent int
 	// SnapshotEntries is the number of applied entries after which the state is saved and the log cut. Zero means the default.
 	SnapshotEntries uint64
+	// LogBounds are what the log may take in memory.
+	LogBounds node.LogBounds
 
 	// Logger may be nil: nothing is logged then.
 	Logger *slog.Logger

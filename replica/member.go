@@ -55,7 +55,7 @@ func startMember(dir string, id identity.Identity, cfg Config, door *door) (_ *m
 		ID: id.MemberID, Name: cfg.Name, Incarnation: id.Incarnation,
 		StateMachine: m.machine, Sessions: m.machine, Log: m.log, Initial: initial,
 		Transport: link{door}, Logger: cfg.Logger, Observer: cfg.Observer, Random: rand.IntN, Nonce: rand.Uint64() | 1,
-		HeartbeatInterval: cfg.HeartbeatInterval, ElectionTimeout: cfg.ElectionTimeout, SnapshotEntries: cfg.SnapshotEntries,
+		HeartbeatInterval: cfg.HeartbeatInterval, ElectionTimeout: cfg.ElectionTimeout, SnapshotEntries: cfg.SnapshotEntries, LogBounds: cfg.LogBounds,
 		LeaseReads: cfg.LeaseReads, ClockDriftPercent: cfg.ClockDriftPercent, Quiet: quiet,
 	})
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 // Proposals of other members are not bounded by what waits here: the log must not grow while nothing is applied.
 func TestALeaderWhoseStateMachineStandsStillRefuses(t *testing.T) {
 	const maxBytes = 64 << 10
-	c := startCluster(t, 3, func(cfg *Config) { cfg.SnapshotEntries, cfg.maxLogBytes = 20, maxBytes })
+	c := startCluster(t, 3, func(cfg *Config) { cfg.SnapshotEntries, cfg.LogBounds.Hard = 20, maxBytes })
 	l := c.leader()
 	open := c.state[l.cfg.ID].close(t)
 	data := [][]byte{make([]byte, 1024)}
@@ -108,7 +108,7 @@ func TestALogThatTheApplierRanAheadOfIsCut(t *testing.T) {
 	ahead := base
 	ahead.Index = last
 	n := &Node{core: core, log: slog.New(slog.DiscardHandler), stores: newQueue[storeWork](newWake()),
-		cfg: Config{SnapshotEntries: 20, StateMachine: newJournal(ahead), maxLogBytes: HardLogBytes}}
+		cfg: Config{SnapshotEntries: 20, StateMachine: newJournal(ahead), LogBounds: LogBounds{}.complete()}}
 	n.applied.Store(uint64(last))
 	core.Applied(3)
 	n.compact()

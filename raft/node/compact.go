@@ -8,7 +8,7 @@ import "github.com/raftkv/raftkv/raft"
 func (n *Node) compact() {
 	// What the core knows to be applied counts: the applier may be further, but the core cuts nothing there yet.
 	start, applied := n.core.LogStart().Index, n.core.AppliedIndex()
-	large := n.core.LogBytes() >= MaxLogBytes
+	large := n.core.LogBytes() >= n.cfg.LogBounds.Compact
 	if applied <= start || (uint64(applied-start) < n.cfg.SnapshotEntries && !large) {
 		return
 	}
@@ -27,7 +27,7 @@ func (n *Node) compact() {
 		return
 	}
 	n.cutTried = limit
-	point := n.core.CompactionPoint(limit, n.cfg.SnapshotEntries/2, MaxLogBytes/2)
+	point := n.core.CompactionPoint(limit, n.cfg.SnapshotEntries/2, n.cfg.LogBounds.Compact/2)
 	if point < start+worth {
 		return
 	}
@@ -40,10 +40,10 @@ func (n *Node) compact() {
 // bounded by SnapshotEntries.
 const entryPlaceBytes = 56
 
-// underStreams returns the limit below which the receivers of snapshots need nothing, unless too much memory is at stake (HeldLogBytes).
+// underStreams returns the limit below which the receivers of snapshots need nothing, unless too much memory is at stake (LogBounds.Held).
 func (n *Node) underStreams(limit raft.Index) raft.Index {
 	start := n.core.LogStart().Index
-	if n.core.LogBytes()+entryPlaceBytes*int(n.core.AppliedIndex()-start) >= n.cfg.heldLogBytes {
+	if n.core.LogBytes()+entryPlaceBytes*int(n.core.AppliedIndex()-start) >= n.cfg.LogBounds.Held {
 		return limit
 	}
 	for _, s := range n.streams {
@@ -56,4 +56,4 @@ func (n *Node) underStreams(limit raft.Index) raft.Index {
 
 // logFull tells whether the log in memory takes nothing more until the state machine, which holds up its compaction, has
 // caught up.
-func (n *Node) logFull() bool { return n.core.LogBytes() >= n.cfg.maxLogBytes }
+func (n *Node) logFull() bool { return n.core.LogBytes() >= n.cfg.LogBounds.Hard }

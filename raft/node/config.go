@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -96,8 +97,19 @@ type Config struct {
 	// promised so under other settings (raft.Initial.QuietTicks).
 	Quiet time.Duration
 
-	maxLogBytes  int // HardLogBytes when zero
-	heldLogBytes int // HeldLogBytes when zero
+	// LogBounds are what the log may take in memory.
+	LogBounds LogBounds
+}
+
+// LogBounds are sizes of the log in memory, in bytes, from which something is done about it. A zero stands for the default. They should be in
+// this order, and Hard above raft's bound of what is not committed.
+type LogBounds struct {
+	// Compact is the size from which it is compacted whatever SnapshotEntries says (MaxLogBytes by default).
+	Compact int
+	// Held is the size from which it is compacted although a follower needs it that a snapshot brings on (HeldLogBytes by default).
+	Held int
+	// Hard is the size from which it takes nothing more until the state machine, which holds up its compaction, has caught up (HardLogBytes by default).
+	Hard int
 }
 
 // Bounds of a node.
@@ -114,11 +126,9 @@ const (
 	MaxInboundBytes = 64 << 20
 	// MaxForwards is the number of batches on their way to the leader.
 	MaxForwards = 64
-	// MaxLogBytes is the size of the log in memory from which it is compacted whatever SnapshotEntries says.
-	MaxLogBytes = 128 << 20
-	// HeldLogBytes is the size from which it is compacted although a follower needs it that a snapshot brings on.
+	// MaxLogBytes, HeldLogBytes and HardLogBytes are the LogBounds of a node that has memory enough.
+	MaxLogBytes  = 128 << 20
 	HeldLogBytes = 256 << 20
-	// HardLogBytes is the size from which it takes nothing more until the state machine, which holds up its compaction, has caught up.
 	HardLogBytes = 512 << 20
 	// ticksPerHeartbeat is how finely time is measured.
 	ticksPerHeartbeat = 5
@@ -151,12 +161,7 @@ func (cfg *Config) complete() error {
 	case cfg.SnapshotEntries < 1:
 		return errors.New("node: SnapshotEntries must be at least 1")
 	}
-	if cfg.maxLogBytes == 0 {
-		cfg.maxLogBytes = HardLogBytes
-	}
-	if cfg.heldLogBytes == 0 {
-		cfg.heldLogBytes = HeldLogBytes
-	}
+	cfg.LogBounds = cfg.LogBounds.complete()
 	if cfg.Clock == nil {
 		cfg.Clock = machineClock{}
 	}
@@ -164,6 +169,10 @@ func (cfg *Config) complete() error {
 		cfg.Observer = noObserver{}
 	}
 	return nil
+}
+
+func (b LogBounds) complete() LogBounds {
+	return LogBounds{Compact: cmp.Or(b.Compact, MaxLogBytes), Held: cmp.Or(b.Held, HeldLogBytes), Hard: cmp.Or(b.Hard, HardLogBytes)}
 }
 
 type noObserver struct{}

@@ -26,7 +26,7 @@ func newRestoring(t *testing.T) *restoring {
 	}
 	r := &restoring{t: t, Node: &Node{
 		core: core, log: slog.New(slog.DiscardHandler), stores: newQueue[storeWork](newWake()), streams: map[raft.NodeID]*stream{},
-		cfg: Config{SnapshotEntries: 20, StateMachine: newJournal(base), maxLogBytes: HardLogBytes, heldLogBytes: HeldLogBytes},
+		cfg: Config{SnapshotEntries: 20, StateMachine: newJournal(base), LogBounds: LogBounds{}.complete()},
 	}}
 	for core.Role() != raft.RoleLeader {
 		r.tick()
@@ -187,7 +187,7 @@ func TestTheLogIsNotKeptForFollowersThatDoNotCatchUp(t *testing.T) {
 		r.write(100)
 		r.thirdRefuses()
 		meta := r.stream(100)
-		r.cfg.heldLogBytes = 180 * entryPlaceBytes // small entries take little else
+		r.cfg.LogBounds.Held = 180 * entryPlaceBytes // small entries take little else
 		r.write(100)
 		s := r.core.Status()
 		if s.LogStart.Index <= meta.Index || s.LogStart.Index+100 < s.Applied {

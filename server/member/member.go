@@ -11,12 +11,14 @@ import (
 
 	"github.com/raftkv/raftkv/kv"
 	"github.com/raftkv/raftkv/kv/statemachine"
+	"github.com/raftkv/raftkv/kv/watch"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/node"
 	"github.com/raftkv/raftkv/replica"
 	"github.com/raftkv/raftkv/server/backend"
 	"github.com/raftkv/raftkv/server/backend/local"
 	"github.com/raftkv/raftkv/server/config"
+	"github.com/raftkv/raftkv/server/memory"
 	"github.com/raftkv/raftkv/server/status"
 )
 
@@ -32,6 +34,8 @@ type Options struct {
 	Config  config.Config
 	Metrics *status.Metrics
 	Logger  *slog.Logger
+	// Memory bounds what the store holds; zeros stand for the defaults.
+	Memory memory.Bounds
 	// ComparePause is how often the leader compares the states of the members; zero means DefaultComparePause.
 	ComparePause time.Duration
 	// VerifyPause is how often the whole store is read; zero means DefaultVerifyPause.
@@ -66,6 +70,7 @@ const minLeaseElections = 3
 func OpenMachine(o Options, p replica.Place) (*Machine, error) {
 	store := local.New(local.Options{
 		Limits: limits(o.Config), MinLeaseTTL: int64((minLeaseElections*o.Config.ElectionTimeout + time.Second - 1) / time.Second),
+		MaxRangeBytes: o.Memory.Range, ReadingBytes: o.Memory.Ranges, Watch: watch.Options{HeldBytes: o.Memory.Watches},
 		QuotaBytes:       o.Config.QuotaBackendBytes,
 		Retention:        kv.Retention{Revisions: o.Config.AutoCompactionRetention, Age: o.Config.AutoCompactionAge},
 		ProgressInterval: o.Config.WatchProgressInterval, Logger: p.Logger,

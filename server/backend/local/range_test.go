@@ -69,7 +69,7 @@ func TestRangesThatNameHowMuchTheyWantTakeTurns(t *testing.T) {
 	if _, err := n.Propose(t.Context(), kv.Put([]byte("k"), nil)); err != nil {
 		t.Fatal(err)
 	}
-	bounded := backend.RangeRequest{RangeRequest: kv.RangeRequest{Keys: kv.All(), MaxBytes: maxReadingBytes / 2}}
+	bounded := backend.RangeRequest{RangeRequest: kv.RangeRequest{Keys: kv.All(), MaxBytes: DefaultReadingBytes / 2}}
 	// reading gives a context whose range stops in the middle of its reading until it is told to go on.
 	reading := func() (ctx context.Context, begun, goOn chan struct{}) {
 		begun, goOn = make(chan struct{}, 1), make(chan struct{})
@@ -116,7 +116,7 @@ func TestRangesThatNameHowMuchTheyWantTakeTurns(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if !s.reading.TryAcquire(maxReadingBytes) {
+	if !s.reading.TryAcquire(DefaultReadingBytes) {
 		t.Error("there is no room when all have ended")
 	}
 }

@@ -23,8 +23,8 @@ const (
 	DefaultMaxRangeBytes = 256 << 20
 	// DefaultProgressInterval is how long a watch is silent before it tells how far it is, if it was asked to.
 	DefaultProgressInterval = 10 * time.Minute
-	// maxReadingBytes bounds what the ranges that name how much they want at most may have read of it together: further ones wait for them.
-	maxReadingBytes = 256 << 20
+	// DefaultReadingBytes bounds what the ranges that are read at one time may read together: further ones wait for them.
+	DefaultReadingBytes = 256 << 20
 	// rangeAttempts bounds how often a range of the latest revision is begun, since the history was compacted up to where it is read.
 	rangeAttempts = 4
 )
@@ -59,8 +59,8 @@ type Standing struct {
 // Options are what a store is made of. Zero fields have the defaults.
 type Options struct {
 	Limits kv.Limits
-	// MaxRangeBytes bounds the keys and values of one range.
-	MaxRangeBytes int
+	// MaxRangeBytes bounds the keys and values of one range, ReadingBytes those of all that are read at one time. Zero stands for the defaults.
+	MaxRangeBytes, ReadingBytes int
 	// MinLeaseTTL is the least time that a lease is granted, in seconds: it should be longer than an election.
 	MinLeaseTTL int64
 	// QuotaBytes is the size that the store is to stay below; zero for no quota.
@@ -81,7 +81,7 @@ type Store struct {
 	hub     *watch.Hub
 	began   time.Time
 	renewal renewal
-	reading *semaphore.Weighted // of maxReadingBytes
+	reading *semaphore.Weighted // of ReadingBytes
 	// used is how large the store was when it was looked at last.
 	used atomic.Int64
 
@@ -101,6 +101,9 @@ func New(o Options) *Store {
 	if o.MaxRangeBytes == 0 {
 		o.MaxRangeBytes = DefaultMaxRangeBytes
 	}
+	if o.ReadingBytes == 0 {
+		o.ReadingBytes = DefaultReadingBytes
+	}
 	if o.ProgressInterval == 0 {
 		o.ProgressInterval = DefaultProgressInterval
 	}
@@ -112,7 +115,7 @@ func New(o Options) *Store {
 	}
 	return &Store{
 		options: o, hub: watch.NewHub(o.Watch), began: time.Now(), renewal: newRenewal(),
-		deadlines: lease.New(), leases: make(chan struct{}, 1), reading: semaphore.NewWeighted(maxReadingBytes),
+		deadlines: lease.New(), leases: make(chan struct{}, 1), reading: semaphore.NewWeighted(int64(o.ReadingBytes)),
 	}
 }
 
@@ -241,7 +244,7 @@ func (s *Store) one(ctx context.Context, r *kv.RangeRequest) (kv.RangeResult, er
 
 // inTurn is many once there is room for what the range may read. It comes behind the barrier: who waits for a quorum is in nobody's way.
 func (s *Store) inTurn(ctx context.Context, r *kv.RangeRequest) (kv.RangeResult, error) {
-	most := min(int64(r.MaxBytes), maxReadingBytes)
+	most := int64(min(r.MaxBytes, s.options.ReadingBytes))
 	if err := s.reading.Acquire(ctx, most); err != nil {
 		return kv.RangeResult{}, err
 	}
