@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/raftkv/raftkv/api/v1"
@@ -179,13 +180,19 @@ func (s *snapshot) foreignChild(kind string, o client.Object) bool {
 	switch {
 	case foreign == "":
 		return false
-	case owner != nil && owner.Kind == v1.RaftClusterKind && owner.Name == s.cluster.Name:
+	case owner != nil && ofEarlier(s.cluster, *owner):
 		// This one has another UID, so that it is no more: the garbage collector comes for what it owned.
 		s.observation.Earlier = append(s.observation.Earlier, fmt.Sprintf("%s %s goes with an earlier RaftCluster of this name", kind, o.GetName()))
 	default:
 		s.observation.Foreign = append(s.observation.Foreign, foreign)
 	}
 	return true
+}
+
+// ofEarlier tells that an owner is a RaftCluster that had the cluster's name before it.
+func ofEarlier(c *v1.RaftCluster, owner metav1.OwnerReference) bool {
+	of, err := schema.ParseGroupVersion(owner.APIVersion)
+	return err == nil && of.Group == v1.GroupVersion.Group && owner.Kind == v1.RaftClusterKind && owner.Name == c.Name && owner.UID != c.UID
 }
 
 // blocked tells that objects are in the way which are not the cluster's: none of its own are made or changed.

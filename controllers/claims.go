@@ -77,9 +77,7 @@ func (r *Reconciler) keepPolicy(ctx context.Context, s *snapshot) error {
 
 // goesWithAnother tells that the claim goes with an earlier RaftCluster of the name, whose deletion the garbage collector has not carried out yet.
 func goesWithAnother(cluster *v1.RaftCluster, c *corev1.PersistentVolumeClaim) bool {
-	return len(c.OwnerReferences) > 0 && !slices.ContainsFunc(c.OwnerReferences, func(r metav1.OwnerReference) bool {
-		return r.Kind != v1.RaftClusterKind || r.UID == cluster.UID
-	})
+	return len(c.OwnerReferences) > 0 && !slices.ContainsFunc(c.OwnerReferences, func(r metav1.OwnerReference) bool { return !ofEarlier(cluster, r) })
 }
 
 // ownClaims gives the claims the owners that whenDeleted asks for.

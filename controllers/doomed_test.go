@@ -80,8 +80,10 @@ func TestTheOnlyMembersClaimThatSomebodyDeletes(t *testing.T) {
 func TestClaimsThatGoWithAnEarlierRaftCluster(t *testing.T) {
 	cluster := &v1.RaftCluster{ObjectMeta: metav1.ObjectMeta{Name: "demo", UID: "now"}}
 	of := func(kind string, uid types.UID) metav1.OwnerReference {
-		return metav1.OwnerReference{Kind: kind, Name: "demo", UID: uid}
+		return metav1.OwnerReference{APIVersion: v1.GroupVersion.String(), Kind: kind, Name: "demo", UID: uid}
 	}
+	theirs, other := of("RaftCluster", "theirs"), of("RaftCluster", "other")
+	theirs.APIVersion, other.Name = "example.com/v1", "other"
 	for name, x := range map[string]struct {
 		owners []metav1.OwnerReference
 		want   bool
@@ -92,10 +94,33 @@ func TestClaimsThatGoWithAnEarlierRaftCluster(t *testing.T) {
 		"of both":           {[]metav1.OwnerReference{of("RaftCluster", "earlier"), of("RaftCluster", "now")}, false},
 		"of another, too":   {[]metav1.OwnerReference{of("RaftCluster", "earlier"), of("ConfigMap", "theirs")}, false},
 		"of a StatefulSet":  {[]metav1.OwnerReference{of("StatefulSet", "set")}, false},
+		"of somebody's":     {[]metav1.OwnerReference{theirs}, false},
+		"of another name":   {[]metav1.OwnerReference{other}, false},
 	} {
 		c := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{OwnerReferences: x.owners}}
 		if got := planClaim(cluster, c, 0).Going; got != x.want {
 			t.Errorf("%s: it goes: %v, want %v", name, got, x.want)
+		}
+	}
+}
+
+// What belongs to somebody else waits for a person, and what goes with an earlier RaftCluster of the name for the garbage collector.
+func TestWhoseAnObjectIsThatIsInTheWay(t *testing.T) {
+	yes := true
+	for name, x := range map[string]struct {
+		owner            metav1.OwnerReference
+		earlier, foreign int
+	}{
+		"an earlier one's": {metav1.OwnerReference{APIVersion: v1.GroupVersion.String(), Kind: "RaftCluster", Name: "demo", UID: "earlier", Controller: &yes}, 1, 0},
+		"its own":          {metav1.OwnerReference{APIVersion: v1.GroupVersion.String(), Kind: "RaftCluster", Name: "demo", UID: "now", Controller: &yes}, 0, 0},
+		"another's":        {metav1.OwnerReference{APIVersion: v1.GroupVersion.String(), Kind: "RaftCluster", Name: "other", UID: "other", Controller: &yes}, 0, 1},
+		"of another kind of that word": {metav1.OwnerReference{APIVersion: "example.com/v1", Kind: "RaftCluster", Name: "demo", UID: "theirs", Controller: &yes},
+			0, 1},
+	} {
+		s := &snapshot{cluster: &v1.RaftCluster{ObjectMeta: metav1.ObjectMeta{Name: "demo", UID: "now"}}}
+		found := s.foreignChild("Service", &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "demo", OwnerReferences: []metav1.OwnerReference{x.owner}}})
+		if found != s.blocked() || len(s.observation.Earlier) != x.earlier || len(s.observation.Foreign) != x.foreign {
+			t.Errorf("%s: earlier %v, foreign %v", name, s.observation.Earlier, s.observation.Foreign)
 		}
 	}
 }

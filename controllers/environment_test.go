@@ -100,6 +100,7 @@ func startAPIServer() (client.Client, error) {
 	}
 	environment.operator = rest.CopyConfig(config)
 	environment.operator.Impersonate = rest.ImpersonationConfig{UserName: operatorUser}
+	environment.operator.Wrap(AtOnce)
 	return c, grantOperatorRights(c)
 }
 

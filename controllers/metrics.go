@@ -46,15 +46,19 @@ var (
 	healthyMembers = clusterGauge("raftkv_cluster_healthy_members", "Members that are healthy.")
 	readyPods      = clusterGauge("raftkv_cluster_ready_pods", "Pods that are ready.")
 	conditionGauge = clusterGauge("raftkv_cluster_condition", "1 for a condition of the RaftCluster that is True, 0 for one that is not.", "condition")
+	lastConverge   = clusterGauge("raftkv_cluster_last_converge_duration_seconds", "Time that the cluster last was not as specified before it was again, in whole seconds.")
 	leaderChanges  = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "raftkv_cluster_leader_changes_total",
 		Help: "Times that another member was seen to lead.",
 	}, ofCluster)
 )
 
-func init() {
-	metrics.Registry.MustRegister(stepsTotal, operatorLeads, convergeSeconds, desiredMembers, membersGauge, healthyMembers, readyPods, conditionGauge, leaderChanges)
+// ours are all that the operator measures.
+var ours = []prometheus.Collector{
+	stepsTotal, operatorLeads, convergeSeconds, desiredMembers, membersGauge, healthyMembers, readyPods, conditionGauge, lastConverge, leaderChanges,
 }
+
+func init() { metrics.Registry.MustRegister(ours...) }
 
 // leads is run by the manager for as long as this operator does the work: it holds the lease, or there is none to hold.
 func leads(ctx context.Context) error {
@@ -93,7 +97,9 @@ func measure(c *v1.RaftCluster, before, now *v1.RaftClusterStatus) {
 	}
 	was, is := meta.FindStatusCondition(before.Conditions, v1.ConditionReady), meta.FindStatusCondition(now.Conditions, v1.ConditionReady)
 	if was != nil && was.Status == metav1.ConditionFalse && is != nil && is.Status == metav1.ConditionTrue {
-		convergeSeconds.Observe(is.LastTransitionTime.Sub(was.LastTransitionTime.Time).Seconds())
+		took := is.LastTransitionTime.Sub(was.LastTransitionTime.Time).Seconds()
+		convergeSeconds.Observe(took)
+		lastConverge.With(of).Set(took)
 	}
 }
 
@@ -101,7 +107,7 @@ func measure(c *v1.RaftCluster, before, now *v1.RaftClusterStatus) {
 func forgetMetrics(key types.NamespacedName) {
 	of := prometheus.Labels{"cluster_namespace": key.Namespace, "cluster": key.Name}
 	for _, v := range []interface{ DeletePartialMatch(prometheus.Labels) int }{
-		stepsTotal, desiredMembers, membersGauge, healthyMembers, readyPods, conditionGauge, leaderChanges,
+		stepsTotal, desiredMembers, membersGauge, healthyMembers, readyPods, conditionGauge, lastConverge, leaderChanges,
 	} {
 		v.DeletePartialMatch(of)
 	}

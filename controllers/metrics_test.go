@@ -5,7 +5,11 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	v1 "github.com/raftkv/raftkv/api/v1"
 )
 
 // measured are the values of the cluster's metrics, by name and, after a colon, the label that tells them apart.
@@ -59,12 +63,36 @@ func TestClusterIsMeasuredAndForgotten(t *testing.T) {
 			t.Errorf("%s is %v (there: %v), want %v", name, got, ok, want)
 		}
 	}
+	if took, ok := m["raftkv_cluster_last_converge_duration_seconds"]; !ok || took < 0 || took > convergeWithin.Seconds() {
+		t.Errorf("it took %v s until the cluster was as specified (there: %v)", took, ok)
+	}
 	if err := s.c.Delete(context.Background(), s.cluster()); err != nil {
 		t.Fatal(err)
 	}
 	s.reconcile()
 	if left := measured(t, s.key.Namespace); len(left) > 0 {
 		t.Errorf("of a cluster that is gone there is still %v", left)
+	}
+}
+
+func TestTimeToConvergeIsOfEachCluster(t *testing.T) {
+	at := func(is metav1.ConditionStatus, second int64) *v1.RaftClusterStatus {
+		return &v1.RaftClusterStatus{Conditions: []metav1.Condition{{Type: v1.ConditionReady, Status: is, LastTransitionTime: metav1.Unix(second, 0)}}}
+	}
+	key := types.NamespacedName{Namespace: "measured", Name: "demo"}
+	c := &v1.RaftCluster{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
+	const name = "raftkv_cluster_last_converge_duration_seconds"
+	t.Cleanup(func() { forgetMetrics(key) })
+	measure(c, at(metav1.ConditionTrue, 10), at(metav1.ConditionFalse, 20))
+	if got, ok := measured(t, key.Namespace)[name]; ok {
+		t.Errorf("a cluster that was never seen to converge took %v s", got)
+	}
+	for _, took := range []int64{40, 3} {
+		measure(c, at(metav1.ConditionFalse, 100), at(metav1.ConditionTrue, 100+took))
+		measure(c, at(metav1.ConditionTrue, 100+took), at(metav1.ConditionTrue, 100+took))
+		if got := measured(t, key.Namespace)[name]; got != float64(took) {
+			t.Errorf("it took %v s, want %d", got, took)
+		}
 	}
 }
 

@@ -112,7 +112,7 @@ func (r *Reconciler) observe(ctx context.Context, key types.NamespacedName, d de
 	o.Hibernate = s.cluster.Spec.Hibernate
 	o.Good, o.Leaderless = s.cluster.Status.GoodRevision, s.unled > electionPatience
 	if err := errors.Join(recordedIdentity(s.cluster, o), recordedRecovery(s.cluster, o)); err != nil {
-		return nil, err
+		return nil, &unreadable{s.cluster, err}
 	}
 	s.foreign = holdsForeign(s, answers)
 	if err := r.observeChildren(ctx, reader, s); err != nil {

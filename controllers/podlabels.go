@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,8 +24,10 @@ const (
 	clockSkew = time.Minute
 )
 
-// labelPods keeps the labels of the pods that the Services and the disruption budget select by: roles, and whether clients are sent to the pod.
+// labelPods keeps the labels of the pods that the Services and the disruption budget select by: roles, and whether clients are sent to the pod. One that cannot be
+// labelled keeps no other from it: it may be the leader that clients look for.
 func (r *Reconciler) labelPods(ctx context.Context, s *snapshot, d *plan.Decision) error {
+	var failed error
 	for i := range s.pods {
 		p := &s.pods[i]
 		labels, annotations := map[string]any{}, map[string]any{}
@@ -54,7 +57,8 @@ func (r *Reconciler) labelPods(ctx context.Context, s *snapshot, d *plan.Decisio
 		case apierrors.IsNotFound(err) || apierrors.IsConflict(err):
 			continue
 		case err != nil:
-			return fmt.Errorf("label pod %s: %w", p.Name, err)
+			failed = errors.Join(failed, fmt.Errorf("label pod %s: %w", p.Name, err))
+			continue
 		}
 		settled := r.now().Sub(p.CreationTimestamp.Time) > labelledWithin
 		_, serving := labels[resources.LabelManagedBy]
@@ -69,7 +73,7 @@ func (r *Reconciler) labelPods(ctx context.Context, s *snapshot, d *plan.Decisio
 				"somebody else had changed the label %s of pod %s, by which the client Service finds it, and it is put right", resources.LabelManagedBy, p.Name)
 		}
 	}
-	return nil
+	return failed
 }
 
 // withdraw takes the pod out of the client Service, and notes when.

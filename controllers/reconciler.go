@@ -153,6 +153,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		forgetMetrics(req.NamespacedName)
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
+	if u := (*unreadable)(nil); errors.As(err, &u) {
+		return r.tellUnreadable(ctx, u)
+	}
 	if err != nil {
 		return reconcile.Result{}, err
 	}

@@ -1,13 +1,50 @@
 package controllers
 
 import (
+	"context"
 	"encoding"
 	"fmt"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	v1 "github.com/raftkv/raftkv/api/v1"
 	"github.com/raftkv/raftkv/controllers/plan"
 	"github.com/raftkv/raftkv/raft"
 )
+
+// unreadable is that the status of a RaftCluster has something on record that the operator never writes. Who the cluster is hangs on it, so nothing is done
+// before a person has put it right.
+type unreadable struct {
+	cluster *v1.RaftCluster
+	why     error
+}
+
+func (u *unreadable) Error() string { return u.why.Error() }
+
+// tellUnreadable says so in the conditions, and leaves all else of the status as it is.
+func (r *Reconciler) tellUnreadable(ctx context.Context, u *unreadable) (reconcile.Result, error) {
+	s, before := &snapshot{cluster: u.cluster}, u.cluster.Status.DeepCopy()
+	d := &plan.Decision{Stalled: &plan.Reason{Reason: plan.ReasonInvalidStatus,
+		Message: oneLine(u.Error()) + "; the operator did not write that: put it back (kubectl edit --subresource=status)"}}
+	for _, c := range []metav1.Condition{ready(s, d, before, true), reconciling(s, d), stalled(s, d)} {
+		c.ObservedGeneration = u.cluster.Generation
+		meta.SetStatusCondition(&u.cluster.Status.Conditions, c)
+	}
+	if equality.Semantic.DeepEqual(before, &u.cluster.Status) {
+		return reconcile.Result{RequeueAfter: whileStalled}, nil
+	}
+	switch err := r.writeStatus(ctx, u.cluster, before); {
+	case apierrors.IsConflict(err):
+		return reconcile.Result{RequeueAfter: afterStep}, nil
+	case err != nil:
+		return reconcile.Result{}, err
+	}
+	return reconcile.Result{RequeueAfter: whileStalled}, nil
+}
 
 // recordedIdentity reads what the status has on record of the cluster's identity.
 func recordedIdentity(c *v1.RaftCluster, o *plan.Observation) error {
@@ -32,7 +69,7 @@ func recordedIdentity(c *v1.RaftCluster, o *plan.Observation) error {
 func recordedRecovery(c *v1.RaftCluster, o *plan.Observation) error {
 	if h := c.Status.Hibernation; h != nil {
 		if o.Asleep = int(h.Pods); o.Asleep < 0 || o.Asleep > raft.MaxMembers {
-			return fmt.Errorf("status.hibernation.pods is %d, and a cluster has at most %d: somebody wrote that; put it right", o.Asleep, raft.MaxMembers)
+			return fmt.Errorf("status.hibernation.pods is %d, and a cluster has at most %d", o.Asleep, raft.MaxMembers)
 		}
 	}
 	if s := c.Spec.Recovery; s != nil && s.AcknowledgeDataLoss {

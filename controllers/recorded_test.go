@@ -1,8 +1,11 @@
 package controllers
 
 import (
+	"context"
+	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/utils/ptr"
 
 	v1 "github.com/raftkv/raftkv/api/v1"
@@ -26,5 +29,43 @@ func TestAStatusWrittenByHandAsksForNoHundredsOfPods(t *testing.T) {
 		if got := replicasAnew(&snapshot{cluster: c}); got != want {
 			t.Errorf("with member %s on record a StatefulSet is made with %d pods, want %d", member, got, want)
 		}
+	}
+}
+
+// What somebody wrote into the status, and nobody can read, is said where people look, and nothing is done until it is put back.
+func TestAStatusThatNobodyCanReadIsSaid(t *testing.T) {
+	s := newStory(t, 93)
+	ctx := context.Background()
+	s.apply("spec: {replicas: 1, storage: {size: 1Gi}}")
+	id := s.until("ready", asSpecified).Status.ClusterID
+	c := s.cluster()
+	c.Status.ClusterID = "mine"
+	if err := s.c.Status().Update(ctx, c); err != nil {
+		t.Fatal(err)
+	}
+	s.change(`{"spec":{"replicas":3}}`)
+	s.drain()
+	n := s.counting()
+	for range 3 {
+		s.k.play("demo")
+		if again := s.reconcile(); again == 0 || again > whileStalled {
+			t.Errorf("it looks again in %v", again)
+		}
+		c = s.cluster()
+		x := meta.FindStatusCondition(c.Status.Conditions, v1.ConditionStalled)
+		if !s.stalled(plan.ReasonInvalidStatus)(c) || !strings.Contains(x.Message, "status.clusterID") || is(c, v1.ConditionReady) || is(c, v1.ConditionReconciling) ||
+			c.Status.ClusterID != "mine" || c.Status.Leader == nil || *s.workload().Spec.Replicas != 1 {
+			t.Fatalf("got status %+v", c.Status)
+		}
+	}
+	if got := n.of("write"); got != 1 || !s.sawEvent("StalledInvalidStatus") {
+		t.Errorf("%d writes; events %v", got, s.drain())
+	}
+	c.Status.ClusterID = id
+	if err := s.c.Status().Update(ctx, c); err != nil {
+		t.Fatal(err)
+	}
+	if s.until("grown", asSpecified); s.g.bootstraps != 1 || len(s.g.membership.Voters()) != 3 {
+		t.Errorf("founded %d times: %+v", s.g.bootstraps, s.g.membership)
 	}
 }

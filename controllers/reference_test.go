@@ -7,9 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // reasonsInCode are the reasons that the code can give to conditions and events, read from its source: the constants of
@@ -102,5 +105,35 @@ func TestReasonsAreDocumented(t *testing.T) {
 	}
 	if len(code) < 35 {
 		t.Errorf("only %d reasons were found in the code", len(code))
+	}
+}
+
+// Each line of docs/reference/operator-metrics.md is a metric that the operator has registered, and its help, in the order of the names.
+func TestMetricsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "docs", "reference", "operator-metrics.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	described := make(chan *prometheus.Desc, len(ours))
+	for _, m := range ours {
+		m.Describe(described)
+	}
+	close(described)
+	var want []string
+	parts := regexp.MustCompile(`fqName: "([^"]*)", help: "([^"]*)"`)
+	for d := range described {
+		x := parts.FindStringSubmatch(d.String())
+		if x == nil {
+			t.Fatalf("cannot read %s", d)
+		}
+		want = append(want, x[1]+" "+x[2])
+	}
+	slices.Sort(want)
+	var got []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| [a-z]+ \\| (.*) \\|$").FindAllStringSubmatch(string(text), -1) {
+		got = append(got, row[1]+" "+row[2])
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the page has\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }

@@ -53,16 +53,24 @@ func (r *Reconciler) report(ctx context.Context, s *snapshot, d *plan.Decision, 
 		return 0, apierrors.NewConflict(v1.GroupVersion.WithResource("raftclusters").GroupResource(), s.cluster.Name,
 			errors.New("the watch has not brought the status that was written last"))
 	}
-	if err := r.Client.Status().Update(ctx, s.cluster); err != nil {
-		return 0, fmt.Errorf("write the status: %w", err)
+	if err := r.writeStatus(ctx, s.cluster, before); err != nil {
+		return 0, err
 	}
 	last.silent = time.Time{}
 	if s.cluster.ResourceVersion != observed {
 		last.past = append(last.past[max(0, len(last.past)-maxPast+1):], observed)
 	}
-	measure(s.cluster, before, status)
-	r.changeEvents(s.cluster, before, status)
 	return 0, nil
+}
+
+// writeStatus writes the status of a RaftCluster, and measures and tells what has changed in it.
+func (r *Reconciler) writeStatus(ctx context.Context, c *v1.RaftCluster, before *v1.RaftClusterStatus) error {
+	if err := r.Client.Status().Update(ctx, c); err != nil {
+		return fmt.Errorf("write the status: %w", err)
+	}
+	measure(c, before, &c.Status)
+	r.changeEvents(c, before, &c.Status)
+	return nil
 }
 
 const (

@@ -124,8 +124,10 @@ func run(o options, log logr.Logger) error {
 	return manager.Start(ctrl.SetupSignalHandler())
 }
 
-// limit bounds the requests of all clients that are made from the configuration, by one limiter: otherwise each kind of object has one of its own.
+// limit bounds the requests of all clients that are made from the configuration, by one limiter: otherwise each kind of object has one of its own. None of them
+// waits for an eviction that is refused.
 func (o options) limit(config *rest.Config) {
+	config.Wrap(controllers.AtOnce)
 	config.QPS, config.Burst, config.RateLimiter = -1, 0, nil
 	if o.qps > 0 {
 		config.RateLimiter = flowcontrol.NewTokenBucketRateLimiter(float32(o.qps), o.burst)

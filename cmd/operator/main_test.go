@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"strings"
 	"testing"
@@ -64,4 +66,28 @@ func TestAllRequestsShareOneBound(t *testing.T) {
 	if free.RateLimiter != nil || free.QPS >= 0 {
 		t.Errorf("got limiter %v and %v requests a second, want no bound", free.RateLimiter, free.QPS)
 	}
+}
+
+// What the API server says of an eviction reaches the operator at once, and does not have a client sleep for ten seconds.
+func TestNoClientWaitsForAnEviction(t *testing.T) {
+	var config rest.Config
+	options{}.limit(&config)
+	server := roundTripper(func(*http.Request) *http.Response {
+		return &http.Response{StatusCode: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"10"}}, Body: http.NoBody}
+	})
+	for path, want := range map[string]string{"/api/v1/namespaces/shop/pods/demo-1/eviction": "", "/api/v1/namespaces/shop/pods": "10"} {
+		response, err := config.WrapTransport(server).RoundTrip(httptest.NewRequest(http.MethodPost, "http://server"+path, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := response.Header.Get("Retry-After"); got != want || response.Body.Close() != nil {
+			t.Errorf("%s: come again in %q seconds, want %q", path, got, want)
+		}
+	}
+}
+
+type roundTripper func(*http.Request) *http.Response
+
+func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
+	return f(request), nil
 }
