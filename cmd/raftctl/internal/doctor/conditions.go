@@ -76,11 +76,15 @@ func (p *patient) conditions() {
 func (p *patient) decision(reason string) []string {
 	describe := p.kubectl("describe raftcluster %s", p.name)
 	switch reason {
-	case plan.ReasonQuorumLost, plan.ReasonNoMemberLeft:
+	case plan.ReasonQuorumLost:
 		return []string{
 			"bring back volumes that were lost, if that is possible: no write is lost then",
-			"if it is not, and you accept that acknowledged writes may be lost, allow the rebuilding from the member that holds most: " +
-				p.kubectl(`patch raftcluster %s --type merge -p '{"spec":{"recovery":{"clusterID":"%s","acknowledgeDataLoss":true}}}'`, p.name, p.Cluster.Status.ClusterID),
+			"if it is not, and you accept that acknowledged writes may be lost, allow the rebuilding from the member that holds most: " + p.recovery(""),
+		}
+	case plan.ReasonNoMemberLeft:
+		return []string{
+			"bring back volumes that were lost, if that is possible, or restore a backup into a new RaftCluster",
+			"if you accept that all data is lost, allow to begin with nothing: " + p.recovery(`,"startEmpty":true`),
 		}
 	case plan.ReasonChildNotOwned:
 		return []string{"remove or rename the object that the message names, or give the RaftCluster another name"}
@@ -113,6 +117,11 @@ func (p *patient) decision(reason string) []string {
 			"correct what was changed in the spec, or put it back: the operator goes on by itself"}
 	}
 	return nil
+}
+
+// recovery is the command by which a person consents to a recovery of this cluster, with more that the consent says.
+func (p *patient) recovery(more string) string {
+	return p.kubectl(`patch raftcluster %s --type merge -p '{"spec":{"recovery":{"clusterID":"%s","acknowledgeDataLoss":true%s}}}'`, p.name, p.Cluster.Status.ClusterID, more)
 }
 
 // ago is how long something lasts, in whole units that a person would say.

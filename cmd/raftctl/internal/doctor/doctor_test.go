@@ -306,6 +306,20 @@ func TestEachReasonThatTheOperatorStallsForHasAdvice(t *testing.T) {
 	}
 }
 
+// A cluster of which nothing is left begins anew only with a consent that says so: the other one would be set in vain.
+func TestTheConsentToARecoveryIsTheOneThatIsNeeded(t *testing.T) {
+	p := &patient{Observation: healthy(1), Context: Context{Program: "raftctl", Now: now}, name: "demo", namespace: "shop"}
+	p.Cluster.Status.ClusterID = "c1"
+	for reason, want := range map[string]string{
+		"QuorumLost":   `{"spec":{"recovery":{"clusterID":"c1","acknowledgeDataLoss":true}}}`,
+		"NoMemberLeft": `{"spec":{"recovery":{"clusterID":"c1","acknowledgeDataLoss":true,"startEmpty":true}}}`,
+	} {
+		if got := strings.Join(p.decision(reason), "\n"); !strings.Contains(got, want) {
+			t.Errorf("%s: %s", reason, got)
+		}
+	}
+}
+
 func TestTheWorstComesFirst(t *testing.T) {
 	o := healthy(3)
 	o.Unknown = []string{"x"}
