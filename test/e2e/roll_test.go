@@ -33,6 +33,7 @@ func rolls(t *testing.T, name string, members int32) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	strained := watchMachine(t)
 	images := []string{c.Status.Image + nextSuffix, c.Status.Image}
 	gaps := make([]time.Duration, 0, rollCount)
 	for n := range rollCount {
@@ -42,12 +43,11 @@ func rolls(t *testing.T, name string, members int32) {
 		}
 		o.mu.Lock()
 		gap, slowest, failed := o.longest, o.slowest, len(o.refused)+o.unknown
-		after := o.longestAt.Sub(o.began)
-		last := o.lastSeen
+		began, last := o.longestAt, o.lastSeen
 		o.mu.Unlock()
 		gaps = append(gaps, gap)
-		t.Logf("roll %d over %v: the longest pause was %d ms, %.1f s after it began; the slowest write took %d ms", n+1, order,
-			gap.Milliseconds(), after.Seconds(), slowest.Milliseconds())
+		t.Logf("roll %d over %v: the longest pause was %d ms, %.1f s after it began; the slowest write took %d ms; the machine itself in that pause: %s", n+1, order,
+			gap.Milliseconds(), began.Sub(o.began).Seconds(), slowest.Milliseconds(), strained.during(began, gap))
 		if failed > 0 {
 			t.Errorf("%d writes have failed, the last with: %s", failed, last)
 		}
