@@ -39,6 +39,9 @@ type Client struct {
 
 	running sync.WaitGroup
 	closing sync.Once
+	// mu guards closed, which says that running takes nobody in any more.
+	mu     sync.Mutex
+	closed bool
 }
 
 // Open makes a client. It does not wait for the cluster, so that its only errors are those of the configuration: the first call connects. Close ends it.
@@ -72,12 +75,25 @@ func Open(config Config) (*Client, error) {
 func (c *Client) Close() error {
 	c.closing.Do(func() {
 		c.cancel()
+		c.mu.Lock()
+		c.closed = true
+		c.mu.Unlock()
 		c.running.Wait()
 		for _, n := range *c.nodes.Load() {
 			_ = n.close() // nothing is to be done about it
 		}
 	})
 	return nil
+}
+
+// spawn runs f in a goroutine that Close waits for; false: the client is closed.
+func (c *Client) spawn(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.running.Go(f)
+	}
+	return !c.closed
 }
 
 // Endpoints are the addresses of the nodes that the client knows at present.

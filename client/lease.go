@@ -125,14 +125,18 @@ type KeepAlive struct {
 func (c *Client) KeepAlive(id LeaseID) *KeepAlive {
 	ctx, cancel := context.WithCancel(c.ctx)
 	k := &KeepAlive{cancel: cancel, done: make(chan struct{})}
-	c.running.Go(func() {
-		defer close(k.done)
-		err := c.keepAlive(ctx, id, k.renewed)
-		k.mu.Lock()
-		defer k.mu.Unlock()
-		k.err = err
-	})
+	if !c.spawn(func() { k.end(c.keepAlive(ctx, id, k.renewed)) }) {
+		k.end(ErrClosed)
+	}
 	return k
+}
+
+func (k *KeepAlive) end(err error) {
+	defer close(k.done)
+	k.cancel() // who hears that the lease is lost need not call Close
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.err = err
 }
 
 // keepAlive returns when the lease is lost, or ctx ends. It tells renewed until when the lease surely lives.

@@ -109,6 +109,16 @@ func (w *Watcher) Next(ctx context.Context) (WatchBatch, error) {
 	}
 }
 
+// keep keeps a batch for the consumer. Of those that only tell how far the watch has come, in a row, the last one tells all. The caller holds mu.
+func (w *Watcher) keep(batch WatchBatch) {
+	if last := len(w.queue) - 1; last >= 0 && len(batch.Events) == 0 && len(w.queue[last].Events) == 0 {
+		w.queue[last] = batch
+		return
+	}
+	w.queue = append(w.queue, batch)
+	w.bytes += sizeOf(batch.Events)
+}
+
 func (w *Watcher) pop() (batch WatchBatch, ok bool, err error) {
 	w.mu.Lock()
 	if len(w.queue) == 0 {

@@ -332,3 +332,45 @@ func TestAnIdleWatchGoesOnBehindWhatItHad(t *testing.T) {
 		t.Errorf("the watches go on from %v, which should be 51 and 2", from)
 	}
 }
+
+// TestProgressThatNobodyReadsIsOneBatch: an idle watch that wants to hear of it costs no more the longer nobody does.
+func TestProgressThatNobodyReadsIsOneBatch(t *testing.T) {
+	n := newFakeNode(t, 1)
+	c := openTo(t, n)
+	made := make(chan *Watcher)
+	go func() {
+		w, err := c.Watch(soon(t), Prefix("k"), WithProgress())
+		if err != nil {
+			t.Error(err)
+		}
+		made <- w
+	}()
+	r := <-n.creates
+	told := []wire.WatchUpdate{{ID: r.ID, Created: true, Revision: 4}}
+	for revision := uint64(5); revision < 1000; revision++ {
+		told = append(told, wire.WatchUpdate{ID: r.ID, Revision: revision})
+	}
+	told = append(told, wire.WatchUpdate{ID: r.ID, Revision: 1000, Events: eventsAt(1000)}, wire.WatchUpdate{ID: r.ID, Revision: 1001}, wire.WatchUpdate{ID: r.ID, Revision: 1002})
+	n.updates <- &wire.WatchUpdates{Updates: told}
+	w := <-made
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		w.mu.Lock()
+		next := w.place.next
+		w.mu.Unlock()
+		if next == 1003 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the watch has come to %d", next)
+		}
+	}
+	for _, want := range []struct {
+		revision uint64
+		events   int
+	}{{999, 0}, {1000, 1}, {1002, 0}} {
+		b, err := w.Next(soon(t))
+		if err != nil || b.Revision != want.revision || len(b.Events) != want.events {
+			t.Errorf("%+v, %v, want %+v", b, err, want)
+		}
+	}
+}

@@ -343,9 +343,7 @@ func (h *watchHub) deliver(w *Watcher, u *wire.WatchUpdate) {
 	}
 	events := w.place.take(u)
 	if len(events) > 0 || w.request.ProgressNotify && !u.Created && len(u.Events) == 0 {
-		batch := WatchBatch{Events: events, Revision: w.place.next - 1, Partial: u.Fragment}
-		w.queue = append(w.queue, batch)
-		w.bytes += sizeOf(events)
+		w.keep(WatchBatch{Events: events, Revision: w.place.next - 1, Partial: u.Fragment})
 	}
 	if u.Created {
 		w.live, w.pause = u.ID, 0
