@@ -18,7 +18,7 @@ const readyLine = "ready to serve client requests"
 func (n *node) newEtcd() *etcd.Server {
 	return etcd.New(n.service, n.cluster, etcd.Options{
 		MaxRequestBytes: n.cfg.MaxRequestBytes, MaxTxnOps: n.cfg.MaxTxnOps, MaxStreams: n.cfg.MaxStreams, ElectionTimeout: n.cfg.ElectionTimeout, NoGateway: n.cfg.NoGateway, Managed: n.cfg.AdminTokenFile != "",
-		Observer: n.metrics,
+		Answers: n.answers, Observer: n.metrics,
 	})
 }
 
@@ -60,7 +60,7 @@ func (n *node) service() backend.Store {
 
 func (n *node) cluster() etcd.Cluster {
 	if r := n.replica.Load(); r != nil && n.member.Load() != nil {
-		return cluster{r}
+		return n.clusterOf(r)
 	}
 	return nil
 }

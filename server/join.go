@@ -14,7 +14,7 @@ func (n *node) registerJoining(server *rpc.Server, r *replica.Replica) error {
 	if n.cfg.AdminTokenFile != "" {
 		return nil
 	}
-	return joining.Register(server, func() raft.ClusterID { return r.Status().Identity.ClusterID }, cluster{r})
+	return joining.Register(server, func() raft.ClusterID { return r.Status().Identity.ClusterID }, n.clusterOf(r))
 }
 
 // join takes the place that was made for this node. It is for the process's first life: a member that is removed while it runs waits, or its
@@ -25,7 +25,7 @@ func (n *node) join(ctx context.Context, r *replica.Replica) {
 	}
 	o := joining.Options{
 		Name: n.cfg.Name, PeerAddress: n.cfg.AdvertisePeer, Dir: n.cfg.DataDir,
-		Replica: r, Cluster: cluster{r}, Dial: n.between.Dial, Logger: n.logger,
+		Replica: r, Cluster: n.clusterOf(r), Dial: n.between.Dial, Logger: n.logger,
 	}
 	for _, m := range n.cfg.ExistingCluster {
 		o.Members = append(o.Members, m.PeerAddress)

@@ -30,7 +30,7 @@ func (n *node) live(ctx context.Context, fronts *fronts) error {
 		closeAll(listeners)
 		return err
 	}
-	options := member.Options{Config: n.cfg, Metrics: n.metrics, Logger: n.logger}
+	options := member.Options{Config: n.cfg, Metrics: n.metrics, Logger: n.logger, Memory: n.bounds}
 	var machine *member.Machine // of the member, once there is one
 	r, err := replica.Open(replica.Config{
 		Dir: n.cfg.DataDir, Name: n.cfg.Name, Listeners: n.secured(listeners), Alone: len(n.cfg.ListenPeer) == 0,
@@ -42,13 +42,13 @@ func (n *node) live(ctx context.Context, fronts *fronts) error {
 		Services: func(r *replica.Replica, server *rpc.Server) error {
 			n.replica.Store(r)
 			n.publish()
-			if err := errors.Join(registerCluster(server, r), n.registerJoining(server, r), member.RegisterCompare(server, n.member.Load)); err != nil {
+			if err := errors.Join(registerCluster(server, n.clusterOf(r)), n.registerJoining(server, r), member.RegisterCompare(server, n.member.Load)); err != nil {
 				return err
 			}
 			return admin.Register(server, steer{n, r}, n.board, n.cfg.AdminTokenFile)
 		},
 		FeatureLevel:      member.FeatureLevel,
-		HeartbeatInterval: n.cfg.HeartbeatInterval, ElectionTimeout: n.cfg.ElectionTimeout, SnapshotEntries: n.cfg.SnapshotCount,
+		HeartbeatInterval: n.cfg.HeartbeatInterval, ElectionTimeout: n.cfg.ElectionTimeout, SnapshotEntries: n.cfg.SnapshotCount, LogBounds: n.bounds.Log,
 		LeaseReads: n.cfg.LeaseReads, ClockDriftPercent: n.cfg.ClockDriftPercent,
 		Tune:   func(t *transport.Config) { t.SnapshotBytesPerSecond = n.cfg.SnapshotBytesPerSecond },
 		Dial:   n.between.Dial,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/raftkv/raftkv/raft"
@@ -11,6 +12,7 @@ import (
 	"github.com/raftkv/raftkv/raft/transport"
 	"github.com/raftkv/raftkv/replica"
 	"github.com/raftkv/raftkv/rpc"
+	"github.com/raftkv/raftkv/server/etcd"
 )
 
 const (
@@ -49,15 +51,16 @@ var wishRefusals = []struct {
 	{raft.ErrNotLeader, "NotLeader"}, {raft.ErrUnsafeChange, "Unsafe"}, {raft.ErrNotCaughtUp, "NotCaughtUp"}, {raft.ErrChangePending, "ChangePending"},
 	{raft.ErrAddressTaken, "AddressTaken"}, {raft.ErrClaimed, "Claimed"}, // before what they wrap
 	{raft.ErrChangeRefused, "Refused"}, {raft.ErrTransferRefused, "TransferRefused"}, {raftnode.ErrTransferFailed, "TransferFailed"},
+	{raftnode.ErrChangeUnknown, "ChangeUnknown"}, {etcd.ErrTooManyLearners, "TooManyLearners"},
 }
 
-func registerCluster(server *rpc.Server, r *replica.Replica) error {
+func registerCluster(server *rpc.Server, c cluster) error {
 	return rpc.Register(server, clusterService, clusterStub{
 		Change: func(ctx context.Context, w *changeWish) (*changeDone, error) {
-			return done(cluster{r}.lead(ctx, w.Change))
+			return done(c.lead(ctx, w.Change))
 		},
 		Transfer: func(ctx context.Context, w *transferWish) (*changeDone, error) {
-			return done(cluster{r}.Transfer(ctx, w.To))
+			return done(c.Transfer(ctx, w.To))
 		},
 	}, rpc.Authorize(transport.MembersOnly))
 }
@@ -73,7 +76,13 @@ func done(err error) (*changeDone, error) {
 }
 
 // cluster is the replica's cluster as clients ask for it, who know nothing of the index of a membership.
-type cluster struct{ replica *replica.Replica }
+type cluster struct {
+	replica *replica.Replica
+	// maxLearners bounds the learners that clients may add, if this member leads then.
+	maxLearners int
+}
+
+func (n *node) clusterOf(r *replica.Replica) cluster { return cluster{r, n.cfg.MaxLearners} }
 
 // Members is that of etcd.Cluster.
 func (c cluster) Members(ctx context.Context, linearizable bool) (raft.Membership, error) {
@@ -85,24 +94,31 @@ func (c cluster) Members(ctx context.Context, linearizable bool) (raft.Membershi
 	return c.replica.Status().Membership, nil
 }
 
-// Change is that of etcd.Cluster: any member takes it to the leader. Where the answer is lost, as that of a leader which removes itself may be, it is asked for
-// again, of whoever leads then: every change but an invitation may be made twice.
+// Change is that of etcd.Cluster: any member takes it to the leader. Where its outcome is lost, as that of a leader which removes itself may be, it is asked for
+// again, of whoever leads then: every change but an invitation may be made twice. Once an outcome is lost, no later refusal says that the change was not made.
 func (c cluster) Change(ctx context.Context, change raft.Change) error {
+	return persist(ctx, c.replica.Done(), change.Kind, func() error { return c.change(ctx, change) })
+}
+
+// persist asks for a change until its outcome is known, ctx ends, or the replica is over.
+func persist(ctx context.Context, over <-chan struct{}, kind raft.ChangeKind, ask func() error) error {
 	var lost error
 	for {
-		err := c.change(ctx, change)
+		err := ask()
 		switch {
-		case change.Kind == raft.ChangeInvite:
+		case err == nil, kind == raft.ChangeInvite:
 			return err
-		case errors.Is(err, rpc.CodeUnavailable):
+		case errors.Is(err, rpc.CodeUnavailable), errors.Is(err, raftnode.ErrChangeUnknown):
 			lost = err
-		case lost == nil || !errors.Is(err, raft.ErrNoLeader) && !errors.Is(err, raft.ErrNotLeader):
+		case lost == nil:
 			return err
+		case !errors.Is(err, raft.ErrNoLeader) && !errors.Is(err, raft.ErrNotLeader):
+			return fmt.Errorf("%w (asked for again: %v)", lost, err) //nolint:errorlint // only the outcome that is lost is to be found in it
 		}
 		select {
 		case <-ctx.Done():
 			return lost
-		case <-c.replica.Done():
+		case <-over:
 			return lost
 		case <-time.After(membershipPause):
 		}
@@ -151,7 +167,7 @@ func asked(err error) error {
 // lead makes a change on the leader. It asks again when the membership has moved on, since the wish does not depend on it.
 func (c cluster) lead(ctx context.Context, change raft.Change) error {
 	for {
-		_, _, err := c.replica.Change(ctx, c.replica.Status().ConfigIndex, change)
+		err := c.attempt(ctx, c.replica.Status(), change)
 		if !errors.Is(err, raft.ErrConfigMoved) && !errors.Is(err, raft.ErrChangePending) {
 			return err
 		}
@@ -161,6 +177,55 @@ func (c cluster) lead(ctx context.Context, change raft.Change) error {
 		case <-time.After(membershipPause):
 		}
 	}
+}
+
+// attempt makes a change to the membership that now tells, and to no other: so what admit has found holds for the one that the change is made to.
+func (c cluster) attempt(ctx context.Context, now replica.Status, change raft.Change) error {
+	if err := admit(now.Membership, change, c.maxLearners); err != nil {
+		switch {
+		case !now.Leads():
+			return raft.ErrNotLeader
+		case !now.ConfigCommitted:
+			return raft.ErrChangePending // what speaks against it may be gone with its leader
+		}
+		return err
+	}
+	_, _, err := c.replica.Change(ctx, now.ConfigIndex, change)
+	return err
+}
+
+// admit refuses what package raft would carry out and etcd refuses its clients: an address that another member has, and a learner past the bound. Who is to vote is no learner
+// to them, though it is one here until it has caught up; only from its start on nobody can tell any more.
+func admit(m raft.Membership, change raft.Change, maxLearners int) error {
+	if change.Kind != raft.ChangeUpdate && change.Kind != raft.ChangeInvite {
+		return nil
+	}
+	address, learners, taken := withoutScheme(change.Member.PeerAddress), 0, false
+	for _, x := range m.Members {
+		same := withoutScheme(x.PeerAddress) == address
+		if change.Kind == raft.ChangeUpdate && x.ID == change.ID && same {
+			return nil // an address that it keeps may be another's too: of the member that replaces it
+		}
+		taken = taken || same
+		if x.Learner && !x.InvitedToVote() {
+			learners++
+		}
+	}
+	switch {
+	case taken:
+		return raft.ErrAddressTaken
+	case change.Kind == raft.ChangeInvite && change.Member.Learner && learners >= maxLearners:
+		return fmt.Errorf("%w: the cluster has %d, and the leader's --max-learners is %d", etcd.ErrTooManyLearners, learners, maxLearners)
+	}
+	return nil
+}
+
+// withoutScheme is an address as host:port: one port is one process.
+func withoutScheme(address string) string {
+	if _, after, found := strings.Cut(address, "://"); found {
+		return after
+	}
+	return address
 }
 
 // Transfer is that of etcd.Cluster. As with etcd, it is for the leader.
@@ -175,6 +240,7 @@ func (n *node) advertise(ctx context.Context, r *replica.Replica) {
 	if n.cfg.AdvertiseClient == "" || n.cfg.AdminTokenFile != "" {
 		return
 	}
+	c := n.clusterOf(r)
 	pause := time.NewTicker(advertisePause)
 	defer pause.Stop()
 	for {
@@ -183,7 +249,7 @@ func (n *node) advertise(ctx context.Context, r *replica.Replica) {
 		if self, ok := now.Membership.Find(now.Identity.MemberID); ok && now.Ready && self.ClientAddress != n.cfg.AdvertiseClient {
 			self.ClientAddress = n.cfg.AdvertiseClient
 			limited, cancel := context.WithTimeout(ctx, advertiseTimeout)
-			if err := (cluster{r}).Change(limited, raft.Change{Kind: raft.ChangeUpdate, ID: self.ID, Member: self}); err != nil {
+			if err := c.Change(limited, raft.Change{Kind: raft.ChangeUpdate, ID: self.ID, Member: self}); err != nil {
 				n.logger.Debug("the cluster could not be told the clients' address yet", "error", err)
 			}
 			cancel()

@@ -24,7 +24,7 @@ func (n *node) batches() native.Store {
 
 func (n *node) nativeCluster() native.Cluster {
 	if r := n.replica.Load(); r != nil && n.member.Load() != nil {
-		return anyMember{cluster{r}}
+		return anyMember{n.clusterOf(r)}
 	}
 	return nil
 }

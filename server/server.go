@@ -16,9 +16,11 @@ import (
 	"github.com/raftkv/raftkv/replica"
 	"github.com/raftkv/raftkv/rpc"
 	"github.com/raftkv/raftkv/server/admin"
+	"github.com/raftkv/raftkv/server/answers"
 	"github.com/raftkv/raftkv/server/config"
 	"github.com/raftkv/raftkv/server/etcd"
 	"github.com/raftkv/raftkv/server/member"
+	"github.com/raftkv/raftkv/server/memory"
 	"github.com/raftkv/raftkv/server/mux"
 	"github.com/raftkv/raftkv/server/native"
 	"github.com/raftkv/raftkv/server/rest"
@@ -42,6 +44,8 @@ type Options struct {
 	Log io.Writer
 	// Listening, if not nil, is told the addresses once all listeners are open; port 0 has been replaced by then.
 	Listening func(Addresses)
+	// MemoryLimit is what the process may use, in bytes: the bounds of what it holds follow from it. Zero stands for no limit.
+	MemoryLimit int64
 }
 
 // Addresses are what a node listens on.
@@ -56,6 +60,8 @@ type node struct {
 	board   *admin.Board
 	peers   []net.Listener // of the first life; see listenPeers
 	between *secure.Peers
+	bounds  memory.Bounds
+	answers *answers.Bound // of REST, the gateway and gRPC together
 	ready   readiness
 	open    atomic.Bool // for gRPC clients; see door
 	joins   sync.Once   // only in the first life; see join
@@ -70,7 +76,8 @@ func Run(ctx context.Context, cfg config.Config, options Options) (err error) {
 	if options.Log == nil {
 		options.Log = os.Stderr
 	}
-	n := &node{cfg: cfg, options: options, board: admin.NewBoard(), metrics: status.NewMetrics(options.Version)}
+	n := &node{cfg: cfg, options: options, board: admin.NewBoard(), metrics: status.NewMetrics(options.Version), bounds: memory.Fit(options.MemoryLimit)}
+	n.answers = answers.New(int64(n.bounds.Answers), answers.DefaultPatience)
 	n.logger = newLogger(options.Log, cfg, n.standing)
 	for _, w := range cfg.Warnings {
 		n.logger.Warn(w)
@@ -80,7 +87,7 @@ func Run(ctx context.Context, cfg config.Config, options Options) (err error) {
 			return err
 		}
 	}
-	n.logger.Info("starting", "version", options.Version, "dataDir", cfg.DataDir)
+	n.logger.Info("starting", "version", options.Version, "dataDir", cfg.DataDir, "memoryLimit", options.MemoryLimit)
 
 	defer func() { closeAll(n.peers) }() // if no life has taken them
 	fronts, err := n.openFronts()
@@ -207,7 +214,7 @@ func (n *node) openFronts() (*fronts, error) {
 	n.metrics.Watch(status.Sources{Status: n.fresh, Raft: gauges{n}, Peers: gauges{n}})
 	handler := rest.New(n.service, rest.Options{
 		MaxKeyBytes: n.cfg.MaxKeyBytes, MaxValueBytes: n.cfg.MaxValueBytes, MaxRequestBytes: n.cfg.MaxRequestBytes,
-		ElectionTimeout: n.cfg.ElectionTimeout, Watching: n.metrics.Watching, Logger: n.logger,
+		Answers: n.answers, ElectionTimeout: n.cfg.ElectionTimeout, Watching: n.metrics.Watching, Logger: n.logger,
 	})
 	front := n.newEtcd()
 	gateway, err := front.Gateway()

@@ -3,12 +3,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/signal"
 	"runtime"
 	"syscall"
+	"time"
 
+	"github.com/KimMachineGun/automemlimit/memlimit"
 	"github.com/spf13/cobra"
 
 	"github.com/raftkv/raftkv/server"
@@ -51,7 +55,11 @@ func command() *cobra.Command {
 			}
 			ctx, stop := stopSignals(cmd.Context())
 			defer stop()
-			return server.Run(ctx, cfg, server.Options{Version: version})
+			limit, err := limitMemory(ctx)
+			if err != nil {
+				cfg.Warnings = append(cfg.Warnings, err.Error())
+			}
+			return server.Run(ctx, cfg, server.Options{Version: version, MemoryLimit: limit})
 		},
 	}
 	root.SetVersionTemplate(fmt.Sprintf("raftkv-node {{.Version}}\n%s%s\n", etcdVersion, etcd.Version))
@@ -71,6 +79,22 @@ func command() *cobra.Command {
 		},
 	})
 	return root
+}
+
+// memoryPart is the part of its container's memory that the process plans with. The rest is for what its collector does not see, and for pages of files.
+const memoryPart = 0.9
+
+// limitMemory has the collector work harder where the container's memory would not suffice otherwise, rather than the kernel end the process. It returns what may be used,
+// in bytes, zero for no limit. GOMEMLIMIT in the environment comes first.
+func limitMemory(ctx context.Context) (int64, error) {
+	limit, err := memlimit.Set(memlimit.WithRatio(memoryPart), memlimit.WithRefreshInterval(ctx, time.Minute))
+	if limit == math.MaxInt64 {
+		limit = 0
+	}
+	if err != nil && !errors.Is(err, memlimit.ErrCgroupsNotSupported) && !errors.Is(err, memlimit.ErrNoCgroup) {
+		return limit, fmt.Errorf("the memory limit of the container is not known, so the process could be ended for using more: %w. Set GOMEMLIMIT, some 90 %% of that limit", err)
+	}
+	return limit, nil
 }
 
 // stopSignals ends the context at the first SIGTERM or SIGINT, and the process at the second.

@@ -2,8 +2,10 @@ package main
 
 import (
 	"bytes"
+	"math"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"testing"
 )
@@ -38,6 +40,28 @@ func TestVersion(t *testing.T) {
 	text, err := run("--version")
 	if _, line, found := strings.Cut(text, "etcd Version: "); err != nil || !found || !strings.HasPrefix(line, "3.6.") || strings.Count(text, "Version") != 1 {
 		t.Errorf("%q, %v", text, err)
+	}
+}
+
+func TestTheEnvironmentsMemoryLimitComesFirst(t *testing.T) {
+	const limit = 8 << 30
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(limit)) // as the runtime does at its start
+	t.Setenv("GOMEMLIMIT", "8GiB")
+	if got, err := limitMemory(t.Context()); err != nil || got != limit || debug.SetMemoryLimit(-1) != limit {
+		t.Errorf("%d, %v; in force is %d", got, err, debug.SetMemoryLimit(-1))
+	}
+}
+
+func TestWithoutOneTheContainersIsInForce(t *testing.T) {
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(1 << 40))
+	t.Setenv("GOMEMLIMIT", "")
+	if err := os.Unsetenv("GOMEMLIMIT"); err != nil {
+		t.Fatal(err)
+	}
+	got, err := limitMemory(t.Context())
+	inForce := debug.SetMemoryLimit(-1)
+	if err != nil || (got == 0) != (inForce == math.MaxInt64) || (got != 0 && got != inForce) {
+		t.Errorf("%d, %v; in force is %d", got, err, inForce)
 	}
 }
 

@@ -17,11 +17,12 @@ const (
 	DefaultAutoCompactionRetention = 100_000
 	// DefaultMaxKeyBytes is the most that the store's format takes, since etcd bounds the request only.
 	DefaultMaxKeyBytes = hardMaxKeyBytes
-	// DefaultMaxValueBytes, DefaultMaxRequestBytes and DefaultMaxTxnOps are etcd's limits.
+	// DefaultMaxValueBytes, DefaultMaxRequestBytes, DefaultMaxTxnOps and DefaultMaxLearners are etcd's limits.
 	DefaultMaxValueBytes         = 3 << 19
 	DefaultMaxRequestBytes       = 3 << 19
 	DefaultMaxTxnOps             = 128
 	DefaultMaxStreams            = 1 << 16
+	DefaultMaxLearners           = 1
 	DefaultWatchProgressInterval = 10 * time.Minute
 	DefaultClusterToken          = "raftkv-cluster"
 	// DefaultSelfSignedYears is etcd's.
@@ -81,6 +82,8 @@ type Config struct {
 	MaxTxnOps int
 	// MaxStreams bounds the gRPC calls of one connection at a time.
 	MaxStreams uint32
+	// MaxLearners is the number of learners up to which clients of etcd's API may add one, where the node leads.
+	MaxLearners int
 	// WatchProgressInterval is how long a watch that asked for it is silent before it is told how far it is.
 	WatchProgressInterval time.Duration
 	// NoGateway leaves out the etcd v3 API as JSON.

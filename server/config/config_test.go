@@ -39,7 +39,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	if c.DataDir != "a.raftkv" || c.ElectionTimeout != 500*time.Millisecond || c.HeartbeatInterval != 50*time.Millisecond ||
-		c.MaxKeyBytes != 15359 || c.MaxValueBytes != 3<<19 || c.MaxRequestBytes <= c.MaxValueBytes || c.MaxTxnOps != 128 ||
+		c.MaxKeyBytes != 15359 || c.MaxValueBytes != 3<<19 || c.MaxRequestBytes <= c.MaxValueBytes || c.MaxTxnOps != 128 || c.MaxLearners != 1 ||
 		c.AutoCompactionRetention != 100_000 || c.AutoCompactionAge != 0 || c.WatchProgressInterval != 10*time.Minute || c.LogLevel != slog.LevelInfo || c.InitialClusterState != ClusterNew {
 		t.Errorf("defaults: %+v", c)
 	}
@@ -213,6 +213,7 @@ func TestRefusalsSayWhatToDo(t *testing.T) {
 		{"key limit", "--name=a " + peerFlag + " --max-key-bytes=15360", "it must be from 1 to 15359"},
 		{"more operations than a command holds", "--name=a " + peerFlag + " --max-txn-ops=4097", "it must be from 1 to 4096"},
 		{"operations", "--name=a " + peerFlag + " --max-txn-ops=0", "it must be from 1 to"},
+		{"learners", "--name=a " + peerFlag + " --max-learners=-1", "the least is 0"},
 		{"calls", "--name=a " + peerFlag + " --max-concurrent-streams=0", "could not call at all"},
 		{"progress", "--name=a " + peerFlag + " --watch-progress-notify-interval=1ms", "the least is 100ms"},
 		{"value limit", "--name=a " + peerFlag + " --max-value-bytes=99999999", "it must be from 1 to"},

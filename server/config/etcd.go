@@ -89,7 +89,6 @@ var foreigners = []foreign{
 	{"client-key-file", false, nil, "the JSON gateway needs no certificate to reach its own node"},
 	{"socket-reuse-port", true, []string{"false"}, "a port is one node's"},
 	{"socket-reuse-address", true, []string{"false"}, "a port is one node's"},
-	{"max-learners", false, nil, "there may be any number of learners"},
 	{"enable-distributed-tracing", true, []string{"false"}, "there are no traces"},
 	{"experimental-enable-distributed-tracing", true, []string{"false"}, "there are no traces"},
 	{"proxy-failure-wait", false, nil, "there is no proxy"},

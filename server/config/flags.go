@@ -38,6 +38,7 @@ const (
 	keyMaxRequestBytes     = "max-request-bytes"
 	keyMaxTxnOps           = "max-txn-ops"
 	keyMaxStreams          = "max-concurrent-streams"
+	keyMaxLearners         = "max-learners"
 	keyWatchProgress       = "watch-progress-notify-interval"
 	keyGateway             = "enable-grpc-gateway"
 	keyCertFile            = "cert-file"
@@ -88,7 +89,7 @@ var groups = []group{
 		[]string{keyInitialCluster, keyInitialClusterToken, keyInitialClusterState}},
 	{"Raft", []string{keyHeartbeatInterval, keyElectionTimeout, keySnapshotCount, keySnapshotRate, keyLeaseReads, keyClockDrift}},
 	{"History", []string{keyCompactionMode, keyCompactionRetention}},
-	{"Limits", []string{keyQuotaBackendBytes, keyMaxKeyBytes, keyMaxValueBytes, keyMaxRequestBytes, keyMaxTxnOps, keyMaxStreams}},
+	{"Limits", []string{keyQuotaBackendBytes, keyMaxKeyBytes, keyMaxValueBytes, keyMaxRequestBytes, keyMaxTxnOps, keyMaxStreams, keyMaxLearners}},
 	{"Watches", []string{keyWatchProgress}},
 	{"Interfaces", []string{keyGateway}},
 	{"Administration", []string{keyAdminTokenFile}},
@@ -150,6 +151,7 @@ func Flags() *pflag.FlagSet {
 		fmt.Sprintf("(default %d, or what the largest key and value take)", DefaultMaxRequestBytes))
 	f.Int(keyMaxTxnOps, DefaultMaxTxnOps, "most `operations` in each branch of a transaction, and comparisons")
 	f.Uint32(keyMaxStreams, DefaultMaxStreams, "most gRPC `calls` of one connection at a time; further ones wait in the client")
+	f.Int(keyMaxLearners, DefaultMaxLearners, "most `learners` up to which clients may add one (etcdctl member add --learner); the leader's counts")
 	f.Duration(keyWatchProgress, DefaultWatchProgressInterval, "`time` after which a silent watch that asked for it is told how far it is")
 	f.Bool(keyGateway, true, "serve the etcd v3 API as JSON below /v3/")
 	f.String(keyAdminTokenFile, "", "`file` with the cluster's admin token; without it membership calls are refused")

@@ -476,6 +476,9 @@ func (r *reader) request(c *Config) {
 	if c.MaxStreams, _ = r.flags.GetUint32(keyMaxStreams); c.MaxStreams == 0 {
 		r.failf(keyMaxStreams, "0 calls: a client could not call at all")
 	}
+	if c.MaxLearners = r.integer(keyMaxLearners); c.MaxLearners < 0 {
+		r.failf(keyMaxLearners, "%d learners, the least is 0", c.MaxLearners)
+	}
 	least := c.MaxKeyBytes + c.MaxValueBytes + requestSlackBytes
 	if c.MaxRequestBytes = r.integer(keyMaxRequestBytes); c.MaxRequestBytes == 0 {
 		c.MaxRequestBytes = max(DefaultMaxRequestBytes, least)

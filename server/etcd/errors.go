@@ -40,6 +40,7 @@ var refusals = []struct{ ours, theirs error }{
 	{sending.ErrTooMany, rpctypes.ErrGRPCRequestTooManyRequests},
 
 	{raft.ErrAddressTaken, rpctypes.ErrGRPCPeerURLExist},
+	{ErrTooManyLearners, rpctypes.ErrGRPCTooManyLearners},
 	{raft.ErrNotCaughtUp, rpctypes.ErrGRPCLearnerNotReady},
 	{raft.ErrUnsafeChange, rpctypes.ErrGRPCUnhealthy},
 	{raft.ErrChangePending, rpctypes.ErrGRPCUnhealthy},
@@ -49,6 +50,7 @@ var refusals = []struct{ ours, theirs error }{
 	{raft.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
 	{node.ErrUnavailable, rpctypes.ErrGRPCNoLeader},
 	{node.ErrUnknown, rpctypes.ErrGRPCTimeout},
+	{node.ErrChangeUnknown, rpctypes.ErrGRPCTimeout},
 	{node.ErrBusy, rpctypes.ErrGRPCRequestTooManyRequests},
 	{node.ErrStopped, rpctypes.ErrGRPCStopped},
 	{node.ErrTransferFailed, rpctypes.ErrGRPCTimeout},

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/raftkv/raftkv/server/answers"
 	"github.com/raftkv/raftkv/server/etcd/v3electionpb"
 	"github.com/raftkv/raftkv/server/etcd/v3lockpb"
 )
@@ -42,6 +43,7 @@ type gateway struct {
 	next     http.Handler
 	slots    chan struct{}
 	maxBytes int64
+	answers  *answers.Bound
 }
 
 // streaming are the paths whose requests or answers go on, or are waited for, for as long as the client likes.
@@ -68,6 +70,7 @@ func (s *Server) Gateway() (http.Handler, error) {
 		}
 		paths.Handle(GatewayPath, &gateway{
 			next: calls, slots: make(chan struct{}, maxGatewayRequests), maxBytes: int64(base64Growth*s.options.MaxRequestBytes + messageOverheadBytes),
+			answers: s.options.Answers,
 		})
 	}
 	paths.Handle(HealthPath, reading(s.serveHealth))
@@ -144,7 +147,35 @@ func (g *gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body = &arriving{http.MaxBytesReader(w, r.Body, g.maxBytes), control}
+	if !Streams(r) {
+		w = &weighed{w, r, g.answers}
+	}
 	g.next.ServeHTTP(w, r)
+}
+
+// writing are the paths of calls that may change something, and whose answers may be large.
+var writing = map[string]bool{GatewayPath + "kv/put": true, GatewayPath + "kv/deleterange": true, GatewayPath + "kv/txn": true}
+
+// weighed counts an answer, which comes in one piece, while the client takes it.
+type weighed struct {
+	http.ResponseWriter
+	request *http.Request
+	answers *answers.Bound
+}
+
+// Write is that of http.ResponseWriter.
+func (w *weighed) Write(b []byte) (int, error) {
+	release, ok := w.answers.Hold(len(b), nil)
+	if ok {
+		defer release()
+		return w.ResponseWriter.Write(b)
+	}
+	if writing[strings.TrimSuffix(w.request.URL.Path, "/")] {
+		refuse(w.ResponseWriter, w.request, rpctypes.ErrGRPCTimeout)
+	} else {
+		refuse(w.ResponseWriter, w.request, rpctypes.ErrGRPCRequestTooManyRequests)
+	}
+	return len(b), nil
 }
 
 // arriving is a body whose time is over with its end: net/http would take the passing of the deadline, while the call goes on, for a client that has gone.

@@ -55,7 +55,7 @@ func (s *Server) answer(ctx context.Context, request any, info *grpc.UnaryServer
 	}
 	response, err := handle(ctx, request)
 	if err == nil {
-		return response, nil
+		return s.count(ctx, response)
 	}
 	if ended := endedByUs(ctx); ended != nil {
 		return nil, ended

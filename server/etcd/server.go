@@ -18,6 +18,7 @@ import (
 
 	"github.com/raftkv/raftkv/kv"
 	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/server/answers"
 	"github.com/raftkv/raftkv/server/backend"
 	"github.com/raftkv/raftkv/server/etcd/v3electionpb"
 	"github.com/raftkv/raftkv/server/etcd/v3lockpb"
@@ -46,13 +47,18 @@ const (
 	// callWorkers is how many goroutines answer calls one after the other, so that their stacks have grown already. Further calls at a time get a
 	// goroutine each, whose stack grows to the same size again in every call.
 	callWorkers = 256
+	// maxHeaderBytes bounds what a call has before its messages, each name and value with 32 bytes more (RFC 9113 §6.5.2): it is kept for as long as the call lasts.
+	maxHeaderBytes = 64 << 10
 )
+
+// ErrTooManyLearners is a Cluster's refusal to invite another learner.
+var ErrTooManyLearners = errors.New("there are as many learners as there may be")
 
 // Cluster is what the front end asks about and of the cluster's membership.
 type Cluster interface {
 	// Members returns the membership in force. linearizable waits until it is surely the latest.
 	Members(ctx context.Context, linearizable bool) (raft.Membership, error)
-	// Change carries one change through; asking twice does no harm. Errors are those of package raft and raft/node.
+	// Change carries one change through; asking twice does no harm. Errors are those of package raft and raft/node, and ErrTooManyLearners.
 	Change(ctx context.Context, change raft.Change) error
 	// Transfer hands leadership to a member. Errors are those of package raft and raft/node.
 	Transfer(ctx context.Context, to raft.NodeID) error
@@ -68,6 +74,8 @@ type Options struct {
 	MaxStreams uint32
 	// ElectionTimeout is the cluster's: streams that require a leader end when none is known for three of them.
 	ElectionTimeout time.Duration
+	// Answers bounds the answers that clients have not taken yet, in this and other front ends together; nil means a bound of its own.
+	Answers *answers.Bound
 	// Observer, if not nil, is told of each call.
 	Observer Observer
 	// NoGateway leaves out the JSON gateway.
@@ -99,6 +107,7 @@ type Server struct {
 	grpc    *grpc.Server
 	leaders *leaderless.Watch
 	bounds  *bounds
+	lines   lines
 	// snapshots are those that clients read.
 	snapshots sending.Desk
 	// inside ends the gateway's connection, serving counts what serves it.
@@ -114,12 +123,17 @@ func New(store func() backend.Store, cluster func() Cluster, options Options) *S
 	if options.MaxTxnOps == 0 {
 		options.MaxTxnOps = kv.DefaultMaxTxnOps
 	}
+	if options.Answers == nil {
+		options.Answers = answers.New(answers.DefaultMaxBytes, answers.DefaultPatience)
+	}
 	s := &Server{store: store, cluster: cluster, options: options, bounds: newBounds(), inside: func() {}}
 	s.leaders = leaderless.New(s.knowsLeader, max(options.ElectionTimeout, time.Millisecond))
 	s.grpc = grpc.NewServer(
 		grpc.MaxRecvMsgSize(options.MaxRequestBytes+messageOverheadBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxConcurrentStreams(options.MaxStreams),
+		grpc.MaxHeaderListSize(maxHeaderBytes),
+		grpc.Creds(entrance{}), grpc.ForceServerCodecV2(newCodec()),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: leastPing}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: silence, Timeout: silenceAnswer}),
 		grpc.ReadBufferSize(bufferBytes), grpc.WriteBufferSize(bufferBytes),
@@ -151,7 +165,11 @@ func (s *Server) Serve(l net.Listener) error {
 }
 
 // ServeHTTP serves one call of a client whose connection carries JSON as well: r is of HTTP/2 and its content type begins with application/grpc.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.grpc.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	r, settle := s.withLine(w, r)
+	defer settle()
+	s.grpc.ServeHTTP(w, r)
+}
 
 // Stop takes no new calls and returns when those under way are finished, or ctx ends. Streams that have no end of their own,
 // as watches, are ended.
@@ -165,6 +183,7 @@ func (s *Server) Stop(ctx context.Context) {
 	select {
 	case <-done:
 	case <-ctx.Done():
+		s.lines.cut()
 		s.grpc.Stop()
 		<-done
 	}

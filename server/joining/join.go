@@ -74,9 +74,7 @@ func (j *joiner) join(ctx context.Context) error {
 			return nil
 		}
 		self := Newcomer{PeerAddress: j.PeerAddress, Incarnation: now.Identity.Incarnation}
-		if problem, err := j.round(ctx, members, self); err != nil {
-			return err
-		} else if ctx.Err() == nil {
+		if problem := j.round(ctx, members, self); ctx.Err() == nil {
 			j.report("this node is empty and waits for its place in the cluster", problem)
 		}
 		wait(ctx, changed, roundPause)
@@ -84,27 +82,27 @@ func (j *joiner) join(ctx context.Context) error {
 }
 
 // round asks everyone once, and claims what is there to be claimed. It returns what is waited for.
-func (j *joiner) round(ctx context.Context, members *asker, self Newcomer) (problem string, _ error) {
+func (j *joiner) round(ctx context.Context, members *asker, self Newcomer) (problem string) {
 	ctx, cancel := context.WithTimeout(ctx, roundTimeout)
 	defer cancel()
 	d := decide(j.PeerAddress, members.find(ctx, self))
 	if d.claim == nil {
-		return d.problem, nil
+		return d.problem
 	}
 	// The note comes first: once the place is claimed nobody else knows any more what it was meant to be.
 	n := note{Cluster: d.claim.Cluster, Member: d.claim.Member, Incarnation: self.Incarnation, Vote: d.claim.Vote}
 	if n != j.noted {
 		if err := n.write(j.Dir); err != nil {
-			return "", fmt.Errorf("note the invitation: %w", err)
+			return fmt.Sprintf("a note of the invitation in the data directory: %v", err) // there may be room for it later
 		}
 		j.noted = n
 	}
 	_, err := members.services[d.from].Claim(ctx, &Claim{Newcomer: self, Cluster: d.claim.Cluster, Member: d.claim.Member, Name: j.Name})
 	if err != nil {
-		return fmt.Sprintf("member %s of cluster %s could not be claimed: %v", d.claim.Member, d.claim.Cluster, err), nil
+		return fmt.Sprintf("member %s of cluster %s could not be claimed: %v", d.claim.Member, d.claim.Cluster, err)
 	}
 	j.Logger.Info("claimed the place that was made for this node", "cluster", d.claim.Cluster.String(), "member", d.claim.Member.String(), "votes", d.claim.Vote)
-	return "", nil
+	return ""
 }
 
 // report says what is waited for, when that is news, and now and then.

@@ -28,7 +28,7 @@ func TestAnswersThatAreNotTakenAreBoundedTogether(t *testing.T) {
 	h := handler(store)
 	t.Cleanup(h.Stop)
 	const most = 64 << 10
-	h.answers = answers.New(most)
+	h.answers = answers.New(most, answers.DefaultPatience)
 	ask := func(w http.ResponseWriter, method, target, body string) {
 		h.ServeHTTP(w, httptest.NewRequest(method, target, strings.NewReader(body)))
 	}

@@ -188,7 +188,7 @@ func checkShape(data []byte) error {
 
 // hold counts what was read for an answer until that is sent. Without room for it the request is refused, or, if it has written, its caller is told that its answer is lost.
 func (x *request) hold(size int, written bool) (release func(), err error) {
-	release, ok := x.h.answers.Hold(size)
+	release, ok := x.h.answers.Hold(size, nil)
 	switch {
 	case ok:
 		return release, nil

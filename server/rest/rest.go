@@ -50,6 +50,8 @@ type Options struct {
 	MaxKeyBytes, MaxValueBytes int
 	// MaxRequestBytes bounds all keys and values of a transaction together; zero means those of one value.
 	MaxRequestBytes int
+	// Answers bounds the answers that clients have not taken yet, in this and other front ends together; nil means a bound of its own.
+	Answers *answers.Bound
 	// ElectionTimeout is the cluster's: a watch ends when no leader is known for three of them. Zero: it goes on.
 	ElectionTimeout time.Duration
 	// Watching, if not nil, is told of each watch that begins; what it returns is called when the watch ends.
@@ -75,7 +77,10 @@ func New(store func() backend.Store, options Options) *Handler {
 	if options.Watching == nil {
 		options.Watching = func() func() { return func() {} }
 	}
-	h := &Handler{store: store, options: options, requests: semaphore.NewWeighted(maxRequests), watches: semaphore.NewWeighted(maxWatches), answers: answers.New(answers.DefaultMaxBytes)}
+	if options.Answers == nil {
+		options.Answers = answers.New(answers.DefaultMaxBytes, answers.DefaultPatience)
+	}
+	h := &Handler{store: store, options: options, requests: semaphore.NewWeighted(maxRequests), watches: semaphore.NewWeighted(maxWatches), answers: options.Answers}
 	h.bodies = semaphore.NewWeighted(max(maxBodyBytes, h.maxDocumentBytes()*documentWeight))
 	h.leaders = leaderless.New(h.knowsLeader, options.ElectionTimeout)
 	return h
