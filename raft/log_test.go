@@ -3,6 +3,7 @@ package raft
 import (
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"slices"
 	"testing"
 )
@@ -132,4 +133,10 @@ func sumOf(entries []Entry) int {
 		size += entries[i].EncodedSize()
 	}
 	return size
+}
+
+func TestWhatAnEntrysPlaceTakes(t *testing.T) {
+	if got := int(reflect.TypeFor[Entry]().Size()) + int(reflect.TypeFor[uint64]().Size()); got != EntryPlaceBytes {
+		t.Errorf("a place takes %d bytes, EntryPlaceBytes is %d", got, EntryPlaceBytes)
+	}
 }

@@ -124,6 +124,14 @@ func (c *Core) ConfigIndex() Index { return c.configIndex() }
 // LogBytes returns the bytes of the log in memory.
 func (c *Core) LogBytes() int { return c.log.bytes() }
 
+// EntryPlaceBytes is what an entry of the log takes in memory beside its data. With small ones that is most of it.
+const EntryPlaceBytes = 56
+
+// LogMemory returns what the log in memory takes, in bytes, with the places of its entries.
+func (c *Core) LogMemory() int {
+	return c.log.bytes() + EntryPlaceBytes*int(c.log.last().Index-c.log.start.Index)
+}
+
 // LogStart returns the position behind which the log in memory begins.
 func (c *Core) LogStart() Position { return c.log.start }
 

@@ -28,6 +28,29 @@ func TestALeaderWhoseStateMachineStandsStillRefuses(t *testing.T) {
 	c.waitFor("room in the log", func(*Node) bool { return l.AppendForwarded(soon(t), data) == nil })
 }
 
+// Small entries are mostly places, which count as well: for what is full, and for what is cut, whatever SnapshotEntries says.
+func TestSmallEntriesFillTheLogToo(t *testing.T) {
+	const most = 100
+	c := startCluster(t, 1, func(cfg *Config) {
+		cfg.SnapshotEntries, cfg.LogBounds = 1<<40, LogBounds{Compact: most * raft.EntryPlaceBytes / 2, Hard: most * raft.EntryPlaceBytes}
+	})
+	l := c.leader()
+	open := c.state[l.cfg.ID].close(t)
+	accepted := 0
+	var err error
+	for ; accepted < 10*most && err == nil; accepted++ {
+		err = l.AppendForwarded(soon(t), [][]byte{{1}})
+	}
+	if !errors.Is(err, raft.ErrBusy) || accepted > most+1 {
+		t.Fatalf("%d small entries were taken: %v", accepted, err)
+	}
+	open()
+	c.waitFor("cut", func(n *Node) bool {
+		s, err := n.Status(soon(t))
+		return err == nil && s.Last.Index-s.LogStart.Index <= most/2
+	})
+}
+
 // Nothing may be applied any more when the state machine's disk has caught up.
 func TestTheLogIsCutWithoutFurtherProposals(t *testing.T) {
 	c := startCluster(t, 1, func(cfg *Config) { cfg.SnapshotEntries = 20 })

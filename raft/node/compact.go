@@ -8,7 +8,7 @@ import "github.com/raftkv/raftkv/raft"
 func (n *Node) compact() {
 	// What the core knows to be applied counts: the applier may be further, but the core cuts nothing there yet.
 	start, applied := n.core.LogStart().Index, n.core.AppliedIndex()
-	large := n.core.LogBytes() >= n.cfg.LogBounds.Compact
+	large := n.core.LogMemory() >= n.cfg.LogBounds.Compact
 	if applied <= start || (uint64(applied-start) < n.cfg.SnapshotEntries && !large) {
 		return
 	}
@@ -27,7 +27,8 @@ func (n *Node) compact() {
 		return
 	}
 	n.cutTried = limit
-	point := n.core.CompactionPoint(limit, n.cfg.SnapshotEntries/2, n.cfg.LogBounds.Compact/2)
+	half := n.cfg.LogBounds.Compact / 2
+	point := n.core.CompactionPoint(limit, min(n.cfg.SnapshotEntries/2, uint64(half/raft.EntryPlaceBytes)), half)
 	if point < start+worth {
 		return
 	}
@@ -36,14 +37,10 @@ func (n *Node) compact() {
 	n.log.Debug("the log was compacted", "index", uint64(point))
 }
 
-// entryPlaceBytes is what an entry of the log takes in memory beside its data: with small ones that is most of it, and what is held back is not
-// bounded by SnapshotEntries.
-const entryPlaceBytes = 56
-
 // underStreams returns the limit below which the receivers of snapshots need nothing, unless too much memory is at stake (LogBounds.Held).
 func (n *Node) underStreams(limit raft.Index) raft.Index {
 	start := n.core.LogStart().Index
-	if n.core.LogBytes()+entryPlaceBytes*int(n.core.AppliedIndex()-start) >= n.cfg.LogBounds.Held {
+	if n.core.LogMemory() >= n.cfg.LogBounds.Held {
 		return limit
 	}
 	for _, s := range n.streams {
@@ -56,4 +53,4 @@ func (n *Node) underStreams(limit raft.Index) raft.Index {
 
 // logFull tells whether the log in memory takes nothing more until the state machine, which holds up its compaction, has
 // caught up.
-func (n *Node) logFull() bool { return n.core.LogBytes() >= n.cfg.LogBounds.Hard }
+func (n *Node) logFull() bool { return n.core.LogMemory() >= n.cfg.LogBounds.Hard }

@@ -101,7 +101,7 @@ type Config struct {
 	LogBounds LogBounds
 }
 
-// LogBounds are sizes of the log in memory, in bytes, from which something is done about it. A zero stands for the default. They should be in
+// LogBounds are sizes of the log in memory, in bytes (raft.Core.LogMemory), from which something is done about it. A zero stands for the default. They should be in
 // this order, and Hard above raft's bound of what is not committed.
 type LogBounds struct {
 	// Compact is the size from which it is compacted whatever SnapshotEntries says (MaxLogBytes by default).

@@ -187,7 +187,7 @@ func TestTheLogIsNotKeptForFollowersThatDoNotCatchUp(t *testing.T) {
 		r.write(100)
 		r.thirdRefuses()
 		meta := r.stream(100)
-		r.cfg.LogBounds.Held = 180 * entryPlaceBytes // small entries take little else
+		r.cfg.LogBounds.Held = 180 * raft.EntryPlaceBytes // small entries take little else
 		r.write(100)
 		s := r.core.Status()
 		if s.LogStart.Index <= meta.Index || s.LogStart.Index+100 < s.Applied {
