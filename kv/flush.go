@@ -109,7 +109,7 @@ func (m *Machine) flush(u urgency) (flushed bool, err error) {
 
 	var b store.Batch
 	frozen.flushTo(&b)
-	for _, r := range changes {
+	for _, r := range changes.Records() {
 		if r.Value == nil {
 			b.Delete(bucketSessions, r.Key)
 		} else {

@@ -14,23 +14,10 @@ func (t *Table) Amend(h Header, result []byte) {
 	if h.Sequence < s.Low || h.Sequence > s.results.top {
 		return
 	}
-	k := s.results.get(h.Sequence)
-	if k == nil {
+	before, there := s.results.get(h.Sequence)
+	if !there {
 		return
 	}
-	t.digest += digestResult(s.ID, h.Sequence, result) - digestResult(s.ID, h.Sequence, k.result)
-	k.result, k.dirty = result, true
-	t.mark(s)
-}
-
-// Records returns all that the table holds, sorted by key, whatever Changes has returned: a whole image that Load reads.
-func (t *Table) Records() []Record {
-	places := make([]place, 0, len(t.sessions)+t.results)
-	for id, s := range t.sessions {
-		places = append(places, place{id, 0})
-		for sequence := range s.results.from(s.Low) {
-			places = append(places, place{id, sequence})
-		}
-	}
-	return t.records(places)
+	t.digest += digestResult(s.ID, h.Sequence, result) - digestResult(s.ID, h.Sequence, before)
+	t.keep(s, h.Sequence, result)
 }

@@ -39,7 +39,7 @@ func FuzzLoad(f *testing.F) {
 		f.Fatal(err)
 	}
 	table.Finish(h, []byte("result"))
-	records := table.Changes()
+	records := table.Changes().Records()
 	f.Add(records[0].Key, records[0].Value, records[1].Key, records[1].Value)
 	f.Add(records[1].Key, records[1].Value, []byte(nil), []byte(nil))
 	f.Fuzz(func(t *testing.T, k1, v1, k2, v2 []byte) {

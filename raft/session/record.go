@@ -22,50 +22,6 @@ var errRecord = errors.New("session record")
 
 const recordFormat = 1
 
-// Changes returns what has changed since the last call, sorted by key, and forgets that it has. Written in the
-// order of the calls, they make the table that Load reads.
-func (t *Table) Changes() []Record {
-	places := t.dropped
-	for _, s := range t.touched {
-		s.touched = false
-		if s.closed {
-			continue
-		}
-		s.stored = true
-		places = append(places, place{s.ID, 0})
-		for sequence, k := range s.results.from(s.Low) {
-			if k.dirty {
-				places = append(places, place{s.ID, sequence})
-				k.stored, k.dirty = true, false
-			}
-		}
-	}
-	t.dropped = nil
-	clear(t.touched)
-	t.touched = t.touched[:0]
-	return t.records(places)
-}
-
-// records are those of the places, sorted by key; of a place where nothing is any more, the deletion.
-func (t *Table) records(places []place) []Record {
-	slices.SortFunc(places, func(a, b place) int {
-		return cmp.Or(cmp.Compare(a.session, b.session), cmp.Compare(a.sequence, b.sequence))
-	})
-	out := make([]Record, 0, len(places))
-	for _, p := range places {
-		r := Record{Key: p.key()}
-		if s, ok := t.sessions[p.session]; ok {
-			if p.sequence == 0 {
-				r.Value = encodeSession(s.Session)
-			} else if k := s.results.get(p.sequence); k != nil && p.sequence >= s.Low {
-				r.Value = append([]byte{recordFormat}, k.result...)
-			}
-		}
-		out = append(out, r)
-	}
-	return out
-}
-
 // Load makes a table of all the records that Changes has left in the store. next returns them in any order and
 // a nil key at the end.
 func Load(next func() (Record, error)) (*Table, error) {
@@ -100,7 +56,7 @@ func Load(next func() (Record, error)) (*Table, error) {
 	// As the running table orders them.
 	slices.SortFunc(open, func(a, b Session) int { return cmp.Or(cmp.Compare(a.Used, b.Used), cmp.Compare(a.ID, b.ID)) })
 	for _, s := range open {
-		t.insert(&state{Session: s, results: newWindow(t.bounds.window), stored: true})
+		t.insert(s, 0)
 	}
 	for p, result := range results {
 		s, ok := t.sessions[p.session]
@@ -110,7 +66,7 @@ func Load(next func() (Record, error)) (*Table, error) {
 		if p.sequence < s.Low || p.sequence-s.Low >= uint64(t.bounds.window) {
 			return nil, fmt.Errorf("%w: a result of sequence %d in session %d, whose low mark is %d", errRecord, p.sequence, p.session, s.Low)
 		}
-		s.results.put(p.sequence, kept{result: result, stored: true})
+		s.results.put(p.sequence, result, 0).stored |= bitOf(p.sequence)
 		t.results++
 		t.digest += digestResult(p.session, p.sequence, result)
 	}

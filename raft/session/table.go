@@ -60,10 +60,10 @@ type Table struct {
 	used    *list.List
 	results int
 	digest  uint64
-	// touched are the sessions that have changed since Changes was called; dropped is what the store has a record of and the
-	// table does not hold any more. What came and went between two calls leaves no trace.
-	touched []*state
-	dropped []place
+	// generation counts the calls of Changes. What was changed in an earlier one belongs to its Changes, and is copied before it is changed again.
+	generation uint64
+	// since is what has changed in this generation.
+	since Changes
 }
 
 type origin struct {
@@ -72,12 +72,19 @@ type origin struct {
 }
 
 type state struct {
-	Session
+	*head
 	results window
 	element *list.Element
-	// stored says that the store has a record of the session, touched that its record or one of a result is not what it should be,
-	// closed that it is not in the table any more.
-	stored, touched, closed bool
+	// opened is the generation in which the session came: the store has a record of it if that is an earlier one.
+	opened uint64
+}
+
+// head is what the record of a session tells.
+type head struct {
+	Session
+	// generation is that in which it was changed last; closed says that the session has ended in it.
+	generation uint64
+	closed     bool
 }
 
 // place is where a record is kept: a session (sequence zero) or one of its results.
@@ -96,6 +103,8 @@ func newTable(b bounds) *Table {
 		sessions: map[uint64]*state{},
 		origins:  map[origin]uint64{},
 		used:     list.New(),
+
+		generation: 1, // that of what is loaded is 0
 	}
 }
 
@@ -111,9 +120,7 @@ func (t *Table) Open(index uint64, incarnation raft.Incarnation, nonce uint64) u
 	if len(t.sessions) >= t.bounds.sessions {
 		t.evict(t.used.Front().Value.(*state))
 	}
-	s := &state{Session: Session{ID: index, Incarnation: incarnation, Nonce: nonce, Low: 1, Used: index}, results: newWindow(t.bounds.window)}
-	t.insert(s)
-	t.mark(s)
+	t.insert(Session{ID: index, Incarnation: incarnation, Nonce: nonce, Low: 1, Used: index}, t.generation)
 	return index
 }
 
@@ -139,8 +146,8 @@ func (t *Table) Begin(index uint64, h Header) (fresh bool, result []byte, err er
 	if h.Sequence-s.Low >= uint64(t.bounds.window) {
 		return false, nil, ErrSequence
 	}
-	if r := s.results.get(h.Sequence); r != nil {
-		return false, r.result, nil
+	if result, there := s.results.get(h.Sequence); there {
+		return false, result, nil
 	}
 	return true, nil, nil
 }
@@ -161,10 +168,26 @@ func (t *Table) Finish(h Header, result []byte) {
 	for t.results >= t.bounds.results {
 		t.evict(t.used.Front().Value.(*state))
 	}
-	s.results.put(h.Sequence, kept{result: result, dirty: true})
+	t.keep(s, h.Sequence, result)
 	t.results++
 	t.digest += digestResult(s.ID, h.Sequence, result)
-	t.mark(s)
+}
+
+// keep puts a result that the store does not have yet.
+func (t *Table) keep(s *state, sequence uint64, result []byte) {
+	c := s.results.put(sequence, result, t.generation)
+	c.fresh |= bitOf(sequence)
+	if !c.listed {
+		c.listed, c.at = true, len(t.since.fresh)
+		t.since.fresh = append(t.since.fresh, freshChunk{s.ID, c})
+	}
+}
+
+// unlist lets go of a chunk that nobody needs any more, unless Changes have it.
+func (t *Table) unlist(c *chunk) {
+	if c != nil && c.listed && c.generation == t.generation {
+		t.since.fresh[c.at].chunk = nil
+	}
 }
 
 // Len returns the number of open sessions and of results kept.
@@ -187,6 +210,7 @@ func (t *Table) Sessions() []Session {
 func (t *Table) touch(s *state, index, low uint64) {
 	t.digest -= digestSession(s.Session)
 	t.forgetBelow(s, low)
+	t.own(s)
 	s.Used, s.Low = index, max(s.Low, low)
 	t.digest += digestSession(s.Session)
 	t.used.MoveToBack(s.element)
@@ -196,15 +220,17 @@ func (t *Table) touch(s *state, index, low uint64) {
 			t.used.MoveBefore(s.element, e)
 		}
 	}
-	t.mark(s)
 }
 
-// mark notes that the store lacks something of the session.
-func (t *Table) mark(s *state) {
-	if !s.touched {
-		s.touched = true
-		t.touched = append(t.touched, s)
+// own makes the head of a session one that may be changed in this generation.
+func (t *Table) own(s *state) {
+	if s.generation == t.generation {
+		return
 	}
+	h := *s.head
+	h.generation = t.generation
+	s.head = &h
+	t.since.heads = append(t.since.heads, &h)
 }
 
 // forgetBelow forgets the results below low.
@@ -216,34 +242,43 @@ func (t *Table) forgetBelow(s *state, low uint64) {
 
 // forgetUpTo forgets the results up to and including that of last.
 func (t *Table) forgetUpTo(s *state, last uint64) {
-	for sequence, r := range s.results.from(s.Low) {
+	for sequence, result := range s.results.from(s.Low) {
 		if sequence > last {
 			return
 		}
 		t.results--
-		t.digest -= digestResult(s.ID, sequence, r.result)
-		if r.stored {
-			t.dropped = append(t.dropped, place{s.ID, sequence})
+		t.digest -= digestResult(s.ID, sequence, result)
+		stored, gone := s.results.remove(sequence, t.generation)
+		if stored {
+			t.since.dropped = append(t.since.dropped, place{s.ID, sequence})
 		}
-		s.results.remove(sequence)
+		t.unlist(gone)
 	}
 }
 
 func (t *Table) evict(s *state) {
 	t.forgetUpTo(s, math.MaxUint64)
+	t.unlist(s.results.spare)
 	t.digest -= digestSession(s.Session)
 	t.used.Remove(s.element)
 	delete(t.sessions, s.ID)
 	if from := (origin{s.Incarnation, s.Nonce}); t.origins[from] == s.ID {
 		delete(t.origins, from)
 	}
-	s.closed = true
-	if s.stored {
-		t.dropped = append(t.dropped, place{s.ID, 0})
+	if s.generation == t.generation {
+		s.closed = true
+	}
+	if s.opened < t.generation {
+		t.since.dropped = append(t.since.dropped, place{s.ID, 0})
 	}
 }
 
-func (t *Table) insert(s *state) {
+// insert adds a session that came in a generation.
+func (t *Table) insert(x Session, generation uint64) {
+	s := &state{head: &head{Session: x, generation: generation}, results: newWindow(t.bounds.window), opened: generation}
+	if generation == t.generation {
+		t.since.heads = append(t.since.heads, s.head)
+	}
 	s.element = t.used.PushBack(s)
 	t.sessions[s.ID] = s
 	t.origins[origin{s.Incarnation, s.Nonce}] = s.ID

@@ -98,14 +98,33 @@ func (n *naive) finish(h Header, result string) {
 	n.find(h.Session).results[h.Sequence] = result
 }
 
-// TestTableAgainstNaive runs random proposals, with the table now and then thrown away and loaded from what its changes left.
+// taken are changes whose records are made later, and what the table was when they were taken.
+type taken struct {
+	changes           Changes
+	digest            uint64
+	sessions, results int
+}
+
+func take(table *Table) taken {
+	out := taken{changes: table.Changes(), digest: table.Digest()}
+	out.sessions, out.results = table.Len()
+	return out
+}
+
+// TestTableAgainstNaive runs random proposals, with the table now and then thrown away and loaded from what its changes left. The records of most changes are made
+// when the table has long gone on.
 func TestTableAgainstNaive(t *testing.T) {
 	for seed := range uint64(50) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 3))
 			b := bounds{sessions: 2 + random.IntN(5), window: 3 + random.IntN(5), results: 10 + random.IntN(10)}
+			if seed%2 == 1 { // results in several chunks
+				b.window += random.IntN(6 * chunkSequences)
+				b.results += b.window
+			}
 			table, model := newTable(b), &naive{bounds: b}
 			stored := map[string][]byte{}
+			var waiting []taken
 			seen := map[string]int{}
 			for index := uint64(1); index < 1500; index++ {
 				if random.IntN(8) == 0 {
@@ -118,11 +137,17 @@ func TestTableAgainstNaive(t *testing.T) {
 					propose(t, random, index, table, model, seen)
 				}
 				if random.IntN(20) == 0 {
-					save(table, stored)
+					waiting = append(waiting, take(table))
+				}
+				if len(waiting) > 0 && random.IntN(25) == 0 {
+					reload(t, b, waiting[0], stored)
+					waiting = waiting[1:]
 				}
 				if random.IntN(60) == 0 {
-					save(table, stored)
-					table = reload(t, table, stored)
+					for _, x := range append(waiting, take(table)) {
+						table = reload(t, b, x, stored)
+					}
+					waiting = nil
 				}
 				checkSame(t, index, table, model)
 			}
@@ -140,9 +165,15 @@ func propose(t *testing.T, random *rand.Rand, index uint64, table *Table, model 
 	h := Header{Session: uint64(random.IntN(3)), Sequence: 1, Low: 1}
 	if n := len(model.sessions); n > 0 && random.IntN(10) > 0 {
 		s := model.sessions[random.IntN(n)]
-		h = Header{Session: s.id, Low: s.low + uint64(random.IntN(3)/2), Sequence: s.low + uint64(random.IntN(7)) - uint64(random.IntN(2))}
+		h = Header{Session: s.id, Low: s.low + uint64(random.IntN(3)/2), Sequence: s.low + uint64(random.IntN(model.bounds.window+2))}
+		if random.IntN(10) == 0 {
+			h.Low = s.low + uint64(random.IntN(model.bounds.window)/2)
+		}
 		if random.IntN(4) == 0 {
 			h.Low = 1 // a late one, from before Low was raised
+			if random.IntN(4) == 0 {
+				h.Sequence = s.low - 1
+			}
 		}
 	}
 	fresh, result, err := table.Begin(index, h)
@@ -169,36 +200,27 @@ func propose(t *testing.T, random *rand.Rand, index uint64, table *Table, model 
 	}
 }
 
-func save(table *Table, stored map[string][]byte) {
-	for _, r := range table.Changes() {
+// reload stores what was taken, and returns the table that comes of it.
+func reload(t *testing.T, b bounds, x taken, stored map[string][]byte) *Table {
+	t.Helper()
+	for _, r := range x.changes.Records() {
 		if r.Value == nil {
 			delete(stored, string(r.Key))
 		} else {
 			stored[string(r.Key)] = r.Value
 		}
 	}
-}
-
-func reload(t *testing.T, old *Table, stored map[string][]byte) *Table {
-	t.Helper()
 	var records []Record
 	for k, v := range stored {
 		records = append(records, Record{Key: []byte(k), Value: v})
 	}
-	next, err := Load(func() (Record, error) {
-		if len(records) == 0 {
-			return Record{}, nil
-		}
-		r := records[0]
-		records = records[1:]
-		return r, nil
-	})
+	next, err := load(records)
 	if err != nil {
 		t.Fatal(err)
 	}
-	next.bounds = old.bounds
-	if next.Digest() != old.Digest() {
-		t.Fatal("the digest of what was loaded differs")
+	next.bounds = b
+	if sessions, results := next.Len(); next.Digest() != x.digest || sessions != x.sessions || results != x.results || len(stored) != sessions+results {
+		t.Fatalf("%d sessions and %d results were loaded of %d records, there were %d and %d; or others", sessions, results, len(stored), x.sessions, x.results)
 	}
 	return next
 }
