@@ -709,12 +709,13 @@ func (i *interview) aboutSnapshots(m pb.MaintenanceClient) {
 }
 
 func (i *interview) aboutMembers() {
-	c := pb.NewClusterClient(i.conn)
+	c, own := pb.NewClusterClient(i.conn), []string(nil)
 	ask(i, "members", c.MemberList, &pb.MemberListRequest{Linearizable: true}, func(r *pb.MemberListResponse) {
 		for _, m := range r.Members {
 			if m.ID != i.member || len(m.ClientURLs) != 1 || len(m.PeerURLs) != 1 || !strings.HasPrefix(m.PeerURLs[0]+m.ClientURLs[0], "http://") {
 				i.t.Errorf("the member is %v", m)
 			}
+			own = m.PeerURLs
 			m.ID, m.Name, m.ClientURLs, m.PeerURLs = 1, "name", nil, nil
 		}
 	})
@@ -724,6 +725,21 @@ func (i *interview) aboutMembers() {
 	ask(i, "promote a voter", c.MemberPromote, &pb.MemberPromoteRequest{ID: i.member})
 	ask(i, "update nobody", c.MemberUpdate, &pb.MemberUpdateRequest{ID: 4711, PeerURLs: []string{"http://127.0.0.1:1"}})
 	ask(i, "remove the only one", c.MemberRemove, &pb.MemberRemoveRequest{ID: i.member})
+
+	first, second, learner := []string{"http://127.0.0.1:1"}, []string{"http://127.0.0.1:2"}, uint64(0)
+	ask(i, "add a learner", c.MemberAdd, &pb.MemberAddRequest{PeerURLs: first, IsLearner: true}, func(r *pb.MemberAddResponse) {
+		learner, r.Member.ID, r.Members = r.Member.ID, 1, nil
+	})
+	ask(i, "add another learner", c.MemberAdd, &pb.MemberAddRequest{PeerURLs: second, IsLearner: true})
+	ask(i, "add a learner at a member's address", c.MemberAdd, &pb.MemberAddRequest{PeerURLs: own, IsLearner: true})
+	ask(i, "promote a learner that was never started", c.MemberPromote, &pb.MemberPromoteRequest{ID: learner})
+	ask(i, "give a member a learner's address", c.MemberUpdate, &pb.MemberUpdateRequest{ID: i.member, PeerURLs: first})
+	ask(i, "give a learner a member's address", c.MemberUpdate, &pb.MemberUpdateRequest{ID: learner, PeerURLs: own})
+	unlisted := func(r *pb.MemberUpdateResponse) { r.Members = nil }
+	ask(i, "give a member the address that it has", c.MemberUpdate, &pb.MemberUpdateRequest{ID: i.member, PeerURLs: own}, unlisted)
+	ask(i, "give a learner an address that is free", c.MemberUpdate, &pb.MemberUpdateRequest{ID: learner, PeerURLs: second}, unlisted)
+	ask(i, "remove the learner", c.MemberRemove, &pb.MemberRemoveRequest{ID: learner}, func(r *pb.MemberRemoveResponse) { r.Members = nil })
+	ask(i, "remove it again", c.MemberRemove, &pb.MemberRemoveRequest{ID: learner})
 }
 
 func (i *interview) aboutRows() {
