@@ -1,6 +1,11 @@
 package plan
 
-import "github.com/raftkv/raftkv/controllers/resources"
+import (
+	"slices"
+
+	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/server/admin"
+)
 
 // A claim that somebody deletes stays as long as its pod is there, and goes with it, whyever that ends: a roll, a drain, rest. Nobody can take the deletion back. So the pods of
 // such claims are restarted one after the other while the others are well, and begin anew on new claims, before chance ends several of them; and where there are too
@@ -34,7 +39,7 @@ func planDoomed(o *Observation, v *View) (Decision, bool) {
 	d := handOver(o, v, why)
 	if d.Step == nil {
 		// One that is to be removed does, too: that waits until the others are safe.
-		d = handOverBelow(o, v, o.Workload.Replicas, why)
+		d = handOverTo(o, v, why, func(p *Pod) bool { return p.Ordinal < o.Workload.Replicas })
 	}
 	return d, true
 }
@@ -62,6 +67,18 @@ func mayEnd(o *Observation, v *View, p *Pod) bool {
 		}
 	}
 	return true
+}
+
+// mayForce tells that a pod may be forced out whose Kubernetes node is said to be gone or out of service. That may be said too early: a member that the leader hears, or that
+// answers while nobody leads, runs, and is not ended while the others need its vote.
+func mayForce(o *Observation, v *View, p *Pod) bool {
+	switch {
+	case !mayEnd(o, v, p):
+		return false
+	case v == nil:
+		return o.ClusterID == 0 || !p.member(o.ClusterID)
+	}
+	return !slices.ContainsFunc(v.of(p.Name), func(m admin.MemberStatus) bool { return v.Active(m) && !v.maySuspend(m) })
 }
 
 // doomedMember finds a member whose claim goes as soon as its pod ends.

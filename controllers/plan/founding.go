@@ -49,10 +49,16 @@ func planFounding(o *Observation) Decision {
 }
 
 // planAdoption is for nodes that hold a cluster which is on no record. An earlier cluster of the name may have been rebuilt under another ID, and a claim that was kept
-// still hold what it was before that: so a cluster is adopted only when it lives, as its members say, or when no node is left that may hold another.
+// still hold what it was before that: so a cluster is adopted only when it lives, as its members say, or when no node is left that may hold another, also of those that have
+// claims and no pods.
 func planAdoption(o *Observation, id raft.ClusterID) Decision {
-	unknown := unknownData(o, false)
-	if lives(o, id) || unknown == "" {
+	unknown, newest := unknownData(o, false), newestMembership(o, id)
+	alive := lives(o, id, newest)
+	if n := unasked(o, newest); !alive && n > o.Workload.Replicas {
+		return Decision{Step: Scale{From: o.Workload.Replicas, To: n}, Waiting: because(ReasonScaling,
+			"nodes hold the data of cluster %s, of which other members may be on claims without a pod: their pods are started, so that they say what they hold", id)}
+	}
+	if alive || unknown == "" {
 		return Decision{Adopt: id, Waiting: because(ReasonBootstrapping, "the nodes hold the data of cluster %s, which goes on", id)}
 	}
 	d := restartSilent(o)
@@ -72,8 +78,7 @@ func restartSilent(o *Observation) (d Decision) {
 }
 
 // lives tells that members of the cluster follow a leader, or that a quorum of them answers.
-func lives(o *Observation, id raft.ClusterID) bool {
-	var newest *admin.Status
+func lives(o *Observation, id raft.ClusterID, newest *admin.Status) bool {
 	answer := map[raft.Incarnation]bool{}
 	for i := range o.Pods {
 		p := &o.Pods[i]
@@ -84,9 +89,9 @@ func lives(o *Observation, id raft.ClusterID) bool {
 			return true
 		}
 		answer[p.Node.Incarnation] = true
-		if newest == nil || p.Node.ConfigIndex > newest.ConfigIndex {
-			newest = p.Node
-		}
+	}
+	if newest == nil {
+		return false
 	}
 	voters, up := 0, 0
 	for _, m := range newest.Members {
@@ -201,10 +206,8 @@ func notEmpty(o *Observation, ordinal int) string {
 	switch {
 	case p == nil:
 		return missing(o, name)
-	case p.Stuck:
-		return "pod " + name + " cannot end since its Kubernetes node is gone or out of service (kubectl delete pod --force ends it)"
-	case p.Terminating:
-		return "pod " + name + " is ending"
+	case p.Stuck, p.Terminating:
+		return ending(p)
 	case p.Node == nil && !p.Running && p.Trouble != "":
 		return "pod " + name + " does not run: " + p.Trouble
 	case p.Node == nil && !p.Running:

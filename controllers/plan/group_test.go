@@ -63,6 +63,8 @@ type group struct {
 	fail  func(format string, args ...any)
 	now   int
 	lossy bool
+	// lazy nodes take long to set the directory of a removed member aside.
+	lazy bool
 	// version is the feature level at which groups begin: with raft.JointVersion they replace a member in one change.
 	version uint32
 	cut     map[int]bool // ordinals that other members do not reach
@@ -195,7 +197,7 @@ func (g *group) hearOfRemoval(p *process) (aside bool) {
 		p.removed = g.chance(10)
 		return false
 	}
-	return g.chance(20)
+	return !g.lazy && g.chance(20)
 }
 
 // of is the chronicle of the directory's cluster.

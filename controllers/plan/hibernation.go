@@ -44,6 +44,16 @@ func restful(o *Observation, v *View) bool {
 	return true
 }
 
+// restless says what keeps a cluster from resting of which all pods are well: members that are no pods of its own.
+func restless(o *Observation, v *View) *Reason {
+	for _, m := range v.Status.Members {
+		if _, ours := resources.Ordinal(o.Cluster, m.Name); !ours {
+			return because(ReasonHibernating, "member %q (ID %s, at %s) is no pod of this cluster, which goes to rest once that is removed", m.Name, m.ID, m.PeerAddress)
+		}
+	}
+	return nil
+}
+
 // fallAsleep begins, while all pods run.
 func fallAsleep(o *Observation, v *View) Decision {
 	have := o.Workload.Replicas
@@ -69,15 +79,15 @@ func keepClaims() Decision {
 
 // lieDown goes on once pods were stopped: there is no leader to ask any more.
 func lieDown(o *Observation) Decision {
-	var ending string
+	var last *Pod
 	for i := range o.Pods {
 		if p := &o.Pods[i]; p.Ordinal >= o.Workload.Replicas {
-			ending = p.Name
+			last = p
 		}
 	}
 	switch {
-	case ending != "":
-		return Decision{Waiting: because(ReasonHibernating, "pod %s is ending", ending)}
+	case last != nil:
+		return Decision{Waiting: because(ReasonHibernating, "%s", ending(last))}
 	case o.Workload.Replicas == 0:
 		return Decision{Hibernated: true}
 	case !o.Workload.KeepsClaims:

@@ -1,8 +1,10 @@
 package plan
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/server/admin"
 )
 
@@ -51,6 +53,10 @@ func TestHibernation(t *testing.T) {
 		{"half awake", healthy(3).resting(false, 3).scaled(1), "scale 3"},
 		{"awake", healthy(3).resting(false, 3), "nothing"},
 		{"awake, and larger", healthy(3).resting(false, 3).desired(5), "scale 5"},
+		{"a member that is no pod of the cluster, which is told", guest(healthy(3)).resting(true, 0), "wait Hibernating"},
+		{"a pod on a lost machine, and its claim goes with it: who waits for it is told what ends it", stuck(healthy(3).doomed(2), 2).resting(true, 3).do(func(o *Observation) {
+			o.Pods[0].Node, o.Pods[1].Node, o.Workload.Replicas = nil, nil, 1
+		}).without(1), "wait Hibernating"},
 	})
 	if d := Plan(&healthy(3).resting(false, 3).o); !d.Awake {
 		t.Error("the hibernation stays on record")
@@ -58,6 +64,30 @@ func TestHibernation(t *testing.T) {
 	for name, s := range map[string]*scene{"at rest": healthy(3).resting(true, 3).scaled(0), "on its way back": healthy(3).resting(false, 3).scaled(1)} {
 		if d := Plan(&s.o); d.Awake {
 			t.Errorf("%s: the hibernation is forgotten", name)
+		}
+	}
+}
+
+// guest adds a member that somebody invited by its address, and that nobody has claimed.
+func guest(s *scene) *scene {
+	return s.view(func(m []admin.MemberStatus) []admin.MemberStatus {
+		return append(m, admin.MemberStatus{Member: raft.Member{ID: 9, Incarnation: 9, PeerAddress: "guest:2380", Learner: true}})
+	})
+}
+
+// Whoever waits reads what for.
+func TestWhatKeepsAClusterFromResting(t *testing.T) {
+	for name, c := range map[string]struct {
+		s    *scene
+		want string
+	}{
+		"a guest": {guest(healthy(3)).resting(true, 0), `member "" (ID 9, at guest:2380) is no pod of this cluster`},
+		"a lost machine": {stuck(healthy(3).doomed(2), 2).resting(true, 3).do(func(o *Observation) {
+			o.Pods[0].Node, o.Pods[1].Node, o.Workload.Replicas = nil, nil, 1
+		}).without(1), "kubectl delete pod --force"},
+	} {
+		if d := Plan(&c.s.o); d.Waiting == nil || !strings.Contains(d.Waiting.Message, c.want) {
+			t.Errorf("%s: got %v, want %q", name, d.Waiting, c.want)
 		}
 	}
 }

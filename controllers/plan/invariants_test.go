@@ -105,3 +105,29 @@ func (w *world) candid(o *Observation, d Decision) {
 		w.fail("nothing is said to be left to do: %d replicas are asked for, hibernation: %v; %s", o.Desired, o.Hibernate, seen(o))
 	}
 }
+
+// sincere checks what is said of leaders and quorums: clients are sent to nobody who leads an older term than another one, and no person is asked to give up what
+// a quorum of voters may still come back with.
+func (w *world) sincere(o *Observation, d Decision) {
+	for i := range o.Pods {
+		for k := range o.Pods {
+			p, x := &o.Pods[i], &o.Pods[k]
+			if d.Roles[p.Name] == resources.RoleLeader && leads(p) && leads(x) && x.Node.ClusterID == o.ClusterID && x.Node.Term > p.Node.Term {
+				w.fail("%s is called the leader although %s leads a newer term: %s", p.Name, x.Name, seen(o))
+			}
+		}
+	}
+	if d.Stalled == nil || d.Stalled.Reason != ReasonQuorumLost || o.ClusterID != w.cluster || w.changing() {
+		return
+	}
+	voters := w.g.newest.Voters()
+	kept := 0
+	for _, x := range w.claims {
+		if m, ok := w.g.newest.FindIncarnation(x.incarnation); ok && !m.Learner {
+			kept++
+		}
+	}
+	if kept >= quorum(len(voters)) {
+		w.fail("the quorum is said to be lost for good although %d of %d voters have their volumes: %s; %s", kept, len(voters), d.Stalled.Message, seen(o))
+	}
+}

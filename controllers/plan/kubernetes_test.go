@@ -91,6 +91,11 @@ type world struct {
 	faultAt int
 	op      operator
 	stats   map[string]int
+	// crises is the random stream of the crises, nil in a world without any, and crisis the one of the moment, if there is one. Until refuses the API server
+	// refuses to scale the StatefulSet.
+	crises  *rand.Rand
+	crisis  *crisis
+	refuses int
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
@@ -105,6 +110,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w.catastrophes = w.chance(40)
 	w.unreachableTicks = lateTicks/10 + w.rnd.IntN(lateTicks/2)
 	w.op.w = w
+	w.crises = newCrises(seed)
 	w.say("seed %d, %d replicas", seed, w.desired)
 	return w
 }

@@ -27,7 +27,7 @@ func planLeaderless(o *Observation) Decision {
 				Waiting: because(ReasonUpdating, "restarting pod %s, which does not run well, on the new template", p.Name)}
 		}
 	}
-	known := newestMembership(o)
+	known := newestMembership(o, o.ClusterID)
 	if known != nil && leads == "" && hopeless(o) {
 		return planLoss(o, known)
 	}
@@ -196,13 +196,13 @@ func podOf(o *Observation, name string) *Pod {
 	return o.pod(ordinal)
 }
 
-// newestMembership is the newest one that a member knows, without a leader's knowledge of who is active. A member that
+// newestMembership is the newest one that a member of the cluster knows, without a leader's knowledge of who is active. A member that
 // has just begun knows none yet.
-func newestMembership(o *Observation) *admin.Status {
+func newestMembership(o *Observation, id raft.ClusterID) *admin.Status {
 	var best *admin.Status
 	for i := range o.Pods {
 		p := &o.Pods[i]
-		if p.member(o.ClusterID) && len(p.Node.Members) > 0 && (best == nil || p.Node.ConfigIndex > best.ConfigIndex) {
+		if p.member(id) && len(p.Node.Members) > 0 && (best == nil || p.Node.ConfigIndex > best.ConfigIndex) {
 			best = p.Node
 		}
 	}

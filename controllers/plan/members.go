@@ -190,6 +190,9 @@ func planShrink(o *Observation, v *View) (Decision, bool) {
 		return Decision{Waiting: because(ReasonQuorumAtRisk,
 			"%s is to be removed, but %s, which is to stay, is not healthy: it has to come back or be replaced first", last.Name, ill.Name)}, true
 	}
+	if missed := missedVoter(o, v); v.Healthy(last) && !last.Learner && v.Voters() <= o.Desired && missed != "" {
+		return Decision{Waiting: because(ReasonQuorumAtRisk, "%s is to be removed, but that would leave fewer than %d voters: %s", last.Name, o.Desired, missed)}, true
+	}
 	if v.Leads(last) {
 		return handOver(o, v, "it is to be removed"), true
 	}
@@ -243,22 +246,33 @@ func unhealthyWanted(o *Observation, v *View) (admin.MemberStatus, bool) {
 	return admin.MemberStatus{}, false
 }
 
-// handOver moves the leadership to a wanted voter that is healthy, the lowest ordinal of those already updated first.
-func handOver(o *Observation, v *View, why string) Decision {
-	return handOverBelow(o, v, o.Desired, why)
+// missedVoter says which pod that is to stay is to become a voter first, and what keeps it from that; empty if none is missed.
+func missedVoter(o *Observation, v *View) string {
+	for i := range o.Desired {
+		name := resources.PodName(o.Cluster, i)
+		if !slices.ContainsFunc(v.of(name), func(m admin.MemberStatus) bool { return !m.Learner }) {
+			return name + " has to become one first: " + notYetMember(o, i)
+		}
+	}
+	return ""
 }
 
-// handOverBelow hands over to a member whose ordinal is below a limit.
-func handOverBelow(o *Observation, v *View, limit int, why string) Decision {
+// handOver moves the leadership to a wanted voter that is healthy, the lowest ordinal of those already updated first.
+func handOver(o *Observation, v *View, why string) Decision {
+	return handOverTo(o, v, why, func(p *Pod) bool { return p.Ordinal < o.Desired })
+}
+
+// handOverTo hands over to a member whose pod is fit for it.
+func handOverTo(o *Observation, v *View, why string, fit func(*Pod) bool) Decision {
 	var to admin.MemberStatus
 	best := -1
 	for _, m := range v.Status.Members {
 		ordinal, ours := resources.Ordinal(o.Cluster, m.Name)
-		if m.Learner || v.Leads(m) || !ours || ordinal >= limit || !v.Healthy(m) {
+		if m.Learner || v.Leads(m) || !ours || !v.Healthy(m) {
 			continue
 		}
 		p := o.pod(ordinal)
-		if p == nil || p.Terminating {
+		if p == nil || p.Terminating || !fit(p) {
 			continue
 		}
 		score := 2*raft.MaxMembers - ordinal

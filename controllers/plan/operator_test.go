@@ -115,6 +115,7 @@ func (op *operator) act(t *turn) {
 	op.last = d
 	op.old = t
 	w.candid(t.o, d)
+	w.sincere(t.o, d)
 	op.carryOut(t, d)
 }
 
@@ -274,7 +275,7 @@ func (w *world) take(t *turn, step Step) {
 			w.g.pump(p)
 		}
 	case Scale:
-		if t.set == w.setVersion {
+		if t.set == w.setVersion && w.g.now >= w.refuses {
 			w.scale(t, s)
 		}
 	case Restart:
@@ -456,6 +457,9 @@ func (w *world) rest(t *turn, s Scale) {
 	if s.To > 1 || s.To == 0 && w.replicas > 1 {
 		w.fail("%d pods of %d are stopped at once, not the followers and then the last", w.replicas-s.To, w.replicas)
 	}
+	if w.replicas > 1 {
+		w.othersWell(t, -1, "the cluster goes to rest")
+	}
 	if d := w.claims[0]; s.To == 1 && d != nil && d.cluster == w.recordID {
 		for index, digest := range w.g.promised {
 			if !d.holds(w.g.chronicle, index, digest) && !w.disturbed(t) {
@@ -525,6 +529,11 @@ func (w *world) forceDelete(t *turn, s ForceDelete) {
 	}
 	w.stats["force"]++
 	w.charge(t, i, "forcing out "+s.Pod)
+	all, _, before := w.g.voters(w.claims)
+	w.g.stop(i)
+	if _, _, after := w.g.voters(w.claims); all > 2 && before >= quorum(all) && after < quorum(all) && !w.disturbed(t) {
+		w.fail("forcing out %s, which runs, leaves %d of %d voters; it was decided on %s", s.Pod, after, all, seen(t.o))
+	}
 	w.removePod(i)
 }
 

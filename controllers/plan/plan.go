@@ -34,7 +34,7 @@ func decide(o *Observation) Decision {
 		return Decision{View: viewOf(o), Waiting: because(ReasonCreating, "the cluster's objects are being created")}
 	}
 	for i := range o.Pods {
-		if p := &o.Pods[i]; p.Stuck && mayEnd(o, viewOf(o), p) {
+		if p := &o.Pods[i]; p.Stuck && mayForce(o, viewOf(o), p) {
 			return Decision{Step: ForceDelete{Pod: p.Name, UID: p.UID}, View: viewOf(o), Waiting: because(ReasonForcingOut,
 				"pod %s cannot end because its Kubernetes node is gone or out of service", p.Name)}
 		}
@@ -128,7 +128,10 @@ func planLed(o *Observation, v *View) Decision {
 	if grows {
 		return growth
 	}
-	return Decision{Waiting: leftover(o)}
+	if w := leftover(o); w != nil || !o.Hibernate {
+		return Decision{Waiting: w}
+	}
+	return Decision{Waiting: restless(o, v)}
 }
 
 // leftover says which pod is still ending that is not needed any more; nil if none is.
@@ -150,7 +153,7 @@ func unhealthy(o *Observation, v *View) *Reason {
 			return because(ReasonMemberNotReady, "%s", missing(o, name))
 		}
 		if p.Terminating {
-			return because(ReasonMemberNotReady, "pod %s is ending", name)
+			return because(ReasonMemberNotReady, "%s", ending(p))
 		}
 		if !p.Running && p.Trouble != "" {
 			return because(ReasonMemberNotReady, "pod %s does not run: %s", name, p.Trouble)
@@ -190,6 +193,14 @@ func notReady(p *Pod) string {
 		return fmt.Sprintf(" and its node does not answer: %s", p.NodeError)
 	}
 	return ""
+}
+
+// ending says that the pod was asked to go, or why it cannot.
+func ending(p *Pod) string {
+	if p.Stuck {
+		return "pod " + p.Name + " cannot end since its Kubernetes node is gone or out of service (kubectl delete pod --force ends it)"
+	}
+	return "pod " + p.Name + " is ending"
 }
 
 // newMember is the member that the pod's node becomes.

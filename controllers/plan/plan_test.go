@@ -124,6 +124,9 @@ func TestFounding(t *testing.T) {
 		{"retained data goes on: a pod that does not run gets the template that may cure it", healthy(3).leaderless().unrecorded().silent(0).silent(1).old(1), "delete demo-1"},
 		{"retained data goes on: but not where it may run", healthy(3).leaderless().unrecorded().silent(0).silent(1).old(1).do(func(o *Observation) { o.pod(1).Unheard = true }), "wait Bootstrapping"},
 		{"retained data goes on: nor where its claim would go with it", healthy(3).leaderless().unrecorded().silent(0).silent(1).old(1).doomed(1), "wait Bootstrapping"},
+		{"retained data goes on: not before its other members have said what they hold, of which some have claims and no pods", reappliedWith(healthy(3).leaderless(), 1), "scale 3"},
+		{"retained data goes on: those whose claims are no more are not waited for", reappliedWith(noClaim(noClaim(healthy(3).leaderless(), 1), 2), 1), "adopt c1"},
+		{"retained data goes on: a quorum has pods", reappliedWith(healthy(3).leaderless(), 2), "adopt c1"},
 		{"retained data of two clusters", member(member(fresh(3), 2, testCluster), 1, 0xc2), "stalled ConflictingData"},
 		{"recorded: only that incarnation is asked", recorded(fresh(3)), "bootstrap demo-0 a0"},
 		{"recorded, another pod does not answer: goes on all the same", recorded(unanswered(fresh(3), 2)), "bootstrap demo-0 a0"},
@@ -144,6 +147,9 @@ func TestFounding(t *testing.T) {
 		{"a child is someone else's", fresh(3).do(func(o *Observation) { o.Foreign = []string{"Service demo exists"} }), "stalled ChildNotOwned"},
 	})
 }
+
+// reappliedWith is a cluster whose RaftCluster was deleted, and applied again with so many pods.
+func reappliedWith(s *scene, pods int) *scene { return s.unrecorded().desired(pods).scaled(pods) }
 
 func (s *scene) silentAll() *scene {
 	for i := range s.o.Pods {
@@ -176,6 +182,9 @@ func TestMembers(t *testing.T) {
 		}
 		return s
 	}
+	unanswered := func(i int) func(o *Observation) {
+		return func(o *Observation) { o.pod(i).Node, o.pod(i).NodeError, o.pod(i).Ready = nil, "i/o timeout", false }
+	}
 	check(t, []row{
 		{"all is well", healthy(3), "nothing"},
 		{"a single member is well", healthy(1), "nothing"},
@@ -195,6 +204,7 @@ func TestMembers(t *testing.T) {
 		{"grow: the directory of a removed member is not added", grown(3, 4).do(func(o *Observation) {
 			o.pod(3).Node.State, o.pod(3).Node.ClusterID = admin.StateMember, testCluster
 		}), "wait ChangingMembers"},
+		{"grow: nor one that is about to be set aside", grown(3, 4).do(func(o *Observation) { o.pod(3).Node.State = admin.StateRemoved }), "wait ChangingMembers"},
 		{"grow: data of another cluster", grown(3, 4).do(func(o *Observation) {
 			o.pod(3).Node.State, o.pod(3).Node.ClusterID = admin.StateMember, 0xc2
 		}), "stalled ForeignData"},
@@ -240,6 +250,8 @@ func TestMembers(t *testing.T) {
 		{"shrink: a member that is away may go if a quorum stays", healthy(5).desired(3).silent(4), "remove demo-4 5"},
 		{"shrink: not if that costs the quorum", healthy(5).desired(3).leaderIs(2).silent(0).silent(1), "wait QuorumAtRisk"},
 		{"shrink: not while one that is to stay is ill, since fewer members bear the loss of fewer", healthy(5).desired(3).silent(1), "wait QuorumAtRisk"},
+		{"shrink: not to fewer voters than are asked for, while one that is to stay is no member yet", healthy(4).view(withoutID(3)).desired(3).do(unanswered(2)), "wait QuorumAtRisk"},
+		{"shrink: to as many, of whatever ordinals", healthy(5).view(withoutID(3)).desired(3).do(unanswered(2)), "withdraw demo-4"},
 		{"shrink: nor is the leader moved for it", healthy(5).desired(3).leaderIs(4).silent(1), "wait QuorumAtRisk"},
 		{"shrink: the ill one is replaced first", healthy(5).desired(3).wedged(1), "replace data-demo-1"},
 		{"shrink: members that are away go first", healthy(5).desired(3).silent(3), "remove demo-3 4"},
@@ -323,14 +335,31 @@ func TestUpdate(t *testing.T) {
 		{"the way out of a bad template is the next one", healthy(3).old(0, 1, 2).silent(2), "delete demo-2"},
 		{"a pod that the leader hears is not deleted for what the kubelet said", healthy(3).old(1).do(func(o *Observation) { o.pod(1).Running = false; o.pod(1).Ready = false }).silent(2), "wait MemberNotReady"},
 		{"a leader that is not ready hands over", healthy(3).old(0).do(unready(0)), "transfer demo-1"},
+		{"but not to one that would hand back", healthy(3).old(0, 1).silent(2).do(unready(0)).do(unready(1)), "wait QuorumAtRisk"},
+		{"nor is it handed back", healthy(3).old(0, 1).leaderIs(1).silent(2).do(unready(0)).do(unready(1)), "wait QuorumAtRisk"},
+		{"to one that has the new template, ready or not", healthy(3).old(0, 1).silent(1).do(unready(0)).do(unready(2)).do(func(o *Observation) { o.pod(1).Terminating = true }), "transfer demo-2"},
+		{"of two, neither is ready with the old template: one by one all the same", healthy(2).old(0, 1).do(unready(0)).do(unready(1)), "evict demo-1"},
+		{"of two, the one that leads hands over then", healthy(2).old(0).do(unready(0)).do(unready(1)), "transfer demo-1"},
+		{"of two, one that lags stays", healthy(2).old(0, 1).do(unready(1)).member(1, func(m *admin.MemberStatus) { m.CaughtUp = false }), "wait MemberNotReady"},
+		{"of two, one stays while the other ends", healthy(2).old(0, 1).do(unready(1)).do(func(o *Observation) { o.pod(0).Terminating = true }), "wait MemberNotReady"},
 		{"membership before updates", healthy(3).old(0, 2).wiped(1), "add-learner demo-1 0"},
 		{"a learner that cannot start is restarted on the new template", healthy(3).wiped(1).learner(1, 4, false).old(1).do(func(o *Observation) { o.pod(1).Running = false }), "delete demo-1"},
 		{"paused holds it back", healthy(3).old(0, 1, 2).do(paused), "nothing"},
 		{"paused holds back the unhealthy, too", healthy(3).old(1).silent(1).do(paused), "wait MemberNotReady"},
 		{"a template that the StatefulSet does not show yet", healthy(3).do(func(o *Observation) { o.Workload.Revision = "" }), "wait Updating"},
 		{"stuck on a lost Kubernetes node", healthy(3).silent(1).do(func(o *Observation) { o.pod(1).Terminating, o.pod(1).Stuck = true, true }), "force demo-1"},
+		{"stuck, as is said, but the leader hears it, and needs it", healthy(3).silent(2).stuckAndRunning(1), "wait MemberNotReady"},
+		{"stuck, as is said, but it leads and is needed", healthy(3).silent(2).stuckAndRunning(0), "wait MemberNotReady"},
+		{"stuck, as is said, and the others do without it", healthy(3).stuckAndRunning(1), "force demo-1"},
+		{"stuck, as is said, but it answers and nobody leads: its vote may be needed", healthy(3).leaderless().stuckAndRunning(1), "wait NoLeader"},
+		{"stuck, with nobody who leads and no answer", healthy(3).leaderless().silent(1).do(func(o *Observation) { o.pod(1).Terminating, o.pod(1).Stuck = true, true }), "force demo-1"},
 		{"ending on a Kubernetes node that is only silent", healthy(3).silent(1).do(func(o *Observation) { o.pod(1).Terminating = true }), "wait MemberNotReady"},
 	})
+}
+
+// stuckAndRunning is a pod that runs and was asked to go, and whose Kubernetes node is said to be gone.
+func (s *scene) stuckAndRunning(i int) *scene {
+	return s.do(func(o *Observation) { o.pod(i).Terminating, o.pod(i).Stuck = true, true })
 }
 
 func TestLeaderless(t *testing.T) {

@@ -228,9 +228,12 @@ func gone(o *Observation, m raft.Member) bool {
 	return c == nil || c.Lost
 }
 
-// mostOrdinals is how many ordinals the pods and the members have.
+// mostOrdinals is how many ordinals the pods and the members have, as far as these are known.
 func mostOrdinals(o *Observation, known *admin.Status) int {
 	n := o.Workload.Replicas
+	if known == nil {
+		return n
+	}
 	for _, m := range known.Members {
 		if i, ours := resources.Ordinal(o.Cluster, m.Name); ours {
 			n = max(n, i+1)

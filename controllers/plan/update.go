@@ -153,7 +153,7 @@ func updateFailed(o *Observation, v *View, revision string, putBack bool) *Reaso
 }
 
 // restartBroken brings the new template first to pods that are not healthy on the old one: it may be what cures them.
-// Those whose absence costs the quorum stay.
+// Those whose absence costs the quorum stay, but for one of two that lacks nothing, as in any roll: it may never be ready with the old template.
 func restartBroken(o *Observation, v *View) *Restart {
 	for i := len(o.Pods) - 1; i >= 0; i-- {
 		p := &o.Pods[i]
@@ -168,7 +168,7 @@ func restartBroken(o *Observation, v *View) *Restart {
 		case !voter:
 			return &Restart{Pod: p.Name, UID: p.UID, Evict: true}
 		case p.Ready && v.Healthy(m):
-		case !v.Active(m) || v.maySuspend(m):
+		case !v.Active(m) || v.maySuspend(m), v.Voters() == 2 && v.Healthy(m) && v.activeVotersWithout(m.ID) == 1:
 			return &Restart{Pod: p.Name, UID: p.UID, Evict: true}
 		}
 	}
@@ -230,7 +230,7 @@ func unsettled(o *Observation) *Reason {
 }
 
 // replaceBrokenLeader moves the leadership off an outdated pod that is not ready although it leads: nothing else would
-// ever make it ready.
+// ever make it ready. One that is no better off does not get it, and would only hand it back.
 func replaceBrokenLeader(o *Observation, v *View) (Decision, bool) {
 	p := leaderPod(o, v)
 	if p == nil || p.Ready || !outdated(o, p) {
@@ -239,7 +239,9 @@ func replaceBrokenLeader(o *Observation, v *View) (Decision, bool) {
 	if v.Voters() == 1 {
 		return restart(p), true
 	}
-	return handOver(o, v, "its pod is not ready and has an old template"), true
+	return handOverTo(o, v, "its pod is not ready and has an old template", func(p *Pod) bool {
+		return p.Ordinal < o.Desired && (p.Ready || !outdated(o, p))
+	}), true
 }
 
 // suspendable allows, besides what keeps a quorum, to restart one of two voters: with two there is no other way.

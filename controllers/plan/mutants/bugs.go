@@ -6,13 +6,22 @@ func one(name, file, find, replace string) mutants.Bug {
 	return mutants.Bug{Name: name, File: "controllers/plan/" + file, Edits: []mutants.Edit{{Find: find, Replace: replace}}}
 }
 
-// bugs are grouped by what they break.
+// bugs are grouped by what they break. Not among them are bugs that do no harm, since something else stands behind what they break; tables of tests show these rules:
+//
+//   - To rest while the StatefulSet does not keep the claims of pods that are scaled away: it is told to before each step, which is refused on the base of the StatefulSet before
+//     that.
 var bugs = []mutants.Bug{
 	// Quorums
 	one("a pod is restarted without asking whether a quorum stays", "view.go",
 		"return m.Learner || v.activeVotersWithout(m.ID) >= quorum(v.Voters())", "return true"),
 	one("the leader's word for who is there is believed over the members' own", "view.go",
 		"v.away = away(o, v.Status)", "v.away = map[raft.NodeID]bool{}"),
+	one("a learner is counted as a voter", "view.go",
+		"if !m.Learner && m.ID != id && v.counted(m) {", "if m.ID != id && v.counted(m) {"),
+	one("of several that say that they lead, the first is believed", "view.go",
+		"if v == nil || p.Node.Term > v.Status.Term {", "if v == nil {"),
+	one("a pod is forced out while its vote is needed", "doomed.go",
+		"return v.Active(m) && !v.maySuspend(m) })", "return false })"),
 	one("a pod that is said not to run is restarted at once", "leaderless.go",
 		"case !outdated(o, p) || p.Unheard || p.Node != nil ||", "case !outdated(o, p) ||"),
 	one("a volume is given up while other voters are ill", "volumes.go",
@@ -35,14 +44,38 @@ var bugs = []mutants.Bug{
 		"case !p.Forgotten:", "case false:"),
 	one("a member that is wanted is removed", "members.go",
 		"if !ours || ordinal < o.Desired {", "if !ours || ordinal+1 < o.Desired {"),
+	one("a removed member's directory joins again", "observation.go",
+		"return p != nil && p.Node != nil && p.Node.State == admin.StateEmpty &&", "return p != nil && p.Node != nil && p.Node.State != admin.StateMember &&"),
 
 	// Founding
 	one("who founds the cluster is decided twice", "founding.go",
 		"if o.Bootstrap != nil {\n\t\treturn runBootstrap(o)\n\t}\n", ""),
+	one("a cluster is founded while nodes are silent", "founding.go",
+		"if p := o.pod(i); !p.empty() || p.Terminating {", "if p := o.pod(i); i == 0 && !p.empty() || p != nil && p.Node != nil && !p.empty() {"),
+	one("whatever answers first is adopted", "founding.go",
+		"if alive || unknown == \"\" {", "if _ = unknown; true {"),
+	one("a cluster is adopted before claims without a pod are asked", "founding.go",
+		"if n := unasked(o, newest); !alive && n > o.Workload.Replicas {", "if n := unasked(o, newest); false && n > 0 {"),
 
 	// Recovery
 	one("a consent to rebuild another cluster counts", "recovery.go",
 		"return o.Rebuild != nil && o.Rebuild.ClusterID == o.ClusterID", "return o.Rebuild != nil"),
+	one("the longest log is that of the highest index, whatever its term", "recovery.go",
+		"\tif a.LastTerm != b.LastTerm {\n\t\treturn a.LastTerm > b.LastTerm\n\t}\n", ""),
+	one("a cluster is rebuilt without asking all who are left", "recovery.go",
+		"\t\t\tif c != nil && c.Bound && !c.Lost {\n\t\t\t\tmissed = append(missed, notEmpty(o, i))\n\t\t\t}\n", "\t\t\t_ = c\n"),
+	one("members that are away count as lost", "recovery.go",
+		"votes[x.ID] = !gone(o, x.Member) && (!answers || ", "votes[x.ID] = answers && ("),
 	one("a second recovery is recorded over the first", "recovery.go",
 		"if r := o.Recovery; r != nil && r.From == o.ClusterID {\n\t\treturn runRecovery(o, best)\n\t}\n", ""),
+
+	// Rest
+	one("a cluster goes to rest without handing over to whom is stopped last", "hibernation.go",
+		"if !v.Leads(m) {", "if false {"),
+	one("a cluster goes to rest with voters that lag", "hibernation.go",
+		"if m.Learner || !v.Healthy(m) || p == nil || p.Terminating {", "if m.Learner || p == nil || p.Terminating {"),
+	one("a cluster is awake before it has its pods again", "plan.go",
+		"o.Workload.Replicas >= o.Asleep", "o.Workload.Replicas > 0"),
+	one("what keeps a cluster from resting is not told", "plan.go",
+		"return Decision{Waiting: restless(o, v)}", "return Decision{}"),
 }
