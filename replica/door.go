@@ -45,7 +45,7 @@ type door struct {
 	refusal map[raft.NodeID]string
 	// current is the membership in force, introduction the newest one that another member told of.
 	current, introduction raft.Membership
-	introducing           map[raft.NodeID]context.CancelFunc
+	introducing           map[raft.NodeID]*introducing
 	closed                bool
 	// news has a place for one word: levels have changed.
 	news chan struct{}
@@ -63,7 +63,7 @@ func newDoor(server *rpc.Server, id identity.Identity, levels features, adoptabl
 	d := &door{
 		logger: cfg.Logger, adoptable: adoptable,
 		adopted: make(chan adoption, 1), removed: make(chan struct{}), news: make(chan struct{}, 1),
-		levels: map[raft.NodeID]uint32{}, nonces: map[raft.NodeID]uint64{}, refusal: map[raft.NodeID]string{}, introducing: map[raft.NodeID]context.CancelFunc{},
+		levels: map[raft.NodeID]uint32{}, nonces: map[raft.NodeID]uint64{}, refusal: map[raft.NodeID]string{}, introducing: map[raft.NodeID]*introducing{},
 	}
 	d.local = transport.Local{Identity: identityOf(id), FeatureMin: levels.lowest, FeatureMax: levels.highest}
 	settings := transport.Config{
@@ -96,8 +96,8 @@ func identityOf(id identity.Identity) transport.Identity {
 func (d *door) close() error {
 	d.mu.Lock()
 	d.closed = true
-	for _, cancel := range d.introducing {
-		cancel()
+	for _, x := range d.introducing {
+		x.cancel()
 	}
 	d.mu.Unlock()
 	d.background.Wait()
@@ -163,12 +163,12 @@ func (d *door) connected(id raft.NodeID, reply transport.HelloReply) {
 	old := d.nonces[id]
 	d.nonces[id], d.levels[id] = reply.Nonce, reply.FeatureMax
 	delete(d.refusal, id)
+	d.introduceTo(id)
 	d.mu.Unlock()
 	d.logger.Info("connected to a member", "peer", id.String(), "featureLevel", reply.FeatureMax)
 	if in := d.inner.Load(); in != nil && old != 0 && old != reply.Nonce {
 		in.node.LeaderGone(id)
 	}
-	d.introduceTo(id)
 	d.tell()
 }
 
@@ -228,9 +228,14 @@ func (d *door) featureLevels() map[raft.NodeID]uint32 {
 // setMembership makes the door follow the membership.
 func (d *door) setMembership(current, committed raft.Membership) {
 	d.mu.Lock()
-	self := d.local.ID
+	self, news := d.local.ID, committed.Index > d.local.Committed.Index
 	d.current, d.local.Committed = current, committed
 	d.followPeers()
+	if news {
+		for id := range d.levels {
+			d.introduceTo(id)
+		}
+	}
 	d.mu.Unlock()
 	d.background.Go(d.transport.Recheck) // it writes to connections, and this is the node's loop
 	if committed.Removed(self) {
@@ -240,26 +245,5 @@ func (d *door) setMembership(current, committed raft.Membership) {
 
 // followPeers connects to the members that are known. The caller holds mu.
 func (d *door) followPeers() {
-	if d.introduction.Index > d.current.Index {
-		d.transport.SetPeers(dialed(d.introduction, d.introduction)) // it is committed
-		return
-	}
-	d.transport.SetPeers(dialed(d.current, d.local.Committed))
-}
-
-// dialed is who is connected to: all members, and those whose removal is not committed yet. A new learner is left out until it is committed that
-// the ID belongs to its incarnation, by its addition or its claim: it would believe for good that the ID is its own. One that is invited is nobody yet.
-func dialed(current, committed raft.Membership) []raft.Member {
-	var out []raft.Member
-	for _, m := range current.Members {
-		if old, known := committed.Find(m.ID); !m.Invited() && (known && old.Incarnation == m.Incarnation || !m.Learner) {
-			out = append(out, m)
-		}
-	}
-	for _, m := range committed.Members {
-		if _, kept := current.Find(m.ID); !kept && !m.Invited() {
-			out = append(out, m)
-		}
-	}
-	return out
+	d.transport.SetPeers(transport.Dialed(d.current, d.local.Committed, d.introduction))
 }

@@ -92,47 +92,6 @@ func TestABuildThatIsTooOldIsRefused(t *testing.T) {
 	d.leave()
 }
 
-func TestWhoIsDialed(t *testing.T) {
-	at := func(index raft.Index, members ...raft.Member) raft.Membership {
-		m := raft.NewMembership(members...)
-		m.Index = index
-		return m
-	}
-	a, b, c := raft.Member{ID: 1}, raft.Member{ID: 2}, raft.Member{ID: 3, Learner: true}
-	voter := raft.Member{ID: 3}
-	with, _, err := at(2, a, b).Apply(raft.Change{Kind: raft.ChangeInvite, Member: raft.Member{PeerAddress: "c:1"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	invited, claimed := with.Members[2], with.Members[2]
-	claimed.Incarnation = 33
-	for _, x := range []struct {
-		name               string
-		current, committed raft.Membership
-		want               []raft.NodeID
-	}{
-		{"all committed", at(2, a, b, c), at(2, a, b, c), []raft.NodeID{1, 2, 3}},
-		{"a learner whose addition may be undone", at(3, a, b, c), at(2, a, b), []raft.NodeID{1, 2}},
-		{"a voter that an old state does not know", at(9, a, b, voter), at(2, a, b), []raft.NodeID{1, 2, 3}},
-		{"an invited member", at(3, a, b, invited), at(3, a, b, invited), []raft.NodeID{1, 2}},
-		{"an invitation that is taken back", at(4, a, b), at(3, a, b, invited), []raft.NodeID{1, 2}},
-		{"a claim that may be undone", at(4, a, b, claimed), at(3, a, b, invited), []raft.NodeID{1, 2}},
-		{"a claim", at(4, a, b, claimed), at(4, a, b, claimed), []raft.NodeID{1, 2, 3}},
-		{"a removal that may be undone", at(3, a, b), at(2, a, b, voter), []raft.NodeID{1, 2, 3}},
-	} {
-		got := dialed(x.current, x.committed)
-		if len(got) != len(x.want) {
-			t.Errorf("%s: %+v, want %v", x.name, got, x.want)
-			continue
-		}
-		for i := range got {
-			if got[i].ID != x.want[i] {
-				t.Errorf("%s: %+v, want %v", x.name, got, x.want)
-			}
-		}
-	}
-}
-
 func TestACommittedRemovalIsNoticed(t *testing.T) {
 	d, _ := openDoor(t, identity.Identity{Incarnation: 44, ClusterID: 7, MemberID: 2}, true)
 	with := raft.NewMembership(raft.Member{ID: 1, Incarnation: 11}, raft.Member{ID: 2, Incarnation: 44})

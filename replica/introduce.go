@@ -9,7 +9,7 @@ import (
 	"github.com/raftkv/raftkv/rpc"
 )
 
-// introductionService tells a learner where the members are. Connections go one way, so a directory that was just adopted, whose
+// introductionService tells a member where the others are. Connections go one way, so a directory that was just adopted, whose
 // log is empty, could not even answer the leader.
 const introductionService = "raftkv.introduction"
 
@@ -22,6 +22,9 @@ const (
 	introductionTimeout = 5 * time.Second
 	introductionPause   = 250 * time.Millisecond
 )
+
+// introducing is the introduction of one member over one connection.
+type introducing struct{ cancel context.CancelFunc }
 
 func registerIntroduction(server *rpc.Server, d *door) error {
 	return rpc.Register(server, introductionService, introductionStub{Introduce: func(_ context.Context, m *raft.Membership) (*appended, error) {
@@ -41,23 +44,29 @@ func (d *door) introduced(m raft.Membership) {
 	d.followPeers()
 }
 
-// introduceTo tells a learner of the members, until it has heard or the connection is lost. It does not wait.
+// introduceTo tells a member that is connected who the members are, until it has heard of all that is committed, or the connection is lost: a learner whose log
+// is empty, and a voter that was away. Neither could answer a leader or a candidate that was added meanwhile, since it does not dial whom it does not
+// know. It does not wait. The caller holds mu.
 func (d *door) introduceTo(id raft.NodeID) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if m, known := d.local.Committed.Find(id); !known || !m.Learner || d.introducing[id] != nil || d.closed {
+	if _, connected := d.levels[id]; !connected || d.introducing[id] != nil || d.closed {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	d.introducing[id] = cancel
+	self := &introducing{cancel}
+	d.introducing[id] = self
 	d.background.Go(func() {
-		defer d.stopIntroducing(id)
-		for {
-			err := d.introduce(ctx, id)
-			if err == nil || ctx.Err() != nil {
+		defer cancel()
+		for told := raft.Index(0); ; {
+			m, more := d.untold(id, self, told)
+			if !more {
 				return
 			}
-			d.logger.Debug("a learner could not be told of the members yet", "peer", id.String(), "error", err)
+			err := d.introduce(ctx, id, m)
+			if err == nil {
+				told = m.Index
+				continue
+			}
+			d.logger.Debug("a member could not be told of the members yet", "peer", id.String(), "error", err)
 			select {
 			case <-ctx.Done():
 				return
@@ -67,12 +76,24 @@ func (d *door) introduceTo(id raft.NodeID) {
 	})
 }
 
-func (d *door) introduce(ctx context.Context, id raft.NodeID) error {
+// untold returns what a member is to be told that was told of the members up to that index, or ends its introduction.
+func (d *door) untold(id raft.NodeID, self *introducing, told raft.Index) (_ raft.Membership, more bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.introducing[id] != self {
+		return raft.Membership{}, false
+	}
+	committed := d.local.Committed
+	if _, known := committed.Find(id); !known || committed.Index <= told {
+		delete(d.introducing, id)
+		return raft.Membership{}, false
+	}
+	return committed, true
+}
+
+func (d *door) introduce(ctx context.Context, id raft.NodeID, committed raft.Membership) error {
 	ctx, cancel := context.WithTimeout(ctx, introductionTimeout)
 	defer cancel()
-	d.mu.Lock()
-	committed := d.local.Committed
-	d.mu.Unlock()
 	caller, err := d.transport.Caller(id)
 	if err != nil {
 		return err
@@ -88,8 +109,8 @@ func (d *door) introduce(ctx context.Context, id raft.NodeID) error {
 func (d *door) stopIntroducing(id raft.NodeID) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if cancel := d.introducing[id]; cancel != nil {
-		cancel()
+	if x := d.introducing[id]; x != nil {
+		x.cancel()
 		delete(d.introducing, id)
 	}
 }

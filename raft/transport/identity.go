@@ -74,8 +74,8 @@ type Local struct {
 	Committed raft.Membership
 }
 
-// Decide is the rule by which a member accepts another (nil) or refuses it. A dialing ID above Committed.LastID is accepted: the
-// receiver is behind and will learn of it.
+// Decide is the rule by which a member accepts another (nil) or refuses it. A dialing ID above Committed.LastID is accepted, and so is one that nobody had claimed
+// when the receiver last heard of it: the receiver is behind and will learn of it. Only the claim that was committed has made a directory speak for that ID.
 func Decide(l Local, h Hello) error {
 	switch {
 	case h.Cluster != l.Cluster && l.Cluster != 0:
@@ -92,7 +92,7 @@ func Decide(l Local, h Hello) error {
 		return Refuse(ReasonWrongMember, "the dialing side says that it is member %v, and member %v answers", h.From, l.ID)
 	}
 	if m, there := l.Committed.Find(h.From); there {
-		if m.Incarnation != h.FromIncarnation {
+		if m.Incarnation != h.FromIncarnation && !m.Invited() {
 			return Refuse(ReasonWrongIncarnation, "member %v is bound to the data directory of incarnation %v, this one is of incarnation %v: a new directory must be added under a new ID", h.From, m.Incarnation, h.FromIncarnation)
 		}
 		return nil
