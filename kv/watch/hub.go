@@ -23,15 +23,15 @@ const (
 	DefaultResponseBytes = 1 << 20
 	// DefaultRevisionBytes bounds the events of one revision with the versions before, which a watch that takes no fragments is told as a whole.
 	DefaultRevisionBytes = 256 << 20
-	// DefaultMaxWatches bounds the watches of a hub.
-	DefaultMaxWatches = 1 << 18
+	// DefaultMaxWatches bounds the watches of a hub, and DefaultRangeBytes the keys that these watch.
+	DefaultMaxWatches, DefaultRangeBytes = 1 << 18, 64 << 20
 
 	// eventBytes is what an event costs in memory beside its key and value, roughly.
 	eventBytes = 160
 	// historyEvents is how many events one look into the history takes at most.
 	historyEvents = 1024
 	// heldParts is the part of the bound of all watches, as one in so many, that is handed out at once, before the bound is looked at again. One
-	// revision is never split.
+	// revision is never split: past the bound itself, those it is gathered for read it from the history.
 	heldParts = 64
 )
 
@@ -44,7 +44,7 @@ type Store interface {
 
 // Options are the bounds of a hub. Zero fields have the defaults.
 type Options struct {
-	QueueBytes, PendingBytes, PendingEvents, HeldBytes, ResponseBytes, RevisionBytes, MaxWatches int
+	QueueBytes, PendingBytes, PendingEvents, HeldBytes, ResponseBytes, RevisionBytes, MaxWatches, RangeBytes int
 }
 
 // Hub hands events to watches. It is a kv.Observer; Run must be running for anything to happen.
@@ -67,6 +67,8 @@ type Hub struct {
 	closed  bool
 	streams map[*stream]struct{}
 	watches int
+	// rangeBytes is how large the keys are that they watch.
+	rangeBytes int
 	// handed is the revision up to which events were handed out: watches that are in step have all of them.
 	handed uint64
 	keys   map[string]*group
@@ -94,6 +96,7 @@ func NewHub(o Options) *Hub {
 	}{
 		{&o.QueueBytes, DefaultQueueBytes}, {&o.PendingBytes, DefaultPendingBytes}, {&o.PendingEvents, DefaultPendingEvents},
 		{&o.HeldBytes, DefaultHeldBytes}, {&o.ResponseBytes, DefaultResponseBytes}, {&o.RevisionBytes, DefaultRevisionBytes}, {&o.MaxWatches, DefaultMaxWatches},
+		{&o.RangeBytes, DefaultRangeBytes},
 	} {
 		if *x.field == 0 {
 			*x.field = x.standard
@@ -241,9 +244,23 @@ func (h *Hub) spread(queue []kv.Changes) {
 			if h.ranges.root != nil {
 				h.ranges.find(string(e.KV.Key), give)
 			}
+			if gathered > h.options.HeldBytes {
+				h.pass(touched)
+				touched, gathered = touched[:0], 0
+			}
 		}
 	}
 	h.share(touched, last)
+}
+
+// pass lets the watches of groups fall behind without what was gathered for these.
+func (h *Hub) pass(groups []*group) {
+	for _, g := range groups {
+		g.batch, g.bytes = nil, 0
+		for w := range g.watchers {
+			h.fallBehind(w)
+		}
+	}
 }
 
 // detached copies the key and the value. They are parts of an entry, and that is one of a message of many, all of which a watch would keep in memory

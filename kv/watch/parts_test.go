@@ -43,7 +43,7 @@ const (
 // deletion is a world in which six keys with values are deleted by one transaction, which a watch is about to be told.
 func deletion(t *testing.T, r Request) (*world, *observed, *played, *received) {
 	w := newWorld(t, 1)
-	w.hub.options = Options{QueueBytes: 1 << 20, PendingBytes: 1 << 20, PendingEvents: 100, HeldBytes: 1 << 20, ResponseBytes: partBytes, RevisionBytes: 1 << 20, MaxWatches: 10}
+	w.hub.options = Options{QueueBytes: 1 << 20, PendingBytes: 1 << 20, PendingEvents: 100, HeldBytes: 1 << 20, ResponseBytes: partBytes, RevisionBytes: 1 << 20, MaxWatches: 10, RangeBytes: 1 << 10}
 	store := &observed{Store: w.machine, t: t, hub: w.hub}
 	w.hub.store = store
 	for _, k := range "abcdef" {

@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"errors"
+	"slices"
 	"sort"
 
 	"github.com/raftkv/raftkv/kv"
@@ -40,7 +41,7 @@ type watcher struct {
 	// pending is what it was given and the consumer has not pulled.
 	pending                     []chunk
 	pendingBytes, pendingEvents int
-	// rest is what is left of a response that is delivered in parts, without the versions before.
+	// rest is what is left of a response that is delivered in fragments, without the versions before.
 	rest *Response
 	// quiet says that nothing was delivered since the last interval, progress that this is to be told.
 	quiet, progress bool
@@ -51,7 +52,7 @@ type watcher struct {
 type chunk struct {
 	events []kv.Event
 	bytes  int
-	shared *shared // nil if it is read from the history
+	shared *shared // nil if it is the watch's own
 }
 
 // shared is what all that share a chunk have in common: how much it is as a whole, and how many watches hold it.
@@ -102,7 +103,7 @@ func (s *stream) Watch(r Request) (int64, error) {
 	if s.closed {
 		return 0, ErrClosed
 	}
-	if h.watches >= h.options.MaxWatches || len(s.told) >= maxTold {
+	if h.watches >= h.options.MaxWatches || h.rangeBytes+rangeSize(r.Keys) > h.options.RangeBytes || len(s.told) >= maxTold {
 		return 0, ErrTooManyWatches
 	}
 	if r.ID == AutoID {
@@ -122,6 +123,7 @@ func (s *stream) Watch(r Request) (int64, error) {
 	}
 	s.watchers[w.id] = w
 	h.watches++
+	h.rangeBytes += rangeSize(r.Keys)
 	s.told = append(s.told, Response{ID: w.id, Created: true, Revision: revision})
 	if w.next > h.handed {
 		h.join(w)
@@ -131,6 +133,8 @@ func (s *stream) Watch(r Request) (int64, error) {
 	poke(s.wake)
 	return w.id, nil
 }
+
+func rangeSize(r kv.KeyRange) int { return len(r.Start) + len(r.End) }
 
 func (s *stream) Cancel(id int64) bool {
 	s.hub.mu.Lock()
@@ -156,6 +160,7 @@ func (s *stream) cancel(w *watcher, r Response) {
 func (s *stream) drop(w *watcher) {
 	s.hub.leave(w)
 	s.hub.watches--
+	s.hub.rangeBytes -= rangeSize(w.request.Keys)
 	w.forget()
 	w.done, w.rest = true, nil
 	if s.parted == w {
@@ -231,7 +236,7 @@ func (s *stream) step(ctx context.Context) (r *Response, again bool, err error) 
 		rest := w.rest
 		w.rest, s.parted = nil, nil
 		h.mu.Unlock()
-		return s.part(ctx, w, rest), true, nil
+		return s.part(ctx, w, rest, chunk{}), true, nil
 	}
 	if len(s.told) > 0 {
 		r := s.told[0]
@@ -250,11 +255,6 @@ func (s *stream) step(ctx context.Context) (r *Response, again bool, err error) 
 	if w.done {
 		h.mu.Unlock()
 		return nil, true, nil
-	}
-	if rest := w.rest; rest != nil {
-		w.rest = nil
-		h.mu.Unlock()
-		return s.part(ctx, w, rest), true, nil
 	}
 	if len(w.pending) > 0 {
 		c := w.pull(h.options.ResponseBytes)
@@ -319,7 +319,7 @@ func (w *watcher) pull(mostBytes int) chunk {
 		for _, p := range w.pending[:n] {
 			events = append(events, p.events...)
 		}
-		c.events = events
+		c.events, c.shared = events, nil
 	}
 	w.pendingBytes -= c.bytes
 	w.pendingEvents -= len(c.events)
@@ -329,6 +329,22 @@ func (w *watcher) pull(mostBytes int) chunk {
 	w.pending = w.pending[:left]
 	w.next = max(w.next, c.events[len(c.events)-1].KV.ModRevision+1)
 	return c
+}
+
+// putBack gives a watch back the rest of what was pulled, which did not fit into a response: whole revisions, before all that it holds.
+func (h *Hub) putBack(w *watcher, rest []kv.Event, pulled chunk) {
+	c := chunk{events: rest, bytes: sizeOf(rest), shared: pulled.shared}
+	if c.shared == nil {
+		c.shared = &shared{bytes: pulled.bytes}
+	}
+	w.pending = slices.Insert(w.pending, 0, c)
+	h.hold(c)
+	w.pendingBytes += c.bytes
+	w.pendingEvents += len(c.events)
+	w.stream.ready(w)
+	if h.held > h.options.HeldBytes {
+		h.shed()
+	}
 }
 
 // catchUp reads a part of the history for a watch that is behind, and puts it in step when there is no more.
@@ -386,11 +402,12 @@ func (s *stream) respond(ctx context.Context, w *watcher, c chunk, revision uint
 	}
 	// What was handed out meanwhile may be later than what the revision was taken of.
 	revision = max(revision, events[len(events)-1].KV.ModRevision)
-	return s.part(ctx, w, &Response{ID: w.id, Revision: revision, Events: events})
+	return s.part(ctx, w, &Response{ID: w.id, Revision: revision, Events: events}, c)
 }
 
-// part gives the next part of a response, which is mostly the whole; nil if the watch has ended.
-func (s *stream) part(ctx context.Context, w *watcher, left *Response) *Response {
+// part gives the next part of a response, which is mostly the whole; nil if the watch has ended. What is left of it is the next fragment, or goes back to what
+// the watch holds, as a part of what was pulled.
+func (s *stream) part(ctx context.Context, w *watcher, left *Response, pulled chunk) *Response {
 	// What was pulled is pulled: a context that ends now must not lose it.
 	events, rest, err := w.dress(context.WithoutCancel(ctx), s.hub, left.Events)
 	s.hub.mu.Lock()
@@ -415,12 +432,11 @@ func (s *stream) part(ctx context.Context, w *watcher, left *Response) *Response
 	}
 	r := *left
 	r.Events, r.Fragment = events, w.request.Fragment
-	left.Events = rest
-	w.rest = left
 	if r.Fragment {
-		s.parted = w
+		left.Events = rest
+		w.rest, s.parted = left, w
 	} else {
-		s.ready(w)
+		s.hub.putBack(w, rest, pulled)
 	}
 	return &r
 }
