@@ -87,8 +87,8 @@ type applier struct {
 	view *view
 	// sub numbers the writes of the transaction.
 	sub uint32
-	// readBytes is what the reads of the transaction have returned so far.
-	readBytes int
+	// readBytes is what the reads of the transaction have returned so far, readItems in how many items; keptBytes is what those of the batch take in memory.
+	readBytes, readItems, keptBytes int
 	// index is that of the entry.
 	index uint64
 
@@ -246,13 +246,29 @@ func (a *applier) transaction(t *Txn) (*Result, error) {
 	if !r.Succeeded && len(r.Ops) == 1 && r.Ops[0].Range != nil && len(r.Ops[0].Range.Items) == 1 {
 		r.Current = r.Ops[0].Range.Items[0].ModRevision
 	}
+	a.bound(r)
 	return r, nil
+}
+
+// itemBytes is what an item of a result takes beside its key and value, roughly.
+const itemBytes = 96
+
+// bound leaves out what the operations of a transaction returned if the results of the batch would take too much. Which those are differs from member to member, as
+// batches do, so nothing that is replicated may depend on it. All members apply a batch, and again when they start: where it takes all memory of one, it
+// does so on all, for good.
+func (a *applier) bound(r *Result) {
+	takes := a.readBytes + a.readItems*itemBytes
+	if a.keptBytes+takes > a.machine.options.MaxBatchReadBytes {
+		r.Ops, r.Repeated = nil, true
+		return
+	}
+	a.keptBytes += takes
 }
 
 // begin starts a transaction: what it writes has the next revision.
 func (a *applier) begin() {
 	a.view.revision = a.state.revision + 1
-	a.sub, a.readBytes = 0, 0
+	a.sub, a.readBytes, a.readItems = 0, 0, 0
 }
 
 // end takes the revision if anything was written.
@@ -334,6 +350,7 @@ func (a *applier) keep(op *Op, out *OpResult, key []byte, old *version) {
 	// The value may belong to the view of the store.
 	kept.Value = bytes.Clone(old.value)
 	out.Prev = append(out.Prev, kept)
+	a.readItems++
 }
 
 // write adds a version of a key that takes the place of old.
@@ -414,6 +431,7 @@ func (a *applier) read(op *Op, out *OpResult) error {
 		c.result.Items, c.result.More = nil, true
 	}
 	a.readBytes += c.bytes
+	a.readItems += len(c.result.Items)
 	c.result.Revision = a.state.revision
 	if a.sub > 0 {
 		c.result.Revision++

@@ -20,6 +20,8 @@ const (
 	DefaultMaxOverlayBytes = 64 << 20
 	// DefaultMaxResultBytes bounds the keys and values of one Range.
 	DefaultMaxResultBytes = 8 << 20
+	// DefaultMaxBatchReadBytes bounds the memory of what all transactions of one call of Apply return.
+	DefaultMaxBatchReadBytes = 4 * MaxTxnReadBytes
 )
 
 // Options are the settings of a Machine. Zero fields have the defaults.
@@ -37,8 +39,8 @@ type Options struct {
 	MustExist bool
 	// QuotaBytes is the size that the store is meant to stay below.
 	QuotaBytes int64
-	// FlushBytes, MaxOverlayBytes and MaxResultBytes default to the constants of those names.
-	FlushBytes, MaxOverlayBytes, MaxResultBytes int
+	// FlushBytes, MaxOverlayBytes, MaxResultBytes and MaxBatchReadBytes default to the constants of those names. Members may have different ones.
+	FlushBytes, MaxOverlayBytes, MaxResultBytes, MaxBatchReadBytes int
 	// Synchronous runs no goroutines: the overlay is flushed inside Apply when it is full, and in FlushNow.
 	Synchronous bool
 	// Check, if it is set, looks at the machine before it writes to the store of its own accord, and refuses it with an error. It may only read.
@@ -111,6 +113,9 @@ func Open(o Options) (*Machine, error) {
 	}
 	if o.compactMost == 0 {
 		o.compactMost = compactMostRecords
+	}
+	if o.MaxBatchReadBytes == 0 {
+		o.MaxBatchReadBytes = DefaultMaxBatchReadBytes
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -138,8 +138,8 @@ type Result struct {
 	Current uint64
 	// Session is the ID of the session that OpenSession opened.
 	Session uint64
-	// Repeated says that this is the remembered result of an earlier proposal of the same sequence. All the
-	// fields above are those of the first time; Ops is not kept.
+	// Repeated says that this is the remembered result of an earlier proposal of the same sequence, or that the results of one call of Apply
+	// met Options.MaxBatchReadBytes. All the fields above are those of the first time; Ops is not kept.
 	Repeated bool
 	// Ops holds one result for each operation that ran.
 	Ops []OpResult
