@@ -128,7 +128,7 @@ func TestReadsAStoreWithoutLeases(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.reopen(o)
-	if got := h.get("k", 0); !got.Found || len(h.machine.Leases()) != 0 || h.machine.Stats().Commits != 0 {
+	if got := h.get("k", 0); !got.Found || len(h.machine.LeaseIDs()) != 0 || h.machine.Stats().Commits != 0 {
 		t.Fatalf("%+v, %+v", got, h.machine.Stats())
 	}
 }

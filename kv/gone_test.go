@@ -8,11 +8,12 @@ import (
 	"github.com/raftkv/raftkv/kv/store"
 )
 
-// lookedAt is a disk whose store calls look once for each view, behind its opening, unless look is under way.
+// lookedAt is a disk whose store calls early before it opens a view, look once for each view, behind its opening, and commits before each commit,
+// unless one of them is under way.
 type lookedAt struct {
 	store.Disk
-	look func()
-	busy bool
+	early, look, commits func()
+	busy                 bool
 }
 
 func (d *lookedAt) Open() (store.Store, error) {
@@ -20,12 +21,34 @@ func (d *lookedAt) Open() (store.Store, error) {
 	return lookedAtStore{s, d}, err
 }
 
+func (d *lookedAt) Adopt(name string) (store.Store, error) {
+	s, err := d.Disk.Adopt(name)
+	if err != nil {
+		return nil, err
+	}
+	return lookedAtStore{s, d}, nil
+}
+
+func (d *lookedAt) call(f func()) {
+	if f != nil && !d.busy {
+		d.busy = true
+		f()
+		d.busy = false
+	}
+}
+
 type lookedAtStore struct {
 	store.Store
 	disk *lookedAt
 }
 
+func (s lookedAtStore) Commit(b *store.Batch) error {
+	s.disk.call(s.disk.commits)
+	return s.Store.Commit(b)
+}
+
 func (s lookedAtStore) View() (store.View, error) {
+	s.disk.call(s.disk.early)
 	v, err := s.Store.View()
 	return &lookedAtView{View: v, disk: s.disk}, err
 }
@@ -37,10 +60,9 @@ type lookedAtView struct {
 }
 
 func (v *lookedAtView) Iterate(b store.Bucket) store.Iterator {
-	if d := v.disk; !v.looked && !d.busy && d.look != nil {
-		v.looked, d.busy = true, true
-		d.look()
-		d.busy = false
+	if !v.looked && !v.disk.busy {
+		v.looked = true
+		v.disk.call(v.disk.look)
 	}
 	return v.View.Iterate(b)
 }

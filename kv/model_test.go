@@ -207,13 +207,17 @@ func (m *model) command(c Command) *Result {
 	if err := c.Txn.checkWrites(); err != nil {
 		return refuse(err)
 	}
+	return m.transact(c.Txn)
+}
+
+func (m *model) transact(x *Txn) *Result {
 	t := modelTxn{m: m, next: m.revision + 1}
 	holds := map[*Txn]bool{}
-	t.decide(c.Txn, holds)
-	if err := t.check(c.Txn, holds); err != nil {
-		return refuse(err)
+	t.decide(x, holds)
+	if err := t.check(x, holds); err != nil {
+		return &Result{Err: err, Revision: m.revision}
 	}
-	out := t.run(c.Txn, holds)
+	out := t.run(x, holds)
 	if t.writes > 0 {
 		m.revision++
 	}
@@ -222,6 +226,18 @@ func (m *model) command(c Command) *Result {
 		r.Current = r.Ops[0].Range.Items[0].ModRevision
 	}
 	return r
+}
+
+// succeed raises the revisions for a new cluster, which has no alarms, and no sessions either unless it goes on with the same members' state.
+func (m *model) succeed(o RestoreOptions, inPlace bool) {
+	m.revision += o.BumpRevision
+	if o.MarkCompacted {
+		m.compacted = m.revision
+	}
+	clear(m.alarms)
+	if !inPlace {
+		clear(m.sessions)
+	}
 }
 
 func (m *model) full() bool {

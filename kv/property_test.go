@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,191 +15,7 @@ import (
 	"github.com/raftkv/raftkv/raft/session"
 )
 
-// generator draws commands over a small alphabet of keys that is awkward to order.
-type generator struct {
-	*rand.Rand
-	model *model
-}
-
-func (g *generator) key() []byte {
-	alphabet := []byte{0, 1, 'a', 'b', 0xff}
-	k := make([]byte, 1+g.IntN(3))
-	for i := range k {
-		k[i] = alphabet[g.IntN(len(alphabet))]
-	}
-	return k
-}
-
-func (g *generator) keys() KeyRange {
-	switch g.IntN(5) {
-	case 0:
-		return One(g.key())
-	case 1:
-		return Prefix(g.key()[:1])
-	case 2:
-		return All()
-	}
-	return Span(g.key(), g.key())
-}
-
-// pastRevision is usually one that can be read, sometimes one that cannot.
-func (g *generator) pastRevision() uint64 {
-	switch g.IntN(8) {
-	case 0:
-		return 0
-	case 1:
-		return g.Uint64N(g.model.revision + 3)
-	}
-	return g.model.compacted + g.Uint64N(g.model.revision-g.model.compacted+1)
-}
-
-func (g *generator) rangeRequest() RangeRequest {
-	r := RangeRequest{Keys: g.keys(), Revision: g.pastRevision()}
-	if g.IntN(2) == 0 {
-		r.Limit = g.IntN(6)
-	}
-	r.KeysOnly, r.CountOnly, r.WithCount = g.IntN(4) == 0, g.IntN(8) == 0, g.IntN(4) == 0
-	if g.IntN(3) == 0 {
-		r.Sort, r.Target = SortOrder(g.IntN(3)), SortTarget(g.IntN(5))
-	}
-	if g.IntN(6) == 0 {
-		*r.bounds()[g.IntN(4)] = g.Uint64N(g.model.revision + 1)
-	}
-	return r
-}
-
-func (g *generator) value() []byte {
-	v := make([]byte, g.IntN(40))
-	for i := range v {
-		v[i] = byte(g.IntN(4))
-	}
-	return v
-}
-
-func (g *generator) op(depth int) Op {
-	switch n := g.IntN(10); {
-	case n < 5:
-		op := Op{Kind: OpPut, Keys: One(g.key()), Value: g.value(), PrevKV: g.IntN(2) == 0}
-		if g.IntN(3) == 0 {
-			op.Lease = g.lease()
-		}
-		if g.IntN(8) == 0 {
-			op.IgnoreValue, op.Value = true, nil
-		}
-		if g.IntN(8) == 0 {
-			op.IgnoreLease, op.Lease = true, 0
-		}
-		return op
-	case n < 7:
-		return Op{Kind: OpDelete, Keys: g.keys(), PrevKV: g.IntN(2) == 0}
-	case n < 9 || depth == 0:
-		return RangeOp(g.rangeRequest())
-	}
-	t := g.txn(depth - 1)
-	return Op{Kind: OpTxn, Txn: &t}
-}
-
-func (g *generator) txn(depth int) Txn {
-	var t Txn
-	for range g.IntN(3) {
-		c := Compare{Keys: g.keys(), Target: CompareTarget(1 + g.IntN(5)), Relation: Relation(1 + g.IntN(4)), Number: g.pastRevision()}
-		if g.IntN(2) == 0 {
-			c.Keys, c.Number = One(g.key()), uint64(g.IntN(3))
-		}
-		if c.Target == TargetValue {
-			c.Value = g.value()
-		}
-		t.Compares = append(t.Compares, c)
-	}
-	for range g.IntN(4) {
-		t.Success = append(t.Success, g.op(depth))
-	}
-	for range g.IntN(3) {
-		t.Failure = append(t.Failure, g.op(depth))
-	}
-	return t
-}
-
-// lease is the ID of one that exists, mostly.
-func (g *generator) lease() LeaseID { return LeaseID(g.IntN(4)) }
-
-func (g *generator) leaseCommand() Command {
-	switch n := g.IntN(10); {
-	case n < 5:
-		return GrantLease(g.lease(), int64(g.IntN(5)))
-	case n < 6:
-		return RevokeLease(g.lease())
-	case n < 8:
-		return RenewLeases([]LeaseID{g.lease(), g.lease()})
-	}
-	var expired []Lease
-	for id := range LeaseID(4) {
-		if l, ok := g.model.leases[id]; ok && g.IntN(2) == 0 {
-			l.Renewed -= uint64(g.IntN(2))
-			expired = append(expired, l)
-		}
-	}
-	return ExpireLeases(expired)
-}
-
-func (g *generator) command() Command {
-	switch n := g.IntN(26); {
-	case n >= 21:
-		return g.leaseCommand()
-	case n == 20:
-		a := Alarm{Member: raft.NodeID(1 + g.IntN(2)), Type: AlarmType(1 + g.IntN(2))}
-		if g.IntN(3) == 0 {
-			return RaiseAlarm(a)
-		}
-		return LowerAlarm(a)
-	case n == 19 && g.IntN(2) == 0:
-		return Transaction(Txn{Success: []Op{{Kind: OpPut, Keys: One(g.key()), Value: g.value(), Lease: g.lease()}}})
-	case n < 9:
-		return Put(g.key(), g.value())
-	case n < 11:
-		return Delete(g.key())
-	case n < 12:
-		return DeleteRange(g.keys())
-	case n < 14:
-		key := g.key()
-		var mod uint64
-		if v := g.model.at(string(key), g.model.revision); v != nil && g.IntN(3) > 0 {
-			mod = v.mod
-		}
-		if g.IntN(2) == 0 {
-			return CompareAndDelete(key, mod)
-		}
-		return CompareAndPut(key, mod, g.value())
-	case n < 18:
-		return Transaction(g.txn(2))
-	case n < 19:
-		return OpenSession(raft.Incarnation(g.IntN(3)), uint64(g.IntN(4)))
-	}
-	return Compact(g.pastRevision())
-}
-
-// header draws one of an open session, or none, or one that makes little sense.
-func (g *generator) header() session.Header {
-	if g.IntN(2) == 0 {
-		return session.Header{}
-	}
-	// One by one, so that a seed always makes the same choice.
-	for id := range g.model.index + 1 {
-		s, ok := g.model.sessions[id]
-		if !ok || g.IntN(2) == 0 {
-			continue
-		}
-		low := s.low + uint64(g.IntN(2))
-		h := session.Header{Session: id, Low: low, Sequence: low + uint64(g.IntN(6)) - uint64(g.IntN(2))}
-		if g.IntN(4) == 0 {
-			h.Low = 1
-		}
-		return h
-	}
-	return session.Header{Session: uint64(g.IntN(50)), Sequence: 1, Low: 1}
-}
-
-// TestMachineAgainstModel runs random commands, reads, flushes, crashes, restarts and snapshots.
+// TestMachineAgainstModel runs random commands, reads, flushes, crashes, restarts, snapshots and restorations.
 func TestMachineAgainstModel(t *testing.T) {
 	seeds, steps := 60, 400
 	if testing.Short() {
@@ -206,103 +23,174 @@ func TestMachineAgainstModel(t *testing.T) {
 	}
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("memory-", seed), func(t *testing.T) {
-			o, disk := memory()
-			o.compactMost = 1 + int(seed%20)
-			againstModel(t, seed, steps, o, disk)
+			againstModel(t, seed, steps, Options{Synchronous: true, compactMost: 1 + int(seed%20)})
 		})
 	}
 	for seed := range uint64(3) {
 		t.Run(fmt.Sprint("bbolt-", seed), func(t *testing.T) {
-			o := Options{Dir: t.TempDir(), Synchronous: seed%2 == 0, FlushBytes: 4 << 10}
-			againstModel(t, 1000+seed, steps/2, o, nil)
+			againstModel(t, 1000+seed, steps/2, Options{Dir: t.TempDir(), Synchronous: seed%2 == 0, FlushBytes: 4 << 10})
 		})
 	}
 }
 
-func againstModel(t *testing.T, seed uint64, steps int, o Options, disk *store.Memory) {
-	g := &generator{Rand: rand.New(rand.NewPCG(seed, 1)), model: newModel()}
-	h := newHarness(t, o)
-	twinOptions, _ := memory()
-	twinOptions.FlushBytes = 1 + g.IntN(4000)
-	twin := open(t, twinOptions)
-	raise := func(version byte) {
-		g.model.index++
-		g.model.clusterVersion = uint32(version)
-		e := raft.Entry{Term: 1, Index: raft.Index(g.model.index), Type: raft.EntryClusterVersion, Data: []byte{0, 0, 0, version}}
-		h.log = append(h.log, e)
-		for _, m := range []*Machine{h.machine, twin} {
-			if _, err := m.Apply([]raft.Entry{e}); err != nil {
-				t.Fatal(err)
-			}
-		}
+// trial is a machine, a twin that flushes at other times and gets other batches, and the model of both.
+type trial struct {
+	t *testing.T
+	*generator
+	*harness
+	twin    *Machine
+	options Options
+	// memory and disk, which is it, are nil if the machine is on bbolt.
+	memory *store.Memory
+	disk   *lookedAt
+}
+
+// afresh chooses another place for the machine.
+func (x *trial) afresh() {
+	if x.options.Dir != "" {
+		x.options.Dir = x.t.TempDir()
+		return
 	}
+	x.memory = store.NewMemory()
+	x.disk = &lookedAt{Disk: x.memory}
+	x.options.Disk = x.disk
+}
+
+func againstModel(t *testing.T, seed uint64, steps int, o Options) {
+	x := &trial{t: t, generator: &generator{Rand: rand.New(rand.NewPCG(seed, 1)), model: newModel()}, harness: &harness{t: t}, options: o}
+	x.afresh()
+	x.machine = open(t, x.options)
+	x.twin = x.newTwin()
 	if seed%8 != 0 {
-		raise(leaseVersion)
+		x.raise(leaseVersion)
 	}
 	for step := range steps {
 		if step == steps/4 && seed%2 == 1 {
-			raise(CompareVersion)
+			x.raise(CompareVersion)
 		}
-		switch n := g.IntN(40); {
-		case n < 24:
-			var entries []raft.Entry
-			var want []*Result
-			for range 1 + g.IntN(5) {
-				header, c := g.header(), g.command()
-				e := raft.Entry{Term: 1, Index: raft.Index(len(h.log) + 1), Type: raft.EntryNormal, Data: proposal(t, header, c)}
-				h.log, entries = append(h.log, e), append(entries, e)
-				want = append(want, g.model.propose(header, c))
-			}
-			for _, m := range []*Machine{h.machine, twin} {
-				got, err := m.Apply(entries)
-				if err != nil {
-					t.Fatal(err)
-				}
-				for i := range got {
-					if !sameResult(got[i].(*Result), want[i]) {
-						c, _ := DecodeCommand(entries[i].Data)
-						t.Fatalf("step %d: command %+v\ngot  %+v\nwant %+v", step, c, got[i], want[i])
-					}
-				}
-			}
-		case n < 34:
-			compareReads(t, h.machine, g)
-			compareLeases(t, h.machine, g.model)
-			compareEvents(t, h.machine, g)
-		case n == 36 && g.IntN(2) == 0:
-			if err := h.machine.Defragment(context.Background()); err != nil {
-				t.Fatal(err)
-			}
-		case n < 37:
-			if err := h.machine.FlushNow(); err != nil {
-				t.Fatal(err)
-			}
-		case n < 38:
-			if disk != nil {
-				disk.Crash() // what was not flushed is gone
-			} else if err := h.machine.Close(); err != nil {
-				t.Fatal(err)
-			}
-			h.reopen(o)
-		case n < 39:
-			next := o
-			if disk != nil {
-				next, disk = memory()
-			} else {
-				next.Dir = t.TempDir()
-			}
-			to := open(t, next)
-			transfer(t, h.machine, to)
-			h.machine, o = to, next
-			h.replay()
-		default:
-			sameHashes(t, h.machine, twin)
+		x.step()
+	}
+	x.read()
+	sameHashes(t, x.machine, x.twin)
+	onlyWhatIsKept(t, x.machine, x.model)
+}
+
+func (x *trial) newTwin() *Machine {
+	o, _ := memory()
+	o.FlushBytes = 1 + x.IntN(4000)
+	return open(x.t, o)
+}
+
+func (x *trial) raise(version byte) {
+	x.model.index++
+	x.model.clusterVersion = uint32(version)
+	e := raft.Entry{Term: 1, Index: raft.Index(x.model.index), Type: raft.EntryClusterVersion, Data: []byte{0, 0, 0, version}}
+	x.log = append(x.log, e)
+	for _, m := range []*Machine{x.machine, x.twin} {
+		if _, err := m.Apply([]raft.Entry{e}); err != nil {
+			x.t.Fatal(err)
 		}
 	}
-	compareReads(t, h.machine, g)
-	compareLeases(t, h.machine, g.model)
-	sameHashes(t, h.machine, twin)
-	onlyWhatIsKept(t, h.machine, g.model)
+}
+
+func (x *trial) step() {
+	switch n := x.IntN(44); {
+	case n < 24:
+		x.write()
+	case n < 34:
+		x.read()
+	case n == 34 && x.IntN(2) == 0:
+		x.defragment()
+	case n < 37:
+		x.flush()
+	case n == 37:
+		if x.memory != nil {
+			x.memory.Crash() // what was not flushed is gone
+		} else if err := x.machine.Close(); err != nil {
+			x.t.Fatal(err)
+		}
+		x.reopen(x.options)
+	case n == 38:
+		from := x.machine
+		x.afresh()
+		x.machine = open(x.t, x.options)
+		transfer(x.t, from, x.machine)
+		x.replay()
+	case n == 39:
+		sameHashes(x.t, x.machine, x.twin)
+	case n == 40 && x.IntN(3) == 0:
+		x.succeed()
+	case x.disk != nil:
+		x.readMeanwhile()
+	}
+}
+
+func (x *trial) read() {
+	x.t.Helper()
+	compareReads(x.t, x.machine, x.generator)
+	compareLeases(x.t, x.machine, x.model)
+	compareEvents(x.t, x.machine, x.generator)
+}
+
+// write applies commands: drawn ones, and then those that are given.
+func (x *trial) write(more ...Command) {
+	x.t.Helper()
+	var entries []raft.Entry
+	var want []*Result
+	add := func(header session.Header, c Command) {
+		e := raft.Entry{Term: 1, Index: raft.Index(len(x.log) + 1), Type: raft.EntryNormal, Data: proposal(x.t, header, c)}
+		x.log, entries = append(x.log, e), append(entries, e)
+		want = append(want, x.model.propose(header, c))
+	}
+	for range 1 + x.IntN(5) {
+		add(x.header(), x.command())
+	}
+	for _, c := range more {
+		add(session.Header{}, c)
+	}
+	check := func(m *Machine, entries []raft.Entry, want []*Result) {
+		got, err := m.Apply(entries)
+		if err != nil {
+			x.t.Fatal(err)
+		}
+		for i := range got {
+			if !sameResult(got[i].(*Result), want[i]) {
+				_, data, _ := session.Decode(entries[i].Data)
+				c, _ := DecodeCommand(data)
+				x.t.Fatalf("entry %d: command %+v (%+v)\ngot  %+v\nwant %+v", entries[i].Index, c, c.Txn, got[i], want[i])
+			}
+		}
+	}
+	check(x.machine, entries, want)
+	for len(entries) > 0 {
+		n := 1 + x.IntN(len(entries))
+		check(x.twin, entries[:n], want[:n])
+		entries, want = entries[n:], want[n:]
+	}
+}
+
+// succeed makes the state that with which a new cluster begins: where it is, or as a snapshot of it is restored.
+func (x *trial) succeed() {
+	o := RestoreOptions{BumpRevision: x.Uint64N(50), MarkCompacted: x.IntN(2) == 0}
+	inPlace := x.IntN(2) == 0
+	if inPlace {
+		for _, m := range []*Machine{x.machine, x.twin} {
+			if _, err := m.Succeed(o); err != nil {
+				x.t.Fatal(err)
+			}
+		}
+	} else if x.model.index > 0 {
+		_, file := stream(x.t, x.machine)
+		x.afresh()
+		x.machine, x.twin = open(x.t, x.options), x.newTwin()
+		for _, m := range []*Machine{x.machine, x.twin} {
+			if _, err := m.Restore(bytes.NewReader(file), o); err != nil {
+				x.t.Fatal(err)
+			}
+		}
+	}
+	x.model.succeed(o, inPlace)
+	sameHashes(x.t, x.machine, x.twin)
 }
 
 // sameHashes compares machines at the same index by all that is made to compare them.
@@ -337,13 +225,14 @@ func sameHashes(t *testing.T, a, b *Machine) {
 
 func compareLeases(t *testing.T, m *Machine, want *model) {
 	t.Helper()
-	got := m.Leases()
+	got := m.LeaseIDs()
 	if len(got) != len(want.leases) {
-		t.Fatalf("leases %+v, want %+v", got, want.leases)
+		t.Fatalf("leases %d, want %+v", got, want.leases)
 	}
-	for _, l := range got {
-		if l != want.leases[l.ID] {
-			t.Fatalf("lease %+v, want %+v", l, want.leases[l.ID])
+	for _, id := range got {
+		l, ok := m.Lease(id)
+		if !ok || l != want.leases[id] {
+			t.Fatalf("lease %+v, want %+v", l, want.leases[id])
 		}
 		if got, want := m.LeaseKeys(l.ID), want.leased(l.ID); !slices.Equal(got, want) {
 			t.Fatalf("lease %d has the keys %q, want %q", l.ID, got, want)
@@ -371,38 +260,61 @@ func compareReads(t *testing.T, m *Machine, g *generator) {
 func compareRange(t *testing.T, m *Machine, g *generator) {
 	t.Helper()
 	r := g.rangeRequest()
-	got, err := m.Range(context.Background(), r)
-	want := checkRevision(r.Revision, g.model.revision, g.model.compacted)
-	if !errors.Is(err, want) || (err == nil) != (want == nil) {
-		t.Fatalf("range at %d: %v, want %v", r.Revision, err, want)
-	}
-	if err != nil {
-		return
-	}
-	at := r.Revision
-	if at == 0 {
-		at = g.model.revision
-	}
-	w := g.model.read(r, at)
-	w.Revision = g.model.revision
-	if !sameRange(&got, w) {
-		t.Fatalf("range %+v:\ngot  %+v\nwant %+v", r, got, w)
+	if got, want := rangeOf(m, r), g.model.rangeOf(r); !want.same(got) {
+		t.Fatalf("range %+v:\ngot  %+v\nwant %+v", r, got, want)
 	}
 }
 
 func compareGet(t *testing.T, m *Machine, g *generator) {
 	t.Helper()
 	key, at := g.key(), g.pastRevision()
-	one, err := m.Get(context.Background(), key, at)
-	if want := checkRevision(at, g.model.revision, g.model.compacted); !errors.Is(err, want) || (err == nil) != (want == nil) {
-		t.Fatalf("get at %d: %v, want %v", at, err, want)
+	if got, want := getOf(m, key, at), g.model.getOf(key, at); !want.same(got) {
+		t.Fatalf("get %q at %d: %+v, want %+v", key, at, got, want)
 	}
+}
+
+// answer is that to a read: a range, or its error.
+type answer struct {
+	RangeResult
+	err error
+}
+
+func (want answer) same(got answer) bool {
+	if want.err != nil || got.err != nil {
+		return got.err != nil && errors.Is(got.err, want.err)
+	}
+	return sameRange(&got.RangeResult, &want.RangeResult)
+}
+
+func rangeOf(m *Machine, r RangeRequest) answer {
+	out, err := m.Range(context.Background(), r)
+	return answer{out, err}
+}
+
+func (m *model) rangeOf(r RangeRequest) answer {
+	if err := checkRevision(r.Revision, m.revision, m.compacted); err != nil {
+		return answer{err: err}
+	}
+	at := r.Revision
 	if at == 0 {
-		at = g.model.revision
+		at = m.revision
 	}
-	if v := g.model.at(string(key), at); err == nil && (one.Found != (v != nil) || v != nil && !equalKV(one.KeyValue, v.keyValue(key))) {
-		t.Fatalf("get %q at %d: %+v, want %+v", key, at, one, v)
+	out := m.read(r, at)
+	out.Revision = m.revision
+	return answer{RangeResult: *out}
+}
+
+func getOf(m *Machine, key []byte, at uint64) answer {
+	one, err := m.Get(context.Background(), key, at)
+	out := answer{RangeResult{Revision: one.Revision}, err}
+	if one.Found {
+		out.Items = []KeyValue{one.KeyValue}
 	}
+	return out
+}
+
+func (m *model) getOf(key []byte, at uint64) answer {
+	return m.rangeOf(RangeRequest{Keys: One(key), Revision: at})
 }
 
 // onlyWhatIsKept looks into the store: once compaction has ended, it holds exactly the versions that can still be read.
@@ -488,12 +400,8 @@ func compareEvents(t *testing.T, m *Machine, g *generator) {
 		}
 		r.From = next
 	}
-	// The order of the writes of one revision is that of the operations; the model does not keep it.
-	sort.SliceStable(got, func(i, j int) bool {
-		a, b := got[i].KV, got[j].KV
-		return a.ModRevision == b.ModRevision && string(a.Key) < string(b.Key)
-	})
-	if !slices.EqualFunc(got, want, func(a, b Event) bool { return a.Type == b.Type && equalKV(a.KV, b.KV) }) {
+	sortEvents(got)
+	if !slices.EqualFunc(got, want, sameEvent) {
 		t.Fatalf("events:\ngot  %+v\nwant %+v", got, want)
 	}
 }

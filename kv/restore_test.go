@@ -227,8 +227,8 @@ func TestASurvivorsStateRaisesItsRevisions(t *testing.T) {
 					t.Errorf("%s: events from revision %d: %v", name, old, err)
 				}
 			}
-			if len(m.Alarms()) != 0 || len(m.Leases()) != 1 {
-				t.Errorf("%s: alarms %v, leases %v", name, m.Alarms(), m.Leases())
+			if len(m.Alarms()) != 0 || len(m.LeaseIDs()) != 1 {
+				t.Errorf("%s: alarms %v, leases %v", name, m.Alarms(), m.LeaseIDs())
 			}
 		}
 		mine, err := again.HashKV(ctx, 0)

@@ -79,12 +79,7 @@ func (s *Store) Leases(ctx context.Context) ([]kv.LeaseID, uint64, error) {
 		return nil, 0, err
 	}
 	revision, _ := s.machine.Revision()
-	all := s.machine.Leases()
-	out := make([]kv.LeaseID, len(all))
-	for i, l := range all {
-		out[i] = l.ID
-	}
-	return out, revision, nil
+	return s.machine.LeaseIDs(), revision, nil
 }
 
 // expire proposes, while this node leads, to revoke the leases whose time is over.
