@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/raft/node"
 	"github.com/raftkv/raftkv/replica/identity"
 	"github.com/raftkv/raftkv/test/loopback"
 )
@@ -148,18 +149,32 @@ func leaderOf(t *testing.T, all []*station) (leader *station) {
 	return leader
 }
 
-// addTo adds a member, by whoever leads: an election makes it fail, and it may be asked for again.
-func addTo(ctx context.Context, t *testing.T, all []*station, m raft.Member) (id raft.NodeID) {
+// ofLeader asks whoever leads for a change of the members. It fails only where that one leads no more, or has just removed itself; then the next is asked.
+func ofLeader(ctx context.Context, t *testing.T, all []*station, change func(*Replica) error) {
 	t.Helper()
 	for {
-		var err error
-		if id, err = leaderOf(t, all).replica.Add(ctx, m); err == nil {
-			return id
+		err := change(leaderOf(t, all).replica)
+		if err == nil {
+			return
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || !errors.Is(err, raft.ErrNotLeader) && !errors.Is(err, node.ErrStopped) {
 			t.Fatal(err)
 		}
 	}
+}
+
+func addTo(ctx context.Context, t *testing.T, all []*station, m raft.Member) (id raft.NodeID) {
+	t.Helper()
+	ofLeader(ctx, t, all, func(r *Replica) (err error) {
+		id, err = r.Add(ctx, m)
+		return err
+	})
+	return id
+}
+
+func removeFrom(ctx context.Context, t *testing.T, all []*station, id raft.NodeID) {
+	t.Helper()
+	ofLeader(ctx, t, all, func(r *Replica) error { return r.Remove(ctx, id) })
 }
 
 func (s *station) propose(ctx context.Context, name string) uint64 {
@@ -233,7 +248,7 @@ func TestThreeReplicasOverRealSockets(t *testing.T) {
 	leader.start()
 
 	// And it is removed: its replica ends, says so, and keeps the data aside.
-	eventually(t, "removed", func() bool { return leaderOf(t, all).replica.Remove(ctx, id) == nil })
+	removeFrom(ctx, t, all, id)
 	select {
 	case <-d.replica.Done():
 	case <-ctx.Done():

@@ -56,7 +56,7 @@ func TestAFencedMemberComesBackAsNew(t *testing.T) {
 	if id == old.MemberID {
 		t.Fatalf("added as %v again", id)
 	}
-	eventually(t, "removed", func() bool { return leaderOf(t, all).replica.Remove(ctx, old.MemberID) == nil })
+	removeFrom(ctx, t, all, old.MemberID)
 	if got := victim.count(ctx, "x"); got != 10 {
 		t.Errorf("x = %d", got)
 	}

@@ -22,9 +22,7 @@ func TestEveryMemberOfAStaticClusterCanBeReplaced(t *testing.T) {
 			}
 		}
 		old := s.replica.Status().Identity.MemberID
-		eventually(t, "removed", func() bool {
-			return leaderOf(t, all).replica.Remove(ctx, old) == nil
-		})
+		removeFrom(ctx, t, all, old)
 		select {
 		case <-s.replica.Done():
 		case <-ctx.Done():

@@ -9,11 +9,14 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/server"
 	"github.com/raftkv/raftkv/server/admin"
 	"github.com/raftkv/raftkv/server/config"
@@ -188,7 +191,7 @@ func attempt(t *testing.T, in string, arguments ...string) said {
 	return with{in: in, env: map[string]string{EnvEndpoints: strings.Join(endpoints, ", ")}}.run(t.Context(), append([]string{"--timeout=60s"}, arguments...)...)
 }
 
-// eventually waits for what a busy machine may keep back: a member is silent for a moment, a hand-over fails, or an election comes at any time.
+// eventually waits for what a busy machine may keep back.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
@@ -198,24 +201,106 @@ func eventually(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-// says runs a command on the nodes until it ends well and what it says is as it should be.
-func says(t *testing.T, want func(out string) bool, arguments ...string) {
+// calm is a moment in which all nodes know the same leader and hold all that was written.
+type calm struct {
+	leader      string
+	term        raft.Term
+	generations []uint64 // of what each node says of itself: they move with elections, and where a node misses its leader for a moment
+}
+
+// settled waits for such a moment.
+func settled(t *testing.T) (c calm) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		s := attempt(t, "", arguments...)
-		if s.code == ExitOK && want(s.out) {
-			return
+	eventually(t, "a leader that all know", func() bool {
+		c = calm{}
+		all := make([]admin.Status, len(nodes(t)))
+		for i, n := range nodes(t) {
+			s, err := n.status()
+			if err != nil || !s.Ready {
+				return false
+			}
+			if s.Leader == s.MemberID {
+				c.leader, c.term = n.name, s.Term
+			}
+			all[i] = s
+			c.generations = append(c.generations, s.Generation)
+		}
+		for _, s := range all {
+			if s.Leader != all[0].Leader || s.Term != c.term || s.Applied < all[0].Commit || all[0].Applied < s.Commit {
+				return false
+			}
+		}
+		return c.leader != ""
+	})
+	return c
+}
+
+// undisturbed makes a check under a leader, any if none is named. On a busy machine an election may come at any time, and then it is made again: without one an
+// error counts at once.
+func undisturbed(t *testing.T, leader string, check func() error) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		if leader != "" {
+			lead(t, leader)
+		}
+		before := settled(t)
+		err := fmt.Errorf("%s leads no more", leader)
+		if leader == "" || before.leader == leader {
+			if err = check(); err == nil {
+				return
+			}
+			if after := settled(t); slices.Equal(after.generations, before.generations) {
+				t.Fatal(err)
+			}
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("raftctl %s ends with %d: %s%s", strings.Join(arguments, " "), s.code, s.out, s.err)
+			t.Fatalf("one election after the other; the last time: %v", err)
 		}
+		t.Logf("once more, since an election came: %v", err)
 	}
 }
+
+// says runs a command on the nodes, which ends well unless an election comes, and compares what it says.
+func says(t *testing.T, want func(out string) bool, arguments ...string) {
+	t.Helper()
+	undisturbed(t, "", func() error {
+		if s := attempt(t, "", arguments...); s.code != ExitOK || !want(s.out) {
+			return fmt.Errorf("raftctl %s ends with %d: %s%s", strings.Join(arguments, " "), s.code, s.out, s.err)
+		}
+		return nil
+	})
+}
+
+var leads = regexp.MustCompile(`^(demo-\d) \([0-9a-f]+\) leads\n$`)
 
 // lead has a member lead.
 func lead(t *testing.T, member string) {
 	t.Helper()
-	says(t, func(out string) bool { return strings.HasPrefix(out, member+" (") }, "move-leader", member)
+	handOver(t, member, func() said { return attempt(t, "", "move-leader", member) })
+}
+
+// handOver runs a command that hands the leadership to a member, any other if none is named. It asks again by itself where a hand-over fails, as on a busy machine. It may be that another has won
+// the election, or that whoever was asked knows no leader for a moment; but who it says leads, does, unless there was one more election.
+func handOver(t *testing.T, to string, run func() said) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); ; {
+		before := settled(t)
+		s := run()
+		after := settled(t)
+		named := ""
+		if m := leads.FindStringSubmatch(s.out); m != nil {
+			named = m[1]
+		}
+		switch {
+		case s.code != ExitOK || named == "" && s.out != "the leadership was handed over\n":
+			t.Fatalf("the hand-over to %q ends with %d: %s%s", to, s.code, s.out, s.err)
+		case named != "" && named == after.leader && (to == "" || named == to):
+			return
+		case named != "" && named != after.leader && after.term <= before.term+1, time.Now().After(deadline):
+			t.Fatalf("the hand-over to %q says %q (before: %+v, after: %+v)", to, s.out, before, after)
+		}
+		t.Logf("once more, since an election came: %q", s.out)
+	}
 }
 
 // decode reads JSON that a command wrote.

@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -37,9 +38,11 @@ func TestKeysThroughPortForwards(t *testing.T) {
 	if out := s.ok("--cluster", "demo", "member", "list"); strings.Count(out, "demo-") != 9 {
 		t.Errorf("member list says\n%s", out)
 	}
-	s.until("a status with two followers", func() bool {
-		said := s.run("--cluster", "demo", "status")
-		return said.code == ExitOK && strings.Count(said.out, " follower ") == 2
+	undisturbed(t, "", func() error {
+		if said := s.run("--cluster", "demo", "status"); said.code != ExitOK || strings.Count(said.out, " follower ") != 2 {
+			return fmt.Errorf("a status with two followers: %+v", said)
+		}
+		return nil
 	})
 	if out := s.ok("--cluster", "demo", "snapshot", "save", "--from", "demo-2", filepath.Join(t.TempDir(), "a.snapshot")); !strings.Contains(out, " is saved and checked\n") {
 		t.Errorf("snapshot save says %q", out)
@@ -74,39 +77,32 @@ func TestKeysThroughPortForwards(t *testing.T) {
 func TestStepDown(t *testing.T) {
 	s := newStage(t)
 	for _, to := range []string{"demo-1", "demo-0"} {
-		s.until("a word that "+to+" leads", func() bool {
-			said := s.run("step-down", "demo", "--to", to)
-			return said.code == ExitOK && strings.HasPrefix(said.out, to+" (")
-		})
+		handOver(t, to, func() said { return s.run("step-down", "demo", "--to", to) })
 	}
 }
 
 func TestStatusShowsTheWholeCluster(t *testing.T) {
 	s := newStage(t)
 	wanted := []string{"demo in namespace " + s.namespace + ": 3 of 3 pods ready, version test\n", "demo-1 leads in term ", " machine-2\n", "AsSpecified", "The operator waits for nothing\n"}
-	s.until("a picture with the leader and all else in it", func() bool {
-		lead(t, "demo-1")
+	undisturbed(t, "demo-1", func() error {
 		said := s.run("status", "demo")
 		for _, want := range wanted {
-			if !strings.Contains(said.out, want) {
-				t.Logf("%q is not in\n%s%s", want, said.out, said.err)
-				return false
+			if !strings.Contains(said.out, want) || said.code != ExitOK {
+				return fmt.Errorf("%q is not in\n%s%s", want, said.out, said.err)
 			}
 		}
-		return said.code == ExitOK
+		return nil
 	})
 	type picture struct {
 		Leader  string
 		Members []struct{ Name, Role, State string }
 	}
-	s.until("the same in JSON", func() bool {
-		lead(t, "demo-1")
+	undisturbed(t, "demo-1", func() error {
 		got := decode[picture](t, s.ok("status", "demo", "-o", "json"))
 		if got.Leader != "demo-1" || len(got.Members) != 3 || got.Members[1].Role != "leader" || got.Members[2].State != "ready" {
-			t.Logf("%+v", got)
-			return false
+			return fmt.Errorf("in JSON: %+v", got)
 		}
-		return true
+		return nil
 	})
 	s.refuse("demo-2", errors.New("connection refused"))
 	if out := s.ok("status", "demo"); !strings.Contains(out, "no answer") {

@@ -3,10 +3,10 @@ package command
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -37,22 +37,28 @@ func TestStatusHealthAndMembers(t *testing.T) {
 	gone := loopback.MustAddress(t)
 	env := map[string]string{EnvEndpoints: nodes(t)[0].client + "," + gone}
 	for _, command := range []string{"health", "status"} {
-		eventually(t, command+" of a node that is there and one that is not", func() bool {
+		undisturbed(t, "", func() error {
 			s := with{env: env}.run(t.Context(), "--timeout=60s", command, "-o", "json")
 			if s.code != ExitFailed || s.err != "" {
 				t.Fatalf("%s with a node that is not there ends with %d: %s", command, s.code, s.err)
 			}
-			got := decode[health](t, s.out)
-			return command != "health" || got.Healthy && got.Nodes[0].Healthy != got.Nodes[1].Healthy
+			if got := decode[health](t, s.out); command == "health" && (!got.Healthy || got.Nodes[0].Healthy == got.Nodes[1].Healthy) {
+				return fmt.Errorf("health: %+v", got)
+			}
+			return nil
 		})
 	}
 }
 
 func TestMoveLeader(t *testing.T) {
 	for _, to := range []string{"demo-0", "demo-2"} {
-		says(t, regexp.MustCompile(`^`+to+` \([0-9a-f]+\) leads\n$`).MatchString, "move-leader", to)
+		lead(t, to)
 	}
-	says(t, func(out string) bool { return strings.HasSuffix(out, " leads\n") }, "move-leader")
+	before := settled(t)
+	handOver(t, "", func() said { return attempt(t, "", "move-leader") })
+	if after := settled(t); after.leader == before.leader && after.term <= before.term+1 {
+		t.Errorf("the leader stayed: %+v, then %+v", before, after)
+	}
 	if s := attempt(t, "", "move-leader", "demo-7"); s.code != ExitNotFound || !strings.Contains(s.err, "demo-7") {
 		t.Errorf("to nobody: %+v", s)
 	}
