@@ -58,12 +58,13 @@ func (w *world) unfold() bool {
 			w.ask(c.voters)
 		}
 	}
-	if c.acts[0]() {
-		if c.acts = c.acts[1:]; len(c.acts) == 0 {
-			w.stats["crisis-"+c.name]++
-		}
+	for len(c.acts) > 0 && c.acts[0]() {
+		c.acts = c.acts[1:]
 	}
 	if len(c.acts) == 0 || w.g.now >= c.until {
+		if len(c.acts) == 0 {
+			w.stats["crisis-"+c.name]++
+		}
 		w.calm()
 		w.crisis = nil
 	}
@@ -397,6 +398,9 @@ func (w *world) guest() *crisis {
 	return &crisis{name: "guest", acts: []func() bool{
 		func() bool {
 			l := w.g.leader()
+			if l == nil {
+				return false
+			}
 			_, _, err := l.core.ProposeChanges(l.core.ConfigIndex(), []raft.Change{{Kind: raft.ChangeInvite, Member: raft.Member{PeerAddress: "guest:2380", Learner: true}}})
 			w.g.pump(l)
 			if err == nil {

@@ -69,14 +69,14 @@ func mayEnd(o *Observation, v *View, p *Pod) bool {
 	return true
 }
 
-// mayForce tells that a pod may be forced out whose Kubernetes node is said to be gone or out of service. That may be said too early: a member that the leader hears, or that
-// answers while nobody leads, runs, and is not ended while the others need its vote.
+// mayForce tells that a pod may be forced out whose Kubernetes node is said to be gone or out of service. That may be said too early: a member that the leader hears runs, and is
+// not ended while the others need its vote. Where no leader answers, it may be one, or the vote that one is elected by, unless there was none for long and it does not answer.
 func mayForce(o *Observation, v *View, p *Pod) bool {
 	switch {
 	case !mayEnd(o, v, p):
 		return false
 	case v == nil:
-		return o.ClusterID == 0 || !p.member(o.ClusterID)
+		return o.ClusterID == 0 || o.Leaderless && !p.member(o.ClusterID)
 	}
 	return !slices.ContainsFunc(v.of(p.Name), func(m admin.MemberStatus) bool { return v.Active(m) && !v.maySuspend(m) })
 }

@@ -457,7 +457,7 @@ func (w *world) rest(t *turn, s Scale) {
 	if s.To > 1 || s.To == 0 && w.replicas > 1 {
 		w.fail("%d pods of %d are stopped at once, not the followers and then the last", w.replicas-s.To, w.replicas)
 	}
-	if w.replicas > 1 {
+	if w.replicas > 1 && len(w.g.newest.Voters()) > 1 { // a single one needs nobody to reach it
 		w.othersWell(t, -1, "the cluster goes to rest")
 	}
 	if d := w.claims[0]; s.To == 1 && d != nil && d.cluster == w.recordID {

@@ -352,7 +352,8 @@ func TestUpdate(t *testing.T) {
 		{"stuck, as is said, but it leads and is needed", healthy(3).silent(2).stuckAndRunning(0), "wait MemberNotReady"},
 		{"stuck, as is said, and the others do without it", healthy(3).stuckAndRunning(1), "force demo-1"},
 		{"stuck, as is said, but it answers and nobody leads: its vote may be needed", healthy(3).leaderless().stuckAndRunning(1), "wait NoLeader"},
-		{"stuck, with nobody who leads and no answer", healthy(3).leaderless().silent(1).do(func(o *Observation) { o.pod(1).Terminating, o.pod(1).Stuck = true, true }), "force demo-1"},
+		{"stuck, and nobody leads just now: its vote may be what one is elected by", healthy(3).leaderless().silent(1).stuckAndRunning(1).do(func(o *Observation) { o.Leaderless = false }), "wait NoLeader"},
+		{"stuck, with nobody who leads for long and no answer", healthy(3).leaderless().silent(1).do(func(o *Observation) { o.pod(1).Terminating, o.pod(1).Stuck = true, true }), "force demo-1"},
 		{"ending on a Kubernetes node that is only silent", healthy(3).silent(1).do(func(o *Observation) { o.pod(1).Terminating = true }), "wait MemberNotReady"},
 	})
 }
