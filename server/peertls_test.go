@@ -32,8 +32,9 @@ type secureMember struct {
 
 func newSecureMember(t *testing.T, name, trusted string) *secureMember {
 	t.Helper()
-	m := &secureMember{instance: newInstance(t, name), dir: t.TempDir()}
-	m.relay = newRelay(t, m.peer)
+	m := &secureMember{relay: newRelay(t), dir: t.TempDir()}
+	m.instance = newInstance(t, name)
+	m.relay.leadTo(m.peer)
 	m.told = "https://" + m.relay.address
 	m.flags = []string{
 		"--listen-peer-urls=https://" + m.peer, "--initial-advertise-peer-urls=" + m.told, "--peer-client-cert-auth", "--peer-trusted-ca-file=" + trusted,

@@ -23,16 +23,22 @@ type relay struct {
 	passing sync.WaitGroup
 }
 
-func newRelay(t *testing.T, target string) *relay {
+// newRelay is to be made before the node that it leads to: it ends after that, so that a node which stops is heard by the others until it has.
+func newRelay(t *testing.T) *relay {
 	t.Helper()
-	r := &relay{address: loopback.MustAddress(t), target: target, conns: map[net.Conn]struct{}{}}
+	r := &relay{address: loopback.MustAddress(t), conns: map[net.Conn]struct{}{}}
 	var err error
 	if r.listener, err = net.Listen("tcp", r.address); err != nil {
 		t.Fatal(err)
 	}
-	r.passing.Go(r.serve)
 	t.Cleanup(r.end)
 	return r
+}
+
+// leadTo begins to pass connections.
+func (r *relay) leadTo(target string) {
+	r.target = target
+	r.passing.Go(r.serve)
 }
 
 func (r *relay) serve() {

@@ -77,6 +77,7 @@ func (s *source) next() message {
 			if m.event != "" {
 				return m
 			}
+			m = message{} // an ID alone, after a while of silence, is not the next message's
 		}
 	}
 	s.t.Fatalf("the stream ended: %v", s.lines.Err())

@@ -241,6 +241,16 @@ func (c *cluster) leader(t *testing.T) *node {
 	return found
 }
 
+// term is the highest that a node knows.
+func (c *cluster) term(ctx context.Context, t *testing.T) (highest uint64) {
+	t.Helper()
+	client := c.dial(t)
+	for _, n := range c.nodes {
+		highest = max(highest, must(client.Status(ctx, n.client))(t).RaftTerm)
+	}
+	return highest
+}
+
 var runs atomic.Uint64
 
 // fresh is a name for a test's keys that no other test and no earlier run has used, and that no other begins with.
