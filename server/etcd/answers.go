@@ -131,6 +131,8 @@ func (l leaving) Put(*[]byte) {
 type line struct {
 	// end ends it in the middle, so that its Close or its handler comes.
 	end func()
+	// intake is that of a call; nil of a connection.
+	intake *intake
 
 	mu   sync.Mutex
 	over bool
@@ -197,8 +199,10 @@ func lineOf(ctx context.Context) *line {
 func (s *Server) withLine(w http.ResponseWriter, r *http.Request) (_ *http.Request, settle func()) {
 	control := http.NewResponseController(w)
 	l := newLine(func() { _ = control.SetWriteDeadline(time.Unix(1, 0)) }) // the client has gone if it fails
+	r = r.WithContext(context.WithValue(r.Context(), lineKey{}, l))
+	l.intake = take(r, s.options.MaxRequestBytes+messageOverheadBytes)
 	s.lines.add(l)
-	return r.WithContext(context.WithValue(r.Context(), lineKey{}, l)), func() {
+	return r, func() {
 		s.lines.remove(l)
 		l.settle()
 	}

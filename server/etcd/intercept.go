@@ -111,7 +111,11 @@ func (s *Server) carry(server any, stream grpc.ServerStream, handle grpc.StreamH
 		return rpctypes.ErrGRPCStopped
 	}
 	defer leave()
-	err := handle(server, &boundStream{stream, ctx})
+	bound := &boundStream{ServerStream: stream, ctx: ctx}
+	if l := lineOf(ctx); l != nil {
+		bound.intake = l.intake
+	}
+	err := handle(server, bound)
 	if ended := endedByUs(ctx); ended != nil {
 		return ended
 	}
@@ -124,7 +128,8 @@ func (s *Server) carry(server any, stream grpc.ServerStream, handle grpc.StreamH
 // boundStream is a stream that also ends with a context of ours.
 type boundStream struct {
 	grpc.ServerStream
-	ctx context.Context
+	ctx    context.Context
+	intake *intake // of a call that came by ServeHTTP
 }
 
 func (s *boundStream) Context() context.Context { return s.ctx }
