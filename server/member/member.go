@@ -76,7 +76,7 @@ func OpenMachine(o Options, p replica.Place) (*Machine, error) {
 		ProgressInterval: o.Config.WatchProgressInterval, Logger: p.Logger,
 	})
 	m, err := kv.Open(kv.Options{
-		Dir: filepath.Join(p.Dir, stateDir), ClusterID: p.Cluster, Ancestor: p.Ancestor, MustExist: !p.New, QuotaBytes: o.Config.QuotaBackendBytes,
+		Dir: filepath.Join(p.Dir, stateDir), ClusterID: p.Cluster, Ancestor: p.Ancestor, MustExist: !p.New, QuotaBytes: o.Config.QuotaBackendBytes, MaxBatchReadBytes: o.Memory.Batch,
 		Check:    func(m *kv.Machine) error { return settleDamage(p.Dir, m, p.Logger) },
 		Observer: store, Logger: p.Logger,
 	})

@@ -2,6 +2,7 @@
 package memory
 
 import (
+	"github.com/raftkv/raftkv/kv"
 	"github.com/raftkv/raftkv/kv/watch"
 	"github.com/raftkv/raftkv/raft/node"
 	"github.com/raftkv/raftkv/server/answers"
@@ -21,6 +22,8 @@ type Bounds struct {
 	Answers int
 	// Watches is for the events that all watches hold for their consumers.
 	Watches int
+	// Batch is for what the transactions of a batch of entries return, until their callers have it.
+	Batch int
 }
 
 // Fit returns the bounds for a node that may use so many bytes of memory: in proportion to it, but never so little that ordinary requests are refused.
@@ -39,5 +42,6 @@ func Fit(limit int64) Bounds {
 		Ranges:  part(local.DefaultReadingBytes, 32<<20),
 		Answers: part(answers.DefaultMaxBytes, 32<<20),
 		Watches: part(watch.DefaultHeldBytes, 16<<20),
+		Batch:   part(kv.DefaultMaxBatchReadBytes, kv.MaxTxnReadBytes),
 	}
 }

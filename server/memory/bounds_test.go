@@ -5,6 +5,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/raftkv/raftkv/kv"
 	"github.com/raftkv/raftkv/kv/watch"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/raft/node"
@@ -15,7 +16,7 @@ import (
 func TestWithMemoryEnoughBoundsAreTheDefaults(t *testing.T) {
 	want := Bounds{
 		Log:   node.LogBounds{Compact: node.MaxLogBytes, Held: node.HeldLogBytes, Hard: node.HardLogBytes},
-		Range: local.DefaultMaxRangeBytes, Ranges: local.DefaultReadingBytes, Answers: answers.DefaultMaxBytes, Watches: watch.DefaultHeldBytes,
+		Range: local.DefaultMaxRangeBytes, Ranges: local.DefaultReadingBytes, Answers: answers.DefaultMaxBytes, Watches: watch.DefaultHeldBytes, Batch: kv.DefaultMaxBatchReadBytes,
 	}
 	for _, limit := range []int64{math.MinInt64, -1, 0, Enough, Enough + 1, math.MaxInt64} {
 		if got := Fit(limit); got != want {
@@ -40,6 +41,9 @@ func TestBoundsKeepTheirOrderAndLeast(t *testing.T) {
 		b := Fit(limit)
 		if l := b.Log; l.Compact > l.Held || l.Held > l.Hard || l.Hard <= raft.DefaultMaxUncommittedBytes {
 			t.Errorf("with %d bytes the log's bounds are %+v", limit, l)
+		}
+		if b.Batch < kv.MaxTxnReadBytes {
+			t.Errorf("with %d bytes one transaction may not return what it may: %+v", limit, b)
 		}
 		if least := 2 * raft.DefaultMaxEntryBytes; min(b.Range, b.Ranges, b.Answers, b.Watches) < least {
 			t.Errorf("with %d bytes one request may not fit: %+v", limit, b)

@@ -173,6 +173,10 @@ func (s *Store) Alarm(ctx context.Context, r backend.AlarmRequest) ([]kv.Alarm, 
 		if r.Type == kv.AlarmNone {
 			return nil, fmt.Errorf("%w: an alarm without a type", kv.ErrMalformed)
 		}
+		// Nobody would lower those of others, and each is kept, and looked at with every write.
+		if _, there := s.machine.Applied().Membership.Find(r.Member); !there && r.Member != s.Header().MemberID {
+			return nil, fmt.Errorf("%w: an alarm of %s, which is no member", kv.ErrMalformed, r.Member)
+		}
 		a := kv.Alarm{Member: r.Member, Type: r.Type}
 		_, err := s.propose(ctx, kv.RaiseAlarm(a))
 		return []kv.Alarm{a}, err

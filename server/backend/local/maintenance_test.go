@@ -1,6 +1,7 @@
 package local
 
 import (
+	"errors"
 	"reflect"
 	"testing"
 	"testing/synctest"
@@ -67,5 +68,34 @@ func TestAClosedStoreIsNotTakenForAnEmptyOne(t *testing.T) {
 	}
 	if s.measure(); before == 0 || s.used.Load() != before {
 		t.Errorf("%d bytes are used, and %d once it is closed", before, s.used.Load())
+	}
+}
+
+// TestAnAlarmIsOfAMember: whoever asks could raise any number of others, which nobody lowers.
+func TestAnAlarmIsOfAMember(t *testing.T) {
+	s, n := start(t, Options{}, 2)
+	members := raft.NewMembership(raft.Member{ID: 7, Incarnation: 9}, raft.Member{ID: 6, Incarnation: 8})
+	members.Index = n.index + 1
+	data, err := members.AppendBinary(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.entry(raft.EntryMembership, data); err != nil {
+		t.Fatal(err)
+	}
+	raise := func(member raft.NodeID) error {
+		_, err := s.Alarm(t.Context(), backend.AlarmRequest{Action: backend.AlarmRaise, Member: member, Type: kv.AlarmCorrupt})
+		return err
+	}
+	for _, member := range []raft.NodeID{0, 6, 7} { // zero is the member that is asked
+		if err := raise(member); err != nil {
+			t.Errorf("of %s: %v", member, err)
+		}
+	}
+	if err := raise(8); !errors.Is(err, kv.ErrMalformed) {
+		t.Errorf("of nobody: %v", err)
+	}
+	if up := n.machine.Alarms(); len(up) != 2 {
+		t.Errorf("%v", up)
 	}
 }
