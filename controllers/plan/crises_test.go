@@ -75,6 +75,7 @@ func (w *world) unfold() bool {
 func (w *world) calm() {
 	clear(w.g.cut)
 	clear(w.g.slow)
+	w.endGhosts()
 	for _, p := range w.pods {
 		p.hidden, p.failing = false, false
 	}
@@ -391,6 +392,15 @@ func (w *world) ghost() *crisis {
 		func() bool { clear(w.g.cut); w.faultAt = w.g.now; return true },
 		w.within(200, func() bool { return w.pods[i] == nil || !w.pods[i].lost }),
 	}}
+}
+
+// endGhosts ends the pods on machines that are said to be gone, as Kubernetes or the machines' end does in time.
+func (w *world) endGhosts() {
+	for i, p := range w.pods {
+		if p.lost {
+			w.crash(i)
+		}
+	}
 }
 
 // guest: somebody invites a member by its address, whom nobody claims to be, and then wants the cluster to rest.

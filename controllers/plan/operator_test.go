@@ -78,12 +78,13 @@ func (op *operator) delay(most int) int {
 
 func (op *operator) begin() {
 	w := op.w
-	t := &turn{o: w.look(), asks: map[int]int{}, starts: map[int]int{}, began: w.g.now, spec: w.specVersion, set: w.setVersion, decideAt: w.g.now}
-	if t.lives = mostEffects; w.faults && w.chance(15) {
-		t.lives = w.rnd.IntN(mostEffects)
-	}
+	t := op.look()
 	if w.faults && op.old != nil && w.chance(20) {
 		op.onStaleCaches(t)
+		t = op.look() // what is risky is decided on what is read after that
+	}
+	if w.faults && w.chance(15) {
+		t.lives = w.rnd.IntN(mostEffects)
 	}
 	for i := range t.o.Pods {
 		at := w.g.now + op.delay(5)
@@ -92,6 +93,12 @@ func (op *operator) begin() {
 		t.decideAt = max(t.decideAt, at)
 	}
 	op.turn = t
+}
+
+// look begins a turn with what the API server says.
+func (op *operator) look() *turn {
+	w := op.w
+	return &turn{o: w.look(), asks: map[int]int{}, starts: map[int]int{}, began: w.g.now, spec: w.specVersion, set: w.setVersion, decideAt: w.g.now, lives: mostEffects}
 }
 
 // ask fills in what the pod's node says now, if it is the same pod's still.

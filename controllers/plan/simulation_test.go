@@ -77,6 +77,7 @@ func (w *world) heal() int {
 	clear(w.g.cut)
 	clear(w.g.slow)
 	w.g.lazy, w.refuses = false, 0
+	w.endGhosts()
 	for _, p := range w.pods {
 		p.hidden, p.failing = false, false
 	}
