@@ -107,6 +107,11 @@ func (t *Txn) Writes() bool {
 	return t.any(func(op *Op) bool { return op.Kind == OpPut || op.Kind == OpDelete })
 }
 
+// ReadsRanges tells whether the transaction reads ranges of more than one key, on either branch: up to MaxTxnReadBytes then.
+func (t *Txn) ReadsRanges() bool {
+	return t.any(func(op *Op) bool { return op.Kind == OpRange && len(op.Range.Keys.End) > 0 && !op.Range.CountOnly })
+}
+
 // read calls f with a view at the revision. It begins again when the store is replaced or compacted under it; f must
 // then forget what it did. Damage that f comes across fails the machine.
 func (m *Machine) read(ctx context.Context, revision uint64, f func(v *view) error) error {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"testing"
 
 	"github.com/raftkv/raftkv/kv"
@@ -63,29 +62,42 @@ func TestALongRangeOfTheLatestRevisionBearsCompaction(t *testing.T) {
 	}
 }
 
-// TestRangesThatNameHowMuchTheyWantTakeTurns, but for the time in which they wait for a quorum; all others are read at once.
-func TestRangesThatNameHowMuchTheyWantTakeTurns(t *testing.T) {
-	s, n := start(t, Options{}, 2)
-	if _, err := n.Propose(t.Context(), kv.Put([]byte("k"), nil)); err != nil {
-		t.Fatal(err)
+// TestLargeRangesTakeTurns, whether they name how much they want or not, but for the time in which they wait for a quorum. Small ones and single keys wait for none of them.
+func TestLargeRangesTakeTurns(t *testing.T) {
+	const room = 8 << 20
+	s, n := start(t, Options{MaxRangeBytes: room / 2, ReadingBytes: room}, 2)
+	for i := range 24 { // 3 MiB
+		if _, err := n.Propose(t.Context(), kv.Put(fmt.Appendf(nil, "k%02d", i), make([]byte, 128<<10))); err != nil {
+			t.Fatal(err)
+		}
 	}
-	bounded := backend.RangeRequest{RangeRequest: kv.RangeRequest{Keys: kv.All(), MaxBytes: DefaultReadingBytes / 2}}
-	// reading gives a context whose range stops in the middle of its reading until it is told to go on.
+	large := backend.RangeRequest{RangeRequest: kv.RangeRequest{Keys: kv.All()}}
+	// reading gives a context whose range stops in the middle of its reading until it is told to go on: it looks at it once for what nobody waits for, and again for the whole.
 	reading := func() (ctx context.Context, begun, goOn chan struct{}) {
 		begun, goOn = make(chan struct{}, 1), make(chan struct{})
-		var once sync.Once
-		return watched{t.Context(), func() { once.Do(func() { begun <- struct{}{}; <-goOn }) }}, begun, goOn
+		looks := 0
+		return watched{t.Context(), func() {
+			if looks++; looks == 2 {
+				begun <- struct{}{}
+				<-goOn
+			}
+		}}, begun, goOn
 	}
 	ended := make(chan error, 3)
 	read := func(ctx context.Context, r backend.RangeRequest) {
 		r.Serializable = true // a barrier would look at the context too
-		_, err := s.Range(ctx, r)
+		out, err := s.Range(ctx, r)
+		if err == nil && len(out.Items) != 24 {
+			err = fmt.Errorf("%d keys", len(out.Items))
+		}
 		ended <- err
 	}
 	var goOns []chan struct{}
-	for range 2 {
+	for _, most := range []int{0, room / 2} {
 		ctx, begun, goOn := reading()
-		go read(ctx, bounded)
+		named := large
+		named.MaxBytes = most
+		go read(ctx, named)
 		<-begun
 		goOns = append(goOns, goOn)
 	}
@@ -93,12 +105,16 @@ func TestRangesThatNameHowMuchTheyWantTakeTurns(t *testing.T) {
 		t.Fatal("there is room beside two halves")
 	}
 	late, giveUp := context.WithCancel(t.Context())
-	go read(late, bounded)
-	if _, err := s.Range(t.Context(), backend.RangeRequest{RangeRequest: kv.RangeRequest{Keys: kv.All()}}); err != nil {
+	go read(late, large)
+	if _, err := s.Txn(late, backend.TxnRequest{Txn: kv.Txn{Success: []kv.Op{{Kind: kv.OpRange, Range: kv.RangeRequest{Keys: kv.One([]byte("k00"))}}}}}); err != nil {
 		t.Error(err)
 	}
-	if _, err := s.Range(t.Context(), backend.RangeRequest{RangeRequest: kv.RangeRequest{Keys: kv.One([]byte("k"))}}); err != nil {
-		t.Error(err)
+	for _, r := range []kv.RangeRequest{
+		{Keys: kv.Span([]byte("k05"), []byte("k09"))}, {Keys: kv.One([]byte("k00"))}, {Keys: kv.All(), KeysOnly: true}, {Keys: kv.All(), CountOnly: true}, {Keys: kv.All(), Limit: 3},
+	} {
+		if _, err := s.Range(t.Context(), backend.RangeRequest{RangeRequest: r}); err != nil {
+			t.Error(err)
+		}
 	}
 	giveUp()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
@@ -108,7 +124,7 @@ func TestRangesThatNameHowMuchTheyWantTakeTurns(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	go read(t.Context(), bounded) // has its turn, though one goes on
+	go read(t.Context(), large) // has its turn, though one goes on
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
@@ -116,7 +132,44 @@ func TestRangesThatNameHowMuchTheyWantTakeTurns(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if !s.reading.TryAcquire(DefaultReadingBytes) {
+	if !s.reading.TryAcquire(room) || !s.first.TryAcquire(room/firstPart) {
 		t.Error("there is no room when all have ended")
+	}
+}
+
+// What has to be read whole before it is answered, and so is refused at first, is read when there is room for it.
+func TestALargeRangeIsSorted(t *testing.T) {
+	s, n := start(t, Options{}, 2)
+	for i := range 12 {
+		if _, err := n.Propose(t.Context(), kv.Put(fmt.Appendf(nil, "k%02d", i), make([]byte, 128<<10))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, err := s.Range(t.Context(), backend.RangeRequest{RangeRequest: kv.RangeRequest{Keys: kv.All(), Sort: kv.SortDescending, Limit: 10}})
+	if err != nil || len(out.Items) != 10 || string(out.Items[0].Key) != "k11" || !out.More {
+		t.Errorf("%d keys, more: %v: %v", len(out.Items), out.More, err)
+	}
+}
+
+// A transaction of ranges may read much too.
+func TestTransactionsOfRangesTakeTurns(t *testing.T) {
+	s, _ := start(t, Options{ReadingBytes: 8 << 20}, 2)
+	if !s.reading.TryAcquire(1) {
+		t.Fatal("there is no room")
+	}
+	wide := backend.TxnRequest{Txn: kv.Txn{Success: []kv.Op{{Kind: kv.OpRange, Range: kv.RangeRequest{Keys: kv.All()}}}}, Serializable: true}
+	late, giveUp := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := s.Txn(late, wide)
+		ended <- err
+	}()
+	giveUp()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("without room: %v", err)
+	}
+	s.reading.Release(1)
+	if _, err := s.Txn(t.Context(), wide); err != nil {
+		t.Error(err)
 	}
 }

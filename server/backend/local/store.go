@@ -25,6 +25,8 @@ const (
 	DefaultProgressInterval = 10 * time.Minute
 	// DefaultReadingBytes bounds what the ranges that are read at one time may read together: further ones wait for them.
 	DefaultReadingBytes = 256 << 20
+	// firstBytes is how much of a range is read before it has to wait for room; all that are read so far at one time may take one in firstPart of ReadingBytes.
+	firstBytes, firstPart = 1 << 20, 4
 	// rangeAttempts bounds how often a range of the latest revision is begun, since the history was compacted up to where it is read.
 	rangeAttempts = 4
 )
@@ -82,6 +84,7 @@ type Store struct {
 	began   time.Time
 	renewal renewal
 	reading *semaphore.Weighted // of ReadingBytes
+	first   *semaphore.Weighted // of a part of them; see inTurn
 	// used is how large the store was when it was looked at last.
 	used atomic.Int64
 
@@ -116,6 +119,7 @@ func New(o Options) *Store {
 	return &Store{
 		options: o, hub: watch.NewHub(o.Watch), began: time.Now(), renewal: newRenewal(),
 		deadlines: lease.New(), leases: make(chan struct{}, 1), reading: semaphore.NewWeighted(int64(o.ReadingBytes)),
+		first: semaphore.NewWeighted(int64(max(o.ReadingBytes/firstPart, firstBytes))),
 	}
 }
 
@@ -207,16 +211,13 @@ func (s *Store) propose(ctx context.Context, c kv.Command) (*kv.Result, error) {
 
 // Range is that of backend.Store.
 func (s *Store) Range(ctx context.Context, r backend.RangeRequest) (kv.RangeResult, error) {
-	from := func() (kv.RangeResult, error) { return s.many(ctx, &r.RangeRequest) }
-	switch {
-	case oneWhole(&r.RangeRequest):
+	if oneWhole(&r.RangeRequest) {
 		return read(ctx, s, r.Serializable, func() (kv.RangeResult, error) { return s.one(ctx, &r.RangeRequest) })
-	case r.MaxBytes <= 0 || r.MaxBytes > s.options.MaxRangeBytes:
-		r.MaxBytes = s.options.MaxRangeBytes
-	default:
-		from = func() (kv.RangeResult, error) { return s.inTurn(ctx, &r.RangeRequest) }
 	}
-	out, err := read(ctx, s, r.Serializable, from)
+	if r.MaxBytes <= 0 || r.MaxBytes > s.options.MaxRangeBytes {
+		r.MaxBytes = s.options.MaxRangeBytes
+	}
+	out, err := read(ctx, s, r.Serializable, func() (kv.RangeResult, error) { return s.inTurn(ctx, &r.RangeRequest) })
 	if err == nil && out.More && r.Limit == 0 {
 		return kv.RangeResult{}, &kv.TooLargeError{What: "the range (ask with a limit)", Unit: "bytes or more", Size: r.MaxBytes, Most: r.MaxBytes}
 	}
@@ -227,6 +228,18 @@ func (s *Store) Range(ctx context.Context, r backend.RangeRequest) (kv.RangeResu
 func oneWhole(r *kv.RangeRequest) bool {
 	return len(r.Keys.End) == 0 && !r.KeysOnly && !r.CountOnly &&
 		r.MinModRevision|r.MaxModRevision|r.MinCreateRevision|r.MaxCreateRevision == 0
+}
+
+// readTxn runs a transaction that writes nothing, once there is room for what its ranges may read.
+func (s *Store) readTxn(ctx context.Context, t *kv.Txn) (*kv.Result, error) {
+	if t.ReadsRanges() {
+		most := int64(min(kv.MaxTxnReadBytes, s.options.ReadingBytes))
+		if err := s.reading.Acquire(ctx, most); err != nil {
+			return nil, err
+		}
+		defer s.reading.Release(most)
+	}
+	return s.machine.Read(ctx, t)
 }
 
 // one reads such a range without the lists that any other needs: 3 allocations in place of 14.
@@ -243,12 +256,29 @@ func (s *Store) one(ctx context.Context, r *kv.RangeRequest) (kv.RangeResult, er
 }
 
 // inTurn is many once there is room for what the range may read. It comes behind the barrier: who waits for a quorum is in nobody's way.
+//
+// What a range will read nobody knows before, and most read little. So it is read as far as firstBytes at first, for which there is a room of its own, in which
+// no large range is waited for. One that has more is read anew once there is room for all that it may have.
 func (s *Store) inTurn(ctx context.Context, r *kv.RangeRequest) (kv.RangeResult, error) {
-	most := int64(min(r.MaxBytes, s.options.ReadingBytes))
-	if err := s.reading.Acquire(ctx, most); err != nil {
+	if r.MaxBytes > firstBytes {
+		first := *r
+		first.MaxBytes = firstBytes
+		out, err := s.within(ctx, s.first, firstBytes, &first)
+		var large *kv.TooLargeError
+		cut := err == nil && out.More && (r.Limit == 0 || len(out.Items) < r.Limit)
+		if !cut && !errors.As(err, &large) {
+			return out, err
+		}
+	}
+	return s.within(ctx, s.reading, int64(min(r.MaxBytes, s.options.ReadingBytes)), r)
+}
+
+// within is many once there is so much room.
+func (s *Store) within(ctx context.Context, room *semaphore.Weighted, bytes int64, r *kv.RangeRequest) (kv.RangeResult, error) {
+	if err := room.Acquire(ctx, bytes); err != nil {
 		return kv.RangeResult{}, err
 	}
-	defer s.reading.Release(most)
+	defer room.Release(bytes)
 	return s.many(ctx, r)
 }
 
@@ -335,7 +365,7 @@ func (s *Store) Txn(ctx context.Context, r backend.TxnRequest) (backend.TxnResul
 	if r.Writes() {
 		result, err = s.propose(ctx, c)
 	} else if err = c.CheckLimits(s.options.Limits); err == nil {
-		result, err = read(ctx, s, r.Serializable, func() (*kv.Result, error) { return s.machine.Read(ctx, &r.Txn) })
+		result, err = read(ctx, s, r.Serializable, func() (*kv.Result, error) { return s.readTxn(ctx, &r.Txn) })
 	}
 	if err == nil && !r.OutcomeOnly {
 		err = whole(result)
