@@ -175,8 +175,13 @@ func (s *service) read(ctx context.Context, store Store, item *wire.Item, out *w
 func readRange(ctx context.Context, store Store, op *wire.Op, out *wire.Result) error {
 	r := backend.RangeRequest{RangeRequest: convertRange(op), Serializable: true}
 	r.MaxBytes = wire.MaxAnswerBytes
-	if r.Limit == 0 {
-		r.Limit = math.MaxInt32 // so that a part of the range is an answer
+	// A part of the range is an answer if it can go on behind that, which what is sorted cannot.
+	most := math.MaxInt32
+	if r.Sort == kv.SortNone && op.Range.Target == 0 {
+		most = maxItems
+	}
+	if r.Limit == 0 || r.Limit > most {
+		r.Limit = most
 	}
 	if len(op.Key) == 0 && len(op.End) == 0 {
 		return kv.ErrEmptyKey

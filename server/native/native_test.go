@@ -151,3 +151,37 @@ func TestASessionIsOfOneCluster(t *testing.T) {
 		t.Errorf("another cluster takes the write for one in its own session %d", got)
 	}
 }
+
+// listed is a store that tells what it is asked for.
+type listed struct {
+	instant
+	asked chan kv.RangeRequest
+}
+
+func (s *listed) Range(_ context.Context, r backend.RangeRequest) (kv.RangeResult, error) {
+	s.asked <- r.RangeRequest
+	return kv.RangeResult{Revision: 1}, nil
+}
+
+// An answer has a bounded number of keys, where the client can ask for more behind them.
+func TestAnAnswerHasABoundedNumberOfKeys(t *testing.T) {
+	store := &listed{asked: make(chan kv.RangeRequest, 1)}
+	service := raw(t, serve(t, store))
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	for _, x := range []struct {
+		asked wire.Range
+		want  int
+	}{
+		{wire.Range{}, 100_000}, {wire.Range{Limit: 7}, 7}, {wire.Range{Limit: 1 << 40}, 100_000},
+		{wire.Range{Sort: 1}, 1<<31 - 1}, {wire.Range{Sort: 1, Limit: 1 << 20}, 1 << 20}, {wire.Range{Target: 1}, 1<<31 - 1},
+	} {
+		item := wire.Item{Body: wire.AppendRange(nil, "k", "l", &x.asked)}
+		if a, err := service.Read(ctx, &wire.ReadBatch{Serializable: true, Items: []wire.Item{item}}); err != nil || a.Results[0].Status != wire.StatusOK {
+			t.Fatal(a, err)
+		}
+		if r := <-store.asked; r.Limit != x.want || r.MaxBytes != wire.MaxAnswerBytes {
+			t.Errorf("%+v: up to %d keys, want %d", x.asked, r.Limit, x.want)
+		}
+	}
+}

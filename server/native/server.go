@@ -22,6 +22,8 @@ const (
 	messageOverheadBytes = 2 << 20
 	// maxAnswerBytes bounds what one answer holds at most, even of a single operation; it is below what a frame may have.
 	maxAnswerBytes = 15 << 20
+	// maxItems bounds the keys of one answer: small ones take many times their bytes in memory.
+	maxItems = 100_000
 )
 
 // Store is the service that is offered.
