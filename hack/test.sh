@@ -12,7 +12,9 @@ cd "$(dirname "$0")/.."
 
 modules=(. hack/images test/localkube test/powerloss test/rules test/etcdclients test/etcdsuite)
 # Few enough for a detector that makes everything some ten times slower.
-race_seeds=50
+race_seeds=50 race_story_seeds=1
+# Packages that are tested at a time: one more than there are processors, since most of them wait for much of their time.
+at_once=$(($(nproc) + 1))
 
 section() { printf '\n=== %s\n' "$*"; }
 
@@ -22,7 +24,7 @@ go_test() {
   shift
   packages=$(go list -C "$module" ./... | grep -vE "/raft/sim$|${without:-^$}") || return
   # shellcheck disable=SC2086
-  go test -C "$module" "$@" $packages
+  go test -C "$module" -p "$at_once" "$@" $packages
 }
 
 failed=()
@@ -104,10 +106,11 @@ case "${1:-}" in
       [[ $module != test/powerloss ]] || continue
       section "unit tests of module $module under the race detector"
       # `make vet` and the unit tests without the detector vet the same code.
-      without='/test/sockets$' tried "$module" go_test "$module" -race -vet=off -timeout 30m
+      without='/test/sockets$|/raft/sim/scenario$' tried "$module" go_test "$module" -race -vet=off -timeout 30m
     done
     section "simulation under the race detector"
     tried raft/sim go test -race -vet=off -timeout 30m -run 'TestCampaign$' ./raft/sim -sim.seeds=$race_seeds
+    tried raft/sim/scenario go test -race -vet=off -timeout 30m ./raft/sim/scenario -scenario.seeds=$race_story_seeds
     verdict
     ;;
   hunt)
