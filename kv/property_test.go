@@ -171,6 +171,9 @@ func (x *trial) write(more ...Command) {
 
 // succeed makes the state that with which a new cluster begins: where it is, or as a snapshot of it is restored.
 func (x *trial) succeed() {
+	if x.model.index == 0 {
+		return // a snapshot is of something
+	}
 	o := RestoreOptions{BumpRevision: x.Uint64N(50), MarkCompacted: x.IntN(2) == 0}
 	inPlace := x.IntN(2) == 0
 	if inPlace {
@@ -179,7 +182,7 @@ func (x *trial) succeed() {
 				x.t.Fatal(err)
 			}
 		}
-	} else if x.model.index > 0 {
+	} else {
 		_, file := stream(x.t, x.machine)
 		x.afresh()
 		x.machine, x.twin = open(x.t, x.options), x.newTwin()
