@@ -17,6 +17,8 @@ type Coverage struct {
 	ReadsConfirmed, FollowerReads, ReadsFailed                       uint64
 	Changes, StaleChanges, PendingChanges, UnsafeChanges             uint64
 	Invitations, Claims, ClaimsRefused                               uint64
+	Introductions, MessagesToStrangers                               uint64
+	LogsHeld, SluggishDisks, Absences                                uint64
 	MembershipsCommitted, MembersAdded, MembersRemoved, Transfers    uint64
 	MessagesLost, MessagesDoubled, MessagesDelayed, MessagesCut      uint64
 	Partitions, Crashes, PowerLosses, WritesDropped, Pauses          uint64

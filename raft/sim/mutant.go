@@ -23,4 +23,6 @@ const (
 	stateBeforeLog
 	// cutPastState compacts the log up to what was applied, durably or not.
 	cutPastState
+	// tellLearnersOnly lets voters that were away find out by themselves who was added meanwhile.
+	tellLearnersOnly
 )

@@ -36,6 +36,10 @@ func (n *network) reachable(from, to int) bool { return !n.isCut(from, to) && !n
 // send delivers a message some time later, or never, or twice.
 func (n *network) send(p *process, m raft.Message) {
 	w := n.w
+	if !p.dials(m.To) {
+		w.coverage.MessagesToStrangers++
+		return
+	}
 	w.hash.mix(uint64(w.now), uint64(m.Type), uint64(m.From), uint64(m.To), uint64(m.Term), uint64(m.Index),
 		uint64(m.LogTerm), uint64(m.Commit), m.Context, uint64(len(m.Entries)))
 	if n.meter != nil {
@@ -70,7 +74,7 @@ func (n *network) send(p *process, m raft.Message) {
 
 func (n *network) deliver(sender *process, from int, m raft.Message) {
 	to := n.w.members[m.To]
-	if to == nil || to.host == nil || to.host.proc == nil || n.isCut(from, to.host.slot) {
+	if to == nil || to.host == nil || to.host.proc == nil || n.isCut(from, to.host.slot) || !to.host.proc.letsIn(sender) {
 		n.w.coverage.MessagesCut++
 		// A connection that breaks tells the sender, sometimes.
 		if n.random.chance(0.3) && !sender.dead {

@@ -36,6 +36,10 @@ type process struct {
 	asked     map[uint64]*waitingRead // reads that the core was asked for
 	ready     []*waitingRead          // reads that wait for the machine
 
+	// streams are the indexes of the snapshots that are on their way to others.
+	streams []raft.Index
+
+	door door
 	seen seen
 	// acknowledged is the highest index that was acknowledged to the leader of the last term in which one was.
 	acknowledged raft.Position

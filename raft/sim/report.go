@@ -23,11 +23,12 @@ func (s Summary) Report() string {
 		{"network", []item{
 			{"partitions", c.Partitions}, {"of them one-way", c.OneWayPartitions}, {"with a bridge", c.BridgePartitions},
 			{"messages lost", c.MessagesLost}, {"doubled", c.MessagesDoubled}, {"reordered", c.MessagesDelayed}, {"cut off", c.MessagesCut},
+			{"to whom the sender does not know", c.MessagesToStrangers}, {"introductions", c.Introductions},
 		}},
-		{"programs", []item{{"crashes", c.Crashes}, {"power losses", c.PowerLosses}, {"of them with writes dropped or torn", c.WritesDropped}, {"pauses", c.Pauses}}},
+		{"programs", []item{{"crashes", c.Crashes}, {"long absences", c.Absences}, {"power losses", c.PowerLosses}, {"of them with writes dropped or torn", c.WritesDropped}, {"pauses", c.Pauses}}},
 		{"clocks", []item{{"changes of rate", c.ClockDrifts}, {"stops", c.ClockStops}, {"leaps", c.ClockJumps}}},
 		{"disks", []item{
-			{"stalls", c.DiskStalls}, {"of them past the hand-over", c.LongStalls}, {"failed syncs", c.DiskErrors}, {"full", c.FullDisks},
+			{"stalls", c.DiskStalls}, {"of them past the hand-over", c.LongStalls}, {"slow for long", c.SluggishDisks}, {"failed syncs", c.DiskErrors}, {"full", c.FullDisks},
 			{"stops for want of room", c.StoppedFull}, {"bits flipped in logs", c.LogBitsFlipped}, {"in states", c.StateBitsFlipped},
 			{"members stopped by damage", c.DamageFound}, {"disks wiped", c.Wipes},
 		}},
@@ -36,7 +37,7 @@ func (s Summary) Report() string {
 			{"removed", c.MembersRemoved}, {"invited", c.Invitations}, {"claimed", c.Claims}, {"claims refused", c.ClaimsRefused}, {"hand-overs", c.Transfers},
 		}},
 		{"logs", []item{
-			{"entries committed", c.EntriesCommitted}, {"truncated", c.EntriesTruncated}, {"compactions", c.Compactions},
+			{"entries committed", c.EntriesCommitted}, {"truncated", c.EntriesTruncated}, {"compactions", c.Compactions}, {"held up for receivers of snapshots", c.LogsHeld},
 			{"snapshots installed", c.SnapshotsInstalled}, {"broken off", c.SnapshotsFailed}, {"elections won", c.Elections},
 		}},
 		{"clients", []item{

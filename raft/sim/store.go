@@ -27,7 +27,7 @@ func (p *process) store() {
 			w.coverage.LongStalls++ // a leader hands over
 		}
 	}
-	took = max(took, m.stalledUntil-w.now)
+	took = max(took+p.sluggish(), m.stalledUntil-w.now)
 	last := batch[len(batch)-1]
 	done := last.Done()
 	if w.opts.mutant == ackBeforeSync {
@@ -188,6 +188,7 @@ func (p *process) compact() bool {
 	if p.w.opts.mutant == cutPastState {
 		limit = p.machine.meta.Index
 	}
+	limit = p.held(limit)
 	index := p.core.CompactionPoint(limit, uint64(p.random.n(p.w.plan.keepEntries+1)), p.random.n(2000))
 	if index <= p.core.LogStart().Index {
 		return true
@@ -220,7 +221,9 @@ func (p *process) streamSnapshot(to raft.NodeID) {
 	}
 	var receiver *process
 	chunks := p.random.span(1, 8)
+	p.streams = append(p.streams, state.meta.Index)
 	finish := func(ok bool) {
+		p.streams = slices.Delete(p.streams, slices.Index(p.streams, state.meta.Index), 1+slices.Index(p.streams, state.meta.Index))
 		w.trace(p, "snapshot at %d to %s ended, ok=%t", state.meta.Index, to, ok)
 		if ok {
 			w.coverage.SnapshotsSent++
@@ -238,7 +241,8 @@ func (p *process) streamSnapshot(to raft.NodeID) {
 			return
 		}
 		target := w.members[to]
-		up := target != nil && target.host != nil && target.host.proc != nil && w.net.reachable(p.host.slot, target.host.slot)
+		up := target != nil && target.host != nil && target.host.proc != nil && w.net.reachable(p.host.slot, target.host.slot) &&
+			p.dials(to) && target.host.proc.letsIn(p)
 		broken := w.allows(SnapshotFailure) && p.random.chance(0.03)
 		if !up || broken || (receiver != nil && receiver != target.host.proc) {
 			if receiver != nil && !receiver.dead && p.real != nil {

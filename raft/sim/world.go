@@ -81,6 +81,9 @@ type world struct {
 	nextRead uint64
 	// strangers are sessions that nobody uses, opened in storms.
 	strangers, storms uint64
+	doors             bool    // members connect to whom they know
+	holding           *random // the log is kept for receivers of snapshots; nil: it is not
+	sluggish          *random // disks become slow for long; nil: they do not
 	// readsOnly counts the reasons for which clients write nothing at present.
 	readsOnly int
 	nextInc   raft.Incarnation
@@ -114,6 +117,8 @@ type member struct {
 	full        bool // its disk has no room
 	// stalledUntil is when a disk that was told to stand still goes on.
 	stalledUntil time.Duration
+	// slowUntil is when a disk that is slow becomes as fast as it was; each sync takes up to slowBy longer until then.
+	slowUntil, slowBy time.Duration
 }
 
 // Run runs one seed to its end, or to the first broken promise.
@@ -135,6 +140,9 @@ func Run(opts Options) (res Result) {
 	}
 	w.operator.start(w)
 	w.startNemesis()
+	w.startDoors()
+	w.startHolding()
+	w.startSluggish()
 	w.queue.push(w.opts.Duration, w.startLiveness)
 	for !w.done {
 		w.next()
@@ -192,6 +200,9 @@ const (
 	labelClient      = 100
 	labelHost        = 1000
 	labelInvitations = 2000
+	labelDoors       = 2001
+	labelHolding     = 2002
+	labelSluggish    = 2003
 )
 
 // build makes the cluster that the plan says.
