@@ -57,6 +57,7 @@ func (r *Reconciler) act(ctx context.Context, s *snapshot, d *plan.Decision) (ou
 		return deferred, nil
 	}
 	countStep(s.cluster, d.Step, stepFailed)
+	r.Recorder.Eventf(s.cluster, nil, corev1.EventTypeWarning, "StepFailed", stepName(d.Step), "could not %s: %v; it is tried again", d.Step, err)
 	return deferred, fmt.Errorf("%s: %w", d.Step, err)
 }
 

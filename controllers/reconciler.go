@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -187,6 +188,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if applyErr == nil {
 		result, actErr = r.act(ctx, s, &d)
 	}
+	s.denied(cmp.Or(applyErr, actErr))
 	unsaid, reportErr := r.report(ctx, s, &d, before, result)
 	for _, err := range []error{applyErr, actErr, reportErr} {
 		if err != nil && !apierrors.IsConflict(err) {

@@ -22,6 +22,14 @@ func (s *snapshot) refusal(err error) error {
 	return nil
 }
 
+// denied takes it down that a policy, a quota or a right that the operator lacks is in the way. Nothing else is made or changed then, and it is tried again.
+func (s *snapshot) denied(err error) {
+	if apierrors.IsForbidden(err) {
+		s.beside(&plan.Reason{Reason: plan.ReasonSpecRefused, Message: fmt.Sprintf(
+			"Kubernetes denies what the operator does: %s; change the policy, the quota or the operator's rights, or correct the spec", shortened(oneLine(err.Error()), maxRefusalBytes))})
+	}
+}
+
 // beside adds something that waits for a person.
 func (s *snapshot) beside(r *plan.Reason) {
 	switch {

@@ -111,7 +111,8 @@ func (p *patient) decision(reason string) []string {
 	case plan.ReasonInvalidStatus:
 		return []string{"somebody has edited the status: put back what the message names", "see what is recorded: " + p.kubectl("get raftcluster %s -o yaml", p.name)}
 	case plan.ReasonSpecRefused:
-		return []string{"correct what the message names in the spec: " + p.kubectl("edit raftcluster %s", p.name)}
+		return []string{"correct what the message names in the spec: " + p.kubectl("edit raftcluster %s", p.name),
+			"where it names a policy, a quota or a right of the operator, correct that: nothing is changed before, and the store goes on"}
 	case plan.ReasonUpdateFailed:
 		return []string{"see why the pod does not become ready: " + p.kubectl("get pods -l app.kubernetes.io/instance=%s", p.name),
 			"correct what was changed in the spec, or put it back: the operator goes on by itself"}
