@@ -85,5 +85,6 @@ func sorted(items []item) []Record {
 }
 
 func encodeResult(result []byte) []byte {
-	return append([]byte{recordFormat}, result...)
+	b := make([]byte, 0, 1+len(result))
+	return append(append(b, recordFormat), result...)
 }
