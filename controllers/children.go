@@ -259,12 +259,18 @@ func (r *Reconciler) observeWorkload(s *snapshot) error {
 	return nil
 }
 
-// replicasAnew is the number of pods of a StatefulSet that is made: what the spec asks for, but none for a cluster that hibernates, and
-// never so few that a pod which exists, or a member that is known, would be scaled away by it.
+// replicasAnew is the number of pods of a StatefulSet that is made: what the spec asks for, and never so few that a pod which exists, or a member that is known, would be
+// scaled away by it. A cluster that hibernates keeps the pods that were left to it and are not ending: the plan stops them, in the order of rest, if it may.
 func replicasAnew(s *snapshot) int32 {
 	o := &s.observation
 	if o.Asleep > 0 && o.Hibernate {
-		return 0
+		left := 0
+		for i := range s.pods {
+			if p := &s.pods[i]; p.DeletionTimestamp == nil {
+				left = max(left, podOrdinal(s, p)+1)
+			}
+		}
+		return int32(left)
 	}
 	n := int(desiredReplicas(s.cluster))
 	for i := range s.pods {

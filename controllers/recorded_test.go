@@ -5,11 +5,14 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	v1 "github.com/raftkv/raftkv/api/v1"
 	"github.com/raftkv/raftkv/controllers/plan"
+	"github.com/raftkv/raftkv/controllers/resources"
 )
 
 // A status that somebody wrote by hand asks for no pods that a cluster cannot have.
@@ -28,6 +31,38 @@ func TestAStatusWrittenByHandAsksForNoHundredsOfPods(t *testing.T) {
 		c.Status.Members = []v1.MemberStatus{{Name: member}}
 		if got := replicasAnew(&snapshot{cluster: c}); got != want {
 			t.Errorf("with member %s on record a StatefulSet is made with %d pods, want %d", member, got, want)
+		}
+	}
+}
+
+// Somebody deletes the StatefulSet of a cluster that is about to rest and leaves its pods: the one that is made in its place ends none of them.
+func TestAStatefulSetThatIsMadeAnewEndsNoPod(t *testing.T) {
+	pod := func(i int, ending bool) corev1.Pod {
+		p := corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: resources.PodName("demo", i)}}
+		if ending {
+			p.DeletionTimestamp = ptr.To(metav1.Now())
+		}
+		return p
+	}
+	for name, x := range map[string]struct {
+		pods      []corev1.Pod
+		hibernate bool
+		want      int32
+	}{
+		"at rest":                   {nil, true, 0},
+		"about to rest":             {[]corev1.Pod{pod(0, false), pod(1, false), pod(2, false)}, true, 3},
+		"its followers are ending":  {[]corev1.Pod{pod(0, false), pod(1, true), pod(2, true)}, true, 1},
+		"all are ending":            {[]corev1.Pod{pod(0, true), pod(1, true), pod(2, true)}, true, 0},
+		"one is missing":            {[]corev1.Pod{pod(0, false), pod(2, false)}, true, 3},
+		"it is to wake up":          {nil, false, 3},
+		"it is to wake up, smaller": {[]corev1.Pod{pod(3, true)}, false, 4},
+	} {
+		c := &v1.RaftCluster{}
+		c.Name, c.Spec.Replicas = "demo", ptr.To[int32](1)
+		s := &snapshot{cluster: c, pods: x.pods}
+		s.observation.Asleep, s.observation.Hibernate = 3, x.hibernate
+		if got := replicasAnew(s); got != x.want {
+			t.Errorf("%s: it is made with %d pods, want %d", name, got, x.want)
 		}
 	}
 }

@@ -297,7 +297,7 @@ func (w *world) replaceVolume(t *turn, s ReplaceVolume) {
 		w.fail("the volume of %s is given up although its template is what keeps it from running", s.Pod)
 	}
 	if m, _ := w.g.newest.FindIncarnation(w.claims[i].incarnation); member && !m.Learner {
-		w.othersWell(t, i, "the volume of "+s.Pod+" is given up")
+		w.othersWell(t, i, mostPods, "the volume of "+s.Pod+" is given up")
 	}
 	w.stats["replace-volume"]++
 	w.lose(i)

@@ -21,11 +21,11 @@ func (w *world) oneByOne(t *turn, i int) {
 	if !pod.Ready || !praised(t.o, proc.dir.id) {
 		return // those that are ill go first
 	}
-	w.othersWell(t, i, pod.Name+" was restarted")
+	w.othersWell(t, i, mostPods, pod.Name+" was restarted")
 }
 
-// othersWell checks that all voters but one are well when something is done to that one.
-func (w *world) othersWell(t *turn, i int, what string) {
+// othersWell checks that all voters with an ordinal below a limit, but for one, are well when something is done to that one.
+func (w *world) othersWell(t *turn, i, below int, what string) {
 	if w.disturbed(t) {
 		return
 	}
@@ -34,7 +34,7 @@ func (w *world) othersWell(t *turn, i int, what string) {
 		k, _ := resources.Ordinal("demo", m.Name)
 		p, d := w.pods[k], w.claims[k]
 		switch {
-		case k == i:
+		case k == i || k >= below:
 		case p == nil, !p.running, p.endsAt != 0, w.g.cut[k], d == nil, d.incarnation != m.Incarnation:
 			w.fail("%s while %s, a voter, is not well; it was decided on %s", what, m.Name, seen(t.o))
 		case d.last() < w.promisedBefore(t.began):

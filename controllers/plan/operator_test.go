@@ -370,6 +370,12 @@ func (w *world) removed(t *turn, leader *process, before raft.Membership, s Chan
 			kept++
 		}
 	}
+	if d := t.o.Desired; intact && i >= d && praised(t.o, m.ID) {
+		if left < d {
+			w.fail("%s is well and was removed, which leaves %d voters of %d that are asked for; it was decided on %s", s.Name, left, d, seen(t.o))
+		}
+		w.othersWell(t, i, d, s.Name+", which is well, was removed")
+	}
 	if kept < quorum(left) {
 		w.fail("the removal of %s leaves %d voters of which %d have their data", s.Name, left, kept)
 	}
@@ -401,6 +407,16 @@ func (w *world) makeAnew(o *Observation) {
 	}
 	if o.Asleep > 0 && o.Hibernate {
 		n = 0
+		for _, p := range o.Pods {
+			if !p.Terminating {
+				n = max(n, p.Ordinal+1)
+			}
+		}
+	}
+	for i := n; i < mostPods; i++ {
+		if p := w.pods[i]; p != nil && p.endsAt == 0 {
+			w.fail("pod %d runs and ends since the StatefulSet is made anew with %d pods", i, n)
+		}
 	}
 	w.keeps = !scalesIn(o, n)
 	before := w.held
@@ -465,7 +481,7 @@ func (w *world) rest(t *turn, s Scale) {
 		w.fail("%d pods of %d are stopped at once, not the followers and then the last", w.replicas-s.To, w.replicas)
 	}
 	if w.replicas > 1 && len(w.g.newest.Voters()) > 1 { // a single one needs nobody to reach it
-		w.othersWell(t, -1, "the cluster goes to rest")
+		w.othersWell(t, -1, mostPods, "the cluster goes to rest")
 	}
 	if d := w.claims[0]; s.To == 1 && d != nil && d.cluster == w.recordID {
 		for index, digest := range w.g.promised {
