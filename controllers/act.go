@@ -239,7 +239,7 @@ func (r *Reconciler) growClaims(ctx context.Context, s *snapshot, d *plan.Decisi
 	for i := range s.claims {
 		c := &s.claims[i]
 		have := c.Spec.Resources.Requests[corev1.ResourceStorage]
-		if want.Cmp(have) <= 0 || c.Spec.VolumeName == "" || c.DeletionTimestamp != nil {
+		if want.Cmp(have) <= 0 || c.Spec.VolumeName == "" || c.DeletionTimestamp != nil || goesWithAnother(s.cluster, c) {
 			continue
 		}
 		patch, err := json.Marshal(map[string]any{"spec": map[string]any{"resources": map[string]any{

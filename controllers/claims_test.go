@@ -7,10 +7,14 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	v1 "github.com/raftkv/raftkv/api/v1"
+	"github.com/raftkv/raftkv/controllers/plan"
 	"github.com/raftkv/raftkv/controllers/resources"
 )
 
@@ -121,5 +125,33 @@ func TestClaimsOfAnOlderOperatorAreTakenOver(t *testing.T) {
 	var claims corev1.PersistentVolumeClaimList
 	if err := s.c.List(ctx, &claims, client.InNamespace(s.key.Namespace)); err != nil || len(claims.Items) != 0 {
 		t.Errorf("claims are left of a RaftCluster that takes them with it: %v, %d of them", err, len(claims.Items))
+	}
+}
+
+// A claim that goes with an earlier RaftCluster of the name grows for nobody, and that its class could not let it grow is no matter for a person.
+func TestClaimsThatGoAreNotAskedToGrow(t *testing.T) {
+	size := func(text string) corev1.ResourceList {
+		return corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(text)}
+	}
+	for name, x := range map[string]struct {
+		owner types.UID
+		want  int
+	}{"of this one": {"now", 1}, "of an earlier one": {"earlier", 0}} {
+		cluster := &v1.RaftCluster{ObjectMeta: metav1.ObjectMeta{Name: "demo", Namespace: "shop", UID: "now"}}
+		cluster.Spec.Storage.Size = resource.MustParse("2Gi")
+		claim := corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "data-demo-0", Namespace: "shop",
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: v1.GroupVersion.String(), Kind: "RaftCluster", Name: "demo", UID: x.owner}}}}
+		claim.Spec.VolumeName, claim.Spec.Resources.Requests = "pv", size("1Gi")
+		asked := 0
+		r := &Reconciler{Client: interceptor.NewClient(nil, interceptor.Funcs{
+			Patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
+				asked++
+				return nil
+			},
+		})}
+		stays, err := r.growClaims(t.Context(), &snapshot{cluster: cluster, claims: []corev1.PersistentVolumeClaim{claim}}, &plan.Decision{})
+		if err != nil || stays != nil || asked != x.want {
+			t.Errorf("%s: asked %d times to grow, %v, %v", name, asked, stays, err)
+		}
 	}
 }

@@ -138,6 +138,7 @@ func TestDashboardAsksForMetricsThatExist(t *testing.T) {
 func TestEachAlertHasItsRunbookPage(t *testing.T) {
 	pages := filepath.Join(root, "docs", "runbooks")
 	index, known := string(read(t, filepath.Join(pages, "README.md"))), map[string]bool{"README.md": true}
+	names := metricNames(t)
 	for _, g := range alerts(t).Groups {
 		for _, r := range g.Rules {
 			known[r.Alert+".md"] = true
@@ -147,6 +148,7 @@ func TestEachAlertHasItsRunbookPage(t *testing.T) {
 					t.Errorf("the page of %s lacks %q", r.Alert, part)
 				}
 			}
+			checkNames(t, names, "the page of "+r.Alert, text)
 			if !strings.Contains(index, "("+r.Alert+".md)") {
 				t.Errorf("the index of the runbooks lacks %s", r.Alert)
 			}
