@@ -23,7 +23,8 @@ const (
 	reconnectMillis = 1000
 	// silence is after what time a line without meaning is sent, so that what is in between does not take the stream for dead.
 	silence = 15 * time.Second
-	// sendTimeout bounds how long a client may take to receive one message; one that does not is cut off, and may resume.
+	// sendTimeout bounds how long a client may take to receive mostBuffered bytes; one that does not is cut off, and may resume. A message may be far larger, and who
+	// is cut off in the middle of one gets it from its beginning again.
 	sendTimeout = 30 * time.Second
 )
 
@@ -309,11 +310,15 @@ const (
 
 // flush sends what is in the buffer.
 func (s *eventStream) flush() error {
-	if err := s.control.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
-		return err
-	}
-	if _, err := s.w.Write(s.buffer.Bytes()); err != nil {
-		return err
+	for left := s.buffer.Bytes(); len(left) > 0; {
+		if err := s.control.SetWriteDeadline(time.Now().Add(sendTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+			return err
+		}
+		n, err := s.w.Write(left[:min(len(left), mostBuffered)])
+		if err != nil {
+			return err
+		}
+		left = left[n:]
 	}
 	if s.buffer.Reset(); s.buffer.Cap() > maxKeptBuffer {
 		s.buffer = bytes.Buffer{}

@@ -9,10 +9,12 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"reflect"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/raftkv/raftkv/kv"
@@ -429,6 +431,44 @@ func TestALargeRevisionComesInParts(t *testing.T) {
 	}
 	if events != keys || parts < 2 || s.lastID != strconv.Itoa(keys+2) {
 		t.Errorf("%d events in %d parts, last ID %s", events, parts, s.lastID)
+	}
+}
+
+// slowLine is a client that takes so many bytes in a second, and none after a deadline.
+type slowLine struct {
+	http.ResponseWriter
+	bytesPerSecond, taken int
+	deadline              time.Time
+}
+
+func (l *slowLine) SetWriteDeadline(at time.Time) error {
+	l.deadline = at
+	return nil
+}
+
+func (l *slowLine) Write(b []byte) (int, error) {
+	time.Sleep(time.Duration(len(b)) * time.Second / time.Duration(l.bytesPerSecond))
+	if time.Now().After(l.deadline) {
+		return 0, os.ErrDeadlineExceeded
+	}
+	l.taken += len(b)
+	return len(b), nil
+}
+
+func (l *slowLine) FlushError() error { return nil }
+
+// Who is cut off in the middle of a message gets it from its beginning again, and so never gets on: however large it is, only a client that takes next to nothing is.
+func TestALargeMessageOverASlowLine(t *testing.T) {
+	const large = 3 << 20
+	for bytesPerSecond, want := range map[int]int{4 << 10: large, 1 << 10: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			line := &slowLine{bytesPerSecond: bytesPerSecond}
+			s := &eventStream{w: line, control: http.NewResponseController(line)}
+			s.buffer.Write(make([]byte, large))
+			if err := s.flush(); (err == nil) != (want > 0) || line.taken != want {
+				t.Errorf("%d bytes in a second: %d came, %v", bytesPerSecond, line.taken, err)
+			}
+		})
 	}
 }
 
