@@ -154,7 +154,8 @@ func (o *operator) act(p *process, configIndex raft.Index, changes []raft.Change
 	w := o.w
 	doubtful := w.doubtfulMember()
 	for _, c := range changes {
-		if c.Kind == raft.ChangeRemove && doubtful != 0 && doubtful != c.ID {
+		// Whom nobody has started for has no disk that could be missed.
+		if c.Kind == raft.ChangeRemove && doubtful != 0 && doubtful != c.ID && w.members[c.ID] != nil {
 			return // a disk was lost meanwhile: that comes first
 		}
 	}
