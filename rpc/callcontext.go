@@ -26,10 +26,26 @@ type callContext struct {
 	info     *Info
 	deadline time.Time // zero: none
 
+	// answered belongs to the goroutine of the call.
+	answered func()
+
 	mu       sync.Mutex
 	inner    context.Context
 	end      context.CancelFunc
 	canceled bool
+}
+
+type callKey struct{}
+
+// OnAnswered has f called once the answer to a call stands in the queue of its connection, which bounds what it holds, or that has ended: a handler's answer is in memory
+// until then, and its client may take its time. ctx is the handler's, which calls this from its own goroutine, once at most. False: f is never called, since
+// nobody waits for the answer.
+func OnAnswered(ctx context.Context, f func()) bool {
+	c, ok := ctx.Value(callKey{}).(*callContext)
+	if ok {
+		c.answered = f
+	}
+	return ok
 }
 
 func newCallContext(conn context.Context, info *Info, timeout time.Duration) *callContext {
@@ -83,8 +99,11 @@ func (c *callContext) Err() error { return c.real().Err() }
 
 // Value implements context.Context.
 func (c *callContext) Value(key any) any {
-	if _, ok := key.(infoKey); ok {
+	switch key.(type) {
+	case infoKey:
 		return c.info
+	case callKey:
+		return c
 	}
 	return c.real().Value(key)
 }

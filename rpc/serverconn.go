@@ -16,6 +16,15 @@ type Info struct {
 	Method   string // "service.Method"
 	// Connection ends with the connection: for what a service keeps for one. It tells connections apart.
 	Connection context.Context
+
+	hangUp func()
+}
+
+// HangUp ends the connection, whatever is on its way over it: for a client that does not take what it has asked for.
+func (i Info) HangUp() {
+	if i.hangUp != nil {
+		i.hangUp()
+	}
 }
 
 type infoKey struct{}
@@ -78,6 +87,9 @@ func newServerConn(s *Server, conn net.Conn, hs *handshakeResult) *serverConn {
 	sc.workers = newWorkers(sc.runCall)
 	sc.ctx, sc.cancel = context.WithCancel(s.base)
 	sc.info.Connection = sc.ctx
+	sc.info.hangUp = func() {
+		sc.fail(&Error{Code: CodeUnavailable, Message: "the client does not take what it has asked for"})
+	}
 	sc.onFail = func(error, map[uint64]bool) {
 		sc.cancel()
 		sc.workers.shut(func(c queuedCall) { c.payload.release() }) // nobody would hear the answers
@@ -233,6 +245,9 @@ func (sc *serverConn) request(f frame) error {
 // runCall runs a handler on a worker's goroutine.
 func (sc *serverConn) runCall(c queuedCall) {
 	sc.run(c.ctx, c.received)
+	if c.ctx.answered != nil {
+		c.ctx.answered()
+	}
 	sc.leave(c.callID)
 	c.ctx.cancel()
 }

@@ -10,7 +10,7 @@ import (
 // newNative makes the front end of the native protocol.
 func (n *node) newNative() (*native.Server, error) {
 	return native.New(n.batches, n.nativeCluster, native.Options{
-		Name: n.cfg.Name, Version: n.options.Version, MaxRequestBytes: n.cfg.MaxRequestBytes, ElectionTimeout: n.cfg.ElectionTimeout, Logger: n.logger,
+		Name: n.cfg.Name, Version: n.options.Version, MaxRequestBytes: n.cfg.MaxRequestBytes, ElectionTimeout: n.cfg.ElectionTimeout, Answers: n.answers, Logger: n.logger,
 	})
 }
 

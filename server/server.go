@@ -61,7 +61,7 @@ type node struct {
 	peers   []net.Listener // of the first life; see listenPeers
 	between *secure.Peers
 	bounds  memory.Bounds
-	answers *answers.Bound // of REST, the gateway and gRPC together
+	answers *answers.Bound // of all front ends together
 	ready   readiness
 	open    atomic.Bool // for gRPC clients; see door
 	joins   sync.Once   // only in the first life; see join

@@ -44,7 +44,7 @@ func New(most int64, patience time.Duration) *Bound { return &Bound{most: most, 
 // all may be together has room if there is no other.
 //
 // end, if not nil, is for an answer that its client may take as slowly as it likes: it is called, once at most, when another one needs the room and this one has had its
-// time, and has the answer released before it returns. Where there is a deadline for taking answers nobody needs it.
+// time. The answer counts no more then. Where there is a deadline for taking answers nobody needs it.
 func (b *Bound) Hold(size int, end func()) (release func(), ok bool) {
 	if size < SmallBytes {
 		return func() {}, true
@@ -59,6 +59,7 @@ func (b *Bound) Hold(size int, end func()) (release func(), ok bool) {
 			return nil, false
 		}
 		slowest.end()
+		b.release(slowest)
 	}
 }
 

@@ -18,7 +18,7 @@ type Bounds struct {
 	Log node.LogBounds
 	// Range is for one range, Ranges for what all ranges that are read at one time may read.
 	Range, Ranges int
-	// Answers is for the answers of REST, the JSON gateway and gRPC that were not taken yet.
+	// Answers is for the answers of REST, the JSON gateway, gRPC and the native protocol that were not taken yet.
 	Answers int
 	// Watches is for the events that all watches hold for their consumers.
 	Watches int

@@ -61,7 +61,19 @@ func (s *service) Write(ctx context.Context, b *wire.WriteBatch) (*wire.Answer, 
 	for i := range batch {
 		room -= written(&a.Results[places[i]], b.Items[places[i]].Op, &batch[i], room)
 	}
+	if !s.count(ctx, maxAnswerBytes-room) {
+		lose(a)
+	}
 	return a, nil
+}
+
+// lose leaves of the results of writes only that they were carried out, where they return more.
+func lose(a *wire.Answer) {
+	for i := range a.Results {
+		if r := &a.Results[i]; len(r.Ops) > 0 {
+			*r = wire.Result{Status: wire.StatusResultLost, Message: fmt.Sprintf("it was carried out at revision %d, but this node has no room for what it returns, since other answers are not taken yet", r.Revision)}
+		}
+	}
 }
 
 // commands makes the store's writes in a session out of the operations of a batch, and answers those that are none.
@@ -141,8 +153,14 @@ func (s *service) Read(ctx context.Context, b *wire.ReadBatch) (*wire.Answer, er
 		}
 		size += s.read(ctx, store, &b.Items[i], &a.Results[i])
 	}
+	if !s.count(ctx, size) {
+		return refuse(s.answer(store, len(b.Items)), errNoRoom), nil
+	}
 	return a, nil
 }
+
+// errNoRoom refuses reads whose results this node cannot keep.
+var errNoRoom = fmt.Errorf("%w: this node holds as many answers as it may that their clients have not taken yet", backend.ErrBusy)
 
 // read carries out one read, and returns what its answer takes.
 func (s *service) read(ctx context.Context, store Store, item *wire.Item, out *wire.Result) int {

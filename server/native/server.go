@@ -10,6 +10,7 @@ import (
 	"github.com/raftkv/raftkv/client/wire"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/rpc"
+	"github.com/raftkv/raftkv/server/answers"
 	"github.com/raftkv/raftkv/server/backend"
 	"github.com/raftkv/raftkv/server/leaderless"
 	"github.com/raftkv/raftkv/server/sending"
@@ -48,7 +49,9 @@ type Options struct {
 	MaxRequestBytes int
 	// ElectionTimeout is the cluster's: watches are told to go elsewhere when no leader is known for three of them. Zero: they stay.
 	ElectionTimeout time.Duration
-	Logger          *slog.Logger
+	// Answers bounds the answers that clients have not taken yet, in this and other front ends together; nil means a bound of its own.
+	Answers *answers.Bound
+	Logger  *slog.Logger
 }
 
 // Server is the front end. Its store may change while it runs.
@@ -67,6 +70,9 @@ type Server struct {
 func New(store func() Store, cluster func() Cluster, o Options) (*Server, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Answers == nil {
+		o.Answers = answers.New(answers.DefaultMaxBytes, answers.DefaultPatience)
 	}
 	s := &Server{store: store, cluster: cluster, options: o}
 	s.rpc = rpc.NewServer(rpc.ServerOptions{
@@ -116,6 +122,19 @@ func (s *service) opened() (Store, error) {
 		return store, nil
 	}
 	return nil, errNoMember
+}
+
+// count counts an answer of so many bytes until it stands in the queue of its connection, and tells whether there is room for it.
+func (s *service) count(ctx context.Context, size int) bool {
+	if size < answers.SmallBytes {
+		return true
+	}
+	info, _ := rpc.FromContext(ctx)
+	release, ok := s.options.Answers.Hold(size, info.HangUp)
+	if ok && !rpc.OnAnswered(ctx, release) {
+		release()
+	}
+	return ok
 }
 
 // errLeaderless sends watches to another node: this one may hear of nothing.
