@@ -399,6 +399,9 @@ func TestLeaderless(t *testing.T) {
 		{"all are empty but a claim without a pod is left", healthy(1).wiped(0).do(func(o *Observation) {
 			o.Claims = append(o.Claims, Claim{Ordinal: 2, Name: "data-demo-2", Bound: true})
 		}), "stalled NoMemberLeft"},
+		{"all are empty but a claim without a pod is left: nothing begins empty, whatever is allowed", healthy(1).wiped(0).allowed(testCluster, true).do(func(o *Observation) {
+			o.Claims = append(o.Claims, Claim{Ordinal: 2, Name: "data-demo-2", Bound: true})
+		}), "stalled NoMemberLeft"},
 		{"applied again with fewer pods than voters need", reapplied(1), "scale 3"},
 		{"applied again with enough pods", reapplied(2), "wait NoLeader"},
 		{"a leader of an older term does not count", healthy(3).do(func(o *Observation) {
