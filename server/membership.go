@@ -112,7 +112,7 @@ func persist(ctx context.Context, over <-chan struct{}, kind raft.ChangeKind, as
 			lost = err
 		case lost == nil:
 			return err
-		case !errors.Is(err, raft.ErrNoLeader) && !errors.Is(err, raft.ErrNotLeader):
+		case refuses(err) && !errors.Is(err, raft.ErrNotLeader):
 			return fmt.Errorf("%w (asked for again: %v)", lost, err) //nolint:errorlint // only the outcome that is lost is to be found in it
 		}
 		select {
@@ -123,6 +123,16 @@ func persist(ctx context.Context, over <-chan struct{}, kind raft.ChangeKind, as
 		case <-time.After(membershipPause):
 		}
 	}
+}
+
+// refuses tells whether an error is the answer of one that could have made the change. Any other says nothing of it: the leader that is asked may be the one that has gone.
+func refuses(err error) bool {
+	for _, x := range wishRefusals {
+		if errors.Is(err, x.is) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c cluster) change(ctx context.Context, change raft.Change) error {

@@ -76,6 +76,7 @@ func TestAnOutcomeThatIsLostIsNotCalledRefused(t *testing.T) {
 		"nobody leads":                        {raft.ChangeRemove, []error{raft.ErrNoLeader}, raft.ErrNoLeader, nil, 1},
 		"lost, and made":                      {raft.ChangeRemove, []error{gone, raft.ErrNoLeader, raft.ErrNotLeader, nil}, nil, nil, 4},
 		"the leader stepped down, and made":   {raft.ChangeRemove, []error{unknown, raft.ErrNoLeader, nil}, nil, nil, 3},
+		"lost, and who has gone is asked":     {raft.ChangeRemove, []error{gone, errors.New("no such peer"), nil}, nil, nil, 3},
 		"lost, and refused":                   {raft.ChangePromote, []error{gone, raft.ErrChangePending}, rpc.CodeUnavailable, raft.ErrChangePending, 2},
 		"the leader stepped down and refused": {raft.ChangePromote, []error{unknown, raft.ErrUnsafeChange}, unknown, raft.ErrUnsafeChange, 2},
 		"lost for ever":                       {raft.ChangeRemove, []error{gone}, rpc.CodeUnavailable, nil, 0},

@@ -259,8 +259,9 @@ func TestTheLeaderHandsOverWhenAsked(t *testing.T) {
 		if err != nil || resp.Leader != s.MemberID {
 			return fmt.Errorf("handed over: %+v, %w", resp, err)
 		}
-		if now, err := target.status(); err != nil || now.Role != "leader" {
-			return fmt.Errorf("whom leadership was handed to: %+v, %w", now, err)
+		// It is heard from before it tells its status.
+		if now := target.await("a leader that it knows", func(s admin.Status) bool { return s.Leader != 0 }); now.Role != "leader" {
+			return fmt.Errorf("whom leadership was handed to: %+v", now)
 		}
 		if _, err := leader.admin().TransferLeadership(ctx, &admin.TransferRequest{}); rpc.ReasonOf(err) != admin.ReasonNotLeader {
 			return fmt.Errorf("a follower hands leadership over: %w", err)
