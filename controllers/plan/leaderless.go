@@ -28,8 +28,15 @@ func planLeaderless(o *Observation) Decision {
 		}
 	}
 	known := newestMembership(o, o.ClusterID)
-	if known != nil && leads == "" && hopeless(o) {
+	hopeless := known != nil && leads == "" && hopeless(o)
+	if hopeless && (o.rebuildAllowed() || len(unheard(o, known)) == 0) {
 		return planLoss(o, known)
+	}
+	if hopeless {
+		if n := unasked(o, known); n > o.Workload.Replicas {
+			return Decision{Step: Scale{From: o.Workload.Replicas, To: n}, Waiting: because(ReasonScaling,
+				"%s; claims without a pod may hold members that know better: their pods are started", lossText(o, known))}
+		}
 	}
 	if known != nil {
 		if d, ok := houseVoters(o, known); ok {
@@ -48,7 +55,10 @@ func planLeaderless(o *Observation) Decision {
 		return d
 	}
 	var w *Reason
-	if leads == "" {
+	switch {
+	case hopeless:
+		w = undecided(o, known)
+	case leads == "":
 		w = unreachable(o, known)
 	}
 	if w != nil && doomed != nil {
@@ -61,7 +71,7 @@ func planLeaderless(o *Observation) Decision {
 		return failed
 	}
 	if w != nil {
-		return Decision{Waiting: w}
+		return Decision{Waiting: w, ForgetRecovery: hopeless && o.unrun()}
 	}
 	if leads != "" {
 		return Decision{Waiting: because(ReasonMemberNotReady, "member %s, which leads as others say, does not answer the operator%s", leads, whySilent(podOf(o, leads)))}
@@ -166,6 +176,14 @@ func unreachable(o *Observation, known *admin.Status) *Reason {
 	return because(ReasonQuorumUnreachable,
 		"%d of %d voters answer and %d are needed, so that nothing is written and nothing read that must be up to date: %s; the members go on by themselves once %d more of them are back with their volumes",
 		answer, voters, quorum(voters), strings.Join(missed, "; "), quorum(voters)-answer).with(refusedRebuild(o))
+}
+
+// undecided says that no member that answers can be elected, and who may know better: members that were voters may be voters no more by entries that only
+// the silent ones hold, and a quorum of those that are left by them may be there.
+func undecided(o *Observation, known *admin.Status) *Reason {
+	return because(ReasonQuorumUnreachable,
+		"%s, so that no member that answers can be elected; others may know of later members, of which a quorum is left: %s; the members go on by themselves if so, once these are back with their volumes; delete the claim of one that will never come back, and its pod%s",
+		lossText(o, known), strings.Join(unheard(o, known), "; "), otherRebuild(o))
 }
 
 // refusedRebuild says why a recovery that the spec allows is not begun.

@@ -84,7 +84,7 @@ func planAbandonment(o *Observation) (Decision, bool) {
 	return Decision{}, false
 }
 
-// planLoss is for a cluster that has lost its quorum for good: it says so, or rebuilds it where a person allows that.
+// planLoss is for a cluster of which no member that answers can ever be elected: it says so, or rebuilds it where a person allows that.
 func planLoss(o *Observation, known *admin.Status) Decision {
 	if !o.rebuildAllowed() {
 		return Decision{ForgetRecovery: o.unrun(), Stalled: because(ReasonQuorumLost,
@@ -253,24 +253,40 @@ func unasked(o *Observation, known *admin.Status) int {
 	return n
 }
 
-// bestSurvivor is the member that answers with the longest log (§5.4.1), and why others that may have a longer one do not answer. Whoever may hold
-// a directory of the cluster counts, also a learner, or a pod that no membership which is known names: it may have become a voter by
-// an entry that only it holds.
+// unheard says which pods may hold a directory of the cluster and do not say what they know of it. Whoever may hold one counts, also a learner, or a
+// pod that no membership which is known names: it may have become a voter by an entry that only it holds, or know that others are voters no more.
+func unheard(o *Observation, known *admin.Status) []string {
+	var out []string
+	for i := range mostOrdinals(o, known) {
+		if silentHolder(o, i) {
+			out = append(out, notEmpty(o, i))
+		}
+	}
+	return out
+}
+
+// silentHolder tells that a pod of that ordinal may hold a directory of the cluster of which nothing is known.
+func silentHolder(o *Observation, ordinal int) bool {
+	p, c := o.pod(ordinal), o.claim(ordinal)
+	switch {
+	case p == nil || p.Node == nil:
+		return c != nil && c.Bound && !c.Lost
+	case p.member(o.ClusterID):
+		return len(p.Node.Members) == 0 && !nothingReceived(p)
+	}
+	return !p.empty() && p.Node.State != admin.StateMember
+}
+
+// bestSurvivor is the member that answers with the longest log (§5.4.1), and why others that may have a longer one do not say so.
 func bestSurvivor(o *Observation, known *admin.Status) (best *Pod, missed []string) {
 	for i := range mostOrdinals(o, known) {
-		p, c := o.pod(i), o.claim(i)
+		p := o.pod(i)
 		switch {
-		case p != nil && p.Terminating && o.going(i):
-			missed = append(missed, notEmpty(o, i)) // what it holds goes with it: a cluster must not be founded on that
-		case p == nil || p.Node == nil:
-			if c != nil && c.Bound && !c.Lost {
-				missed = append(missed, notEmpty(o, i))
-			}
-		case p.empty(), p.Node.State == admin.StateMember && p.Node.ClusterID != o.ClusterID, nothingReceived(p):
-		case !p.member(o.ClusterID):
-			missed = append(missed, notEmpty(o, i))
-		case p.Node.LastIndex == 0 || p.Node.Leader != 0:
+		case p.member(o.ClusterID) && !nothingReceived(p) && (p.Node.LastIndex == 0 || p.Node.Leader != 0):
 			missed = append(missed, "the node of pod "+p.Name+" does not say where its log ends: it is just beginning, or its build is older than the recovery")
+		case silentHolder(o, i), p != nil && p.Terminating && o.going(i): // what the latter holds goes with it: a cluster must not be founded on that
+			missed = append(missed, notEmpty(o, i))
+		case !p.member(o.ClusterID), nothingReceived(p):
 		case best == nil || longer(p.Node, best.Node) || o.chosen(p) && !longer(best.Node, p.Node):
 			best = p
 		}

@@ -104,6 +104,13 @@ func TestRecovery(t *testing.T) {
 	}
 	check(t, []row{
 		{"nobody allows it", orphans(), "stalled QuorumLost"},
+		{"one that is left does not answer: it may know that those that are gone are voters no more", silent(orphans(), 1), "wait QuorumUnreachable"},
+		{"its claim is deleted", noClaim(silent(orphans(), 1), 1), "stalled QuorumLost"},
+		{"it opens its directory", node(orphans(), 1, func(n *admin.Status) { *n = admin.Status{Name: n.Name, State: admin.StateOpening} }), "wait QuorumUnreachable"},
+		{"it is a member of another cluster", node(orphans(), 1, func(n *admin.Status) { n.ClusterID = 0xbad }), "stalled ForeignData"},
+		{"it has received nothing", node(orphans(), 1, func(n *admin.Status) { n.Members = nil }), "stalled QuorumLost"},
+		{"a pod that no membership names does not answer", silent(sixth(orphans()), 5), "wait QuorumUnreachable"},
+		{"nor has it a volume", unbound(silent(sixth(orphans()), 5), 5), "stalled QuorumLost"},
 		{"the longest log is that of the last term, and is recorded first", orphans().allowed(testCluster, false), "record recovery demo-1 a1"},
 		{"startEmpty changes nothing where a member is left", orphans().allowed(testCluster, true), "record recovery demo-1 a1"},
 		{"of the same term, the higher index", node(orphans(), 0, func(n *admin.Status) { n.LastTerm = 6 }).allowed(testCluster, false), "record recovery demo-0 a0"},
@@ -129,7 +136,8 @@ func TestRecovery(t *testing.T) {
 		{"recorded: another holds as much, and was away when it was", even(orphans()).allowed(testCluster, false).recovering(1, false), "recover demo-1 a1"},
 		{"of two that hold the same, the first", even(orphans()).allowed(testCluster, false), "record recovery demo-0 a0"},
 		{"the longest log may be on a claim without a pod", beyond().allowed(testCluster, false), "scale 3"},
-		{"on a claim without a pod, and nobody allows it", beyond(), "stalled QuorumLost"},
+		{"on a claim without a pod, and nobody allows it", beyond(), "scale 3"},
+		{"which has no volume", unbound(beyond(), 2), "stalled QuorumLost"},
 		{"recorded, and the consent withdrawn", orphans().recovering(1, false), "stalled QuorumLost"},
 		{"recorded, and its directory vanished", orphans().allowed(testCluster, false).recovering(1, false).wiped(1), "stalled RecoveryNodeLost"},
 		{"recorded, and at it", node(orphans().allowed(testCluster, false).recovering(1, false), 1, func(n *admin.Status) { n.State = admin.StateRefounding }), "wait Recovering"},
@@ -159,6 +167,9 @@ func TestARecoveryThatIsNotFollowedSaysWhy(t *testing.T) {
 	if d.Waiting == nil || !strings.Contains(d.Waiting.Message, "spec.recovery is not followed") || !strings.Contains(d.Waiting.Message, "demo-2") {
 		t.Errorf("got %v", d.Waiting)
 	}
+	if d := Plan(&silent(orphans(), 1).o); !strings.Contains(d.Waiting.Message, "3 of 5 voters (demo-2, demo-3, demo-4) lost") || !strings.Contains(d.Waiting.Message, "demo-1 does not answer") {
+		t.Errorf("got %v", d.Waiting)
+	}
 	if d := Plan(&orphans().o); !strings.Contains(d.Stalled.Message, `clusterID: "c1"`) || !strings.Contains(d.Stalled.Message, "demo-2, demo-3, demo-4") {
 		t.Errorf("got %v", d.Stalled)
 	}
@@ -171,6 +182,7 @@ func TestARecoveryThatCameToNothingIsForgotten(t *testing.T) {
 	}{
 		"a quorum came back":                               {healthy(3).recovering(1, false), true},
 		"the consent was withdrawn":                        {orphans().recovering(1, false), true},
+		"and another one does not answer":                  {silent(orphans().recovering(1, false), 0), true},
 		"and the directory vanished":                       {orphans().recovering(1, false).wiped(1), true},
 		"and its pod is gone with its claim":               {noClaim(orphans().recovering(1, false).without(1), 1), true},
 		"and its new claim gets no volume":                 {unbound(silent(orphans().recovering(1, false), 1), 1), true},

@@ -56,7 +56,7 @@ func (s Simulation) run(bugs []Bug, seeds int, only string) error {
 	if err != nil {
 		return err
 	}
-	tried, missed := 0, []string{}
+	tried, missed, highest := 0, []string{}, 0
 	for _, b := range bugs {
 		if !chosen.MatchString(b.Name) {
 			continue
@@ -70,11 +70,18 @@ func (s Simulation) run(bugs []Bug, seeds int, only string) error {
 			missed = append(missed, b.Name)
 			v.property = "NOT CAUGHT"
 		}
+		highest = max(highest, v.seed)
 		fmt.Fprintf(table, "%s\t%d\t%s\n", b.Name, v.seed, v.property)
 		fmt.Fprintf(os.Stderr, "%s: seed %d: %s\n", b.Name, v.seed, v.property)
 	}
 	if err := table.Flush(); err != nil {
 		return err
+	}
+	// A seed that fails anyway has caught nothing.
+	if v, err := s.simulate(root, dir, highest+1); err != nil {
+		return fmt.Errorf("the sources as they are: %w", err)
+	} else if v.caught {
+		return fmt.Errorf("seed %d fails without any bug, so that those it caught, and those after it, may not be caught at all: %s", v.seed, v.property)
 	}
 	if len(missed) > 0 {
 		return fmt.Errorf("%d of %d bugs were not caught within %d seeds: %s", len(missed), tried, seeds, strings.Join(missed, "; "))
@@ -95,7 +102,7 @@ const (
 	runLimit   = 30 * time.Minute
 )
 
-// try builds the simulation with the bug in it and runs it until a seed fails.
+// try runs the simulation with the bug in it until a seed fails.
 func (s Simulation) try(b Bug, root, dir string, seeds int) (verdict, error) {
 	text, err := b.mutate(root)
 	if err != nil {
@@ -109,13 +116,19 @@ func (s Simulation) try(b Bug, root, dir string, seeds int) (verdict, error) {
 	if err != nil {
 		return verdict{}, err
 	}
-	overlayFile, program := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "mutant.test")
+	overlayFile := filepath.Join(dir, "overlay.json")
 	if err := os.WriteFile(overlayFile, overlay, 0o600); err != nil {
 		return verdict{}, err
 	}
+	return s.simulate(root, dir, seeds, "-overlay", overlayFile)
+}
+
+// simulate builds the simulation and runs the seeds until one fails.
+func (s Simulation) simulate(root, dir string, seeds int, flags ...string) (verdict, error) {
+	program := filepath.Join(dir, "mutant.test")
 	building, cancel := context.WithTimeout(context.Background(), buildLimit)
 	defer cancel()
-	build := exec.CommandContext(building, "go", "test", "-vet=off", "-overlay", overlayFile, "-c", "-o", program, s.Package)
+	build := exec.CommandContext(building, "go", append(append([]string{"test", "-vet=off", "-c", "-o", program}, flags...), s.Package)...)
 	build.Dir = root
 	if out, err := build.CombinedOutput(); err != nil {
 		return verdict{}, fmt.Errorf("build: %w\n%s", err, out)
