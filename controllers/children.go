@@ -361,7 +361,9 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *snapshot, d *plan.Dec
 		return err
 	}
 	if s.statefulSet == nil || (!d.Hold && s.statefulSet.DeletionTimestamp == nil) {
-		if err := s.refusal(r.applyChild(ctx, s, s.workload)); err != nil {
+		err := r.applyChild(ctx, s, s.workload)
+		s.applied = err == nil
+		if err := s.refusal(err); err != nil {
 			return err
 		}
 	}

@@ -37,7 +37,7 @@ func (r *Reconciler) childEvent(c *v1.RaftCluster, x child, wanted *unstructured
 		r.Recorder.Eventf(c, x.wanted, corev1.EventTypeWarning, "ChildPutRight", "apply", "somebody else had changed %s of %s %s, which is put right", listed(mended), kind, name)
 	case kind == kindStatefulSet && slices.ContainsFunc(mended, func(f string) bool { return strings.HasPrefix(f, "spec.template") }):
 		why := "as the spec asks"
-		if settled {
+		if applied := r.lastReport(client.ObjectKeyFromObject(c)).applied; settled && (applied == 0 || applied == c.Generation) {
 			why = "as this version of the operator makes it"
 		}
 		r.Recorder.Eventf(c, x.wanted, corev1.EventTypeNormal, "TemplateChanged", "apply", "the pods' template is another one, %s (%s): the pods are restarted one by one, the leader last", why, listed(mended))

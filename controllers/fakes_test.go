@@ -51,6 +51,8 @@ type groupNode struct {
 	// volume is the incarnation that the pod's claim began with.
 	volume raft.Incarnation
 	down   bool
+	// cut is called when the node, which its connections and the other nodes do not reach any more, is asked for its status: the caller hears nothing for as long as it waits.
+	cut func()
 }
 
 func newGroup() *group {
@@ -95,6 +97,17 @@ func (g *group) fail(ip string) {
 	}
 }
 
+// cutOff makes the node of that pod hear nothing and answer nobody, while another one leads.
+func (g *group) cutOff(name string, leader raft.NodeID, asked func()) {
+	defer g.lock()()
+	for _, n := range g.nodes {
+		if n.name == name {
+			n.cut = asked
+		}
+	}
+	g.leader, g.term = leader, g.term+1
+}
+
 // recover makes the node at that address go on.
 func (g *group) recover(ip string) {
 	defer g.lock()()
@@ -129,10 +142,17 @@ func (g *group) dial(address, token string) (admin.Service, func(), error) {
 		}
 		return g.status(n), nil
 	}
-	s.Status = func(context.Context, *admin.StatusRequest) (*admin.Status, error) {
+	s.Status = func(ctx context.Context, _ *admin.StatusRequest) (*admin.Status, error) {
 		g.mu.Lock()
-		defer g.mu.Unlock()
 		n, err := answers()
+		if err == nil && n.cut != nil {
+			asked := n.cut
+			g.mu.Unlock()
+			asked()
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		defer g.mu.Unlock()
 		if err != nil {
 			return nil, err
 		}
@@ -147,8 +167,12 @@ func (g *group) dial(address, token string) (admin.Service, func(), error) {
 				g.mu.Unlock()
 				return nil, err
 			}
-			status := g.status(n)
+			status, cut := g.status(n), n.cut != nil
 			g.mu.Unlock()
+			if cut {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
 			if generation != r.Generation {
 				return status, nil
 			}
@@ -236,7 +260,7 @@ func (g *group) status(n *groupNode) *admin.Status {
 	for _, m := range g.membership.Members {
 		up := false
 		for _, x := range g.nodes {
-			up = up || (x.incarnation == m.Incarnation && !x.down)
+			up = up || (x.incarnation == m.Incarnation && !x.down && x.cut == nil)
 		}
 		s.Members = append(s.Members, admin.MemberStatus{Member: m, Match: 1, Active: up, CaughtUp: up})
 	}

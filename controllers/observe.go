@@ -64,6 +64,8 @@ type snapshot struct {
 	besides *plan.Reason
 }
 
+	// applied says that the StatefulSet is as the spec asks.
+	applied bool
 func (s *snapshot) pod(name string) *corev1.Pod {
 	for i := range s.pods {
 		if s.pods[i].Name == name {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -369,6 +370,23 @@ func TestObjectsOfOthersStallAndStayUntouched(t *testing.T) {
 }
 
 func TestDriftAndWithdrawnFieldsAreRepaired(t *testing.T) {
+// A machine that is cut off is told by nothing but silence, which the operator waits through when it asks all nodes anew: who leads now, and that a member is ill, is in the
+// status before that.
+func TestTheStatusDoesNotWaitForANodeThatIsCutOff(t *testing.T) {
+	s := newStory(t, 97)
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
+	s.until("ready", asSpecified)
+	next, _ := s.g.membership.FindIncarnation(s.k.incarnation("demo-2"))
+	var once sync.Once
+	var told v1.RaftClusterStatus
+	s.g.cutOff("demo-0", next.ID, func() { once.Do(func() { told = s.cluster().Status }) })
+	s.until("led by demo-2", func(c *v1.RaftCluster) bool { return c.Status.Leader != nil && c.Status.Leader.Name == "demo-2" })
+	s.until("waiting", func(*v1.RaftCluster) bool { return told.Leader != nil })
+	if told.Leader.Name != "demo-2" || told.Members[0].Healthy || !meta.IsStatusConditionTrue(told.Conditions, v1.ConditionDegraded) {
+		t.Errorf("when the node that is cut off was asked, the status said %+v", told)
+	}
+}
+
 	s := newStory(t, 6)
 	s.apply("spec: {replicas: 1, storage: {size: 1Gi}, podTemplate: {annotations: {a: b}, nodeSelector: {disk: fast}}}")
 	s.until("ready", asSpecified)

@@ -217,6 +217,9 @@ func (r *Reconciler) deepen(ctx context.Context, key types.NamespacedName, s *sn
 	if d.Step == nil && d.Waiting == nil && !grave(s, &d) {
 		return s, d, nil
 	}
+	if err := r.reportSigns(ctx, s, &d); err != nil && !apierrors.IsConflict(err) {
+		return nil, d, err
+	}
 	for _, depth := range []depth{asked, live} {
 		if depth == live && !grave(s, &d) {
 			break

@@ -29,11 +29,14 @@ func TestWhatIsDeniedIsSaid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var services, evictions atomic.Bool
+	var services, workloads, evictions atomic.Bool
 	s.r.Client = interceptor.NewClient(c, interceptor.Funcs{
 		Apply: func(ctx context.Context, c client.WithWatch, a runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
 			if u, ok := a.(interface{ GetKind() string }); ok && u.GetKind() == "Service" && services.Load() {
 				return apierrors.NewForbidden(schema.GroupResource{Resource: "services"}, "demo", errors.New("admission webhook \"names\" denied the request"))
+			}
+			if u, ok := a.(interface{ GetKind() string }); ok && u.GetKind() == "StatefulSet" && workloads.Load() {
+				return apierrors.NewForbidden(schema.GroupResource{Group: "apps", Resource: "statefulsets"}, "demo", errors.New("admission webhook \"sets\" denied the request"))
 			}
 			return c.Apply(ctx, a, opts...)
 		},
@@ -69,8 +72,16 @@ func TestWhatIsDeniedIsSaid(t *testing.T) {
 		t.Errorf("it is stalled still: %+v", c.Status.Conditions)
 	}
 	evictions.Store(true)
+	workloads.Store(true)
 	s.change(`{"spec":{"podTemplate":{"annotations":{"a":"b"}}}}`)
+	until("told that the template is denied", func() bool {
+		return s.stalled(plan.ReasonSpecRefused)(s.cluster()) && s.cluster().Status.ObservedGeneration == s.cluster().Generation
+	})
+	workloads.Store(false)
 	until("told of the step", func() bool { return s.sawEvent("StepFailed") })
 	evictions.Store(false)
 	until("updated", func() bool { return asSpecified(s.cluster()) && s.annotated("a") })
+	if told := strings.Join(s.drain(), "\n"); !strings.Contains(told, "as the spec asks (spec.template") || strings.Contains(told, "this version of the operator") {
+		t.Errorf("whose wish the template is, when it was denied at first: %s", told)
+	}
 }

@@ -38,6 +38,9 @@ func (r *Reconciler) report(ctx context.Context, s *snapshot, d *plan.Decision, 
 	if result == done {
 		last.stepped = r.now()
 	}
+	if s.applied {
+		last.applied = s.cluster.Generation
+	}
 	if equality.Semantic.DeepEqual(before, status) {
 		measure(s.cluster, before, status)
 		last.silent = time.Time{}
@@ -61,6 +64,35 @@ func (r *Reconciler) report(ctx context.Context, s *snapshot, d *plan.Decision, 
 		last.past = append(last.past[max(0, len(last.past)-maxPast+1):], observed)
 	}
 	return 0, nil
+}
+
+// reportSigns writes who leads and who is healthy as soon as that is known, where nodes are asked anew before the rest of the status is: one that was cut off a moment ago is
+// waited for then, and nobody is to hear of the new leader that late. It is for clusters that were complete once, and only for what their leader says.
+func (r *Reconciler) reportSigns(ctx context.Context, s *snapshot, d *plan.Decision) error {
+	status, o := &s.cluster.Status, &s.observation
+	key, observed := client.ObjectKeyFromObject(s.cluster), s.cluster.ResourceVersion
+	last := r.lastReport(key)
+	if status.GoodRevision == "" || d.View == nil || slices.Contains(last.past, observed) {
+		return nil
+	}
+	before := status.DeepCopy()
+	now := status.DeepCopy()
+	now.Leader = leader(o, d.View)
+	now.Members = members(o, d.View, now)
+	if mayWait(before, now) {
+		return nil
+	}
+	for _, c := range []metav1.Condition{available(d, now), degraded(o, d, now)} {
+		c.ObservedGeneration = status.ObservedGeneration // nothing else of the spec has been looked at
+		meta.SetStatusCondition(&now.Conditions, c)
+	}
+	s.cluster.Status = *now
+	if err := r.writeStatus(ctx, s.cluster, before); err != nil {
+		return err
+	}
+	last.past = append(last.past[max(0, len(last.past)-maxPast+1):], observed)
+	r.reports.Store(key, last)
+	return nil
 }
 
 // writeStatus writes the status of a RaftCluster, and measures and tells what has changed in it.
@@ -101,6 +133,9 @@ type reported struct {
 	past []string
 	// silent is since when there has been something to write that waits; zero if there is nothing.
 	silent time.Time
+	// applied is the last generation of the RaftCluster of which the StatefulSet has had the template since this operator runs; zero if none. That of the status is a promise
+	// only: what is refused or held back at first is applied later.
+	applied int64
 	// stepped is when the last step was taken.
 	stepped time.Time
 }
