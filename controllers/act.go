@@ -256,13 +256,22 @@ func (r *Reconciler) growClaims(ctx context.Context, s *snapshot, d *plan.Decisi
 			}
 		case apierrors.IsForbidden(err) || apierrors.IsInvalid(err):
 			return &plan.Reason{Reason: plan.ReasonStorageNotExpandable, Message: fmt.Sprintf(
-				"claim %s cannot grow from %s to %s: %v; let its storage class expand volumes (allowVolumeExpansion: true) if its driver can; else delete this RaftCluster, which keeps the claims, and apply it again with the old size",
-				c.Name, have.String(), want.String(), err)}, nil
+				"claim %s cannot grow from %s to %s: %v; let its storage class expand volumes (allowVolumeExpansion: true) if its driver can; else %s",
+				c.Name, have.String(), want.String(), err, oldSize(s.cluster))}, nil
 		default:
 			return nil, fmt.Errorf("grow claim %s: %w", c.Name, err)
 		}
 	}
 	return nil, nil
+}
+
+// oldSize is how a size is asked for that is smaller, which a RaftCluster takes only when it is made. To make it anew must not cost the data.
+func oldSize(c *v1.RaftCluster) string {
+	const anew = "delete this RaftCluster, which keeps the claims, and apply it again with the old size"
+	if c.Spec.Storage.RetentionPolicy.WhenDeleted == v1.DeleteVolumes {
+		return "set storage.retentionPolicy.whenDeleted to Retain, wait until no claim has an owner any more, only then " + anew
+	}
+	return anew
 }
 
 // stepName is the step's name in metrics.

@@ -389,6 +389,11 @@ func (r *Reconciler) applyChild(ctx context.Context, s *snapshot, c child) error
 	if err != nil || !outdated {
 		return err
 	}
+	if c.is != nil && !metav1.IsControlledBy(c.is, s.cluster) {
+		if err := r.mayOwn(ctx, s); err != nil {
+			return err
+		}
+	}
 	before, err := c.differsNow(u)
 	if err != nil {
 		return err

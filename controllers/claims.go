@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -80,6 +81,30 @@ func goesWithAnother(cluster *v1.RaftCluster, c *corev1.PersistentVolumeClaim) b
 	return len(c.OwnerReferences) > 0 && !slices.ContainsFunc(c.OwnerReferences, func(r metav1.OwnerReference) bool { return !ofEarlier(cluster, r) })
 }
 
+// mayOwn tells, from a live read, that the RaftCluster is there still and asks for what was read of it before it becomes the owner of something that exists. One that was deleted
+// without its dependents (--cascade=orphan) has just let go of them: an owner that is no more would have the garbage collector delete them all the same. The error is a
+// conflict, which the next look answers.
+func (r *Reconciler) mayOwn(ctx context.Context, s *snapshot) error {
+	if s.depth == live || s.ownerSeen {
+		return nil
+	}
+	var now v1.RaftCluster
+	err := r.Live.Get(ctx, client.ObjectKeyFromObject(s.cluster), &now)
+	switch {
+	case err != nil && !apierrors.IsNotFound(err):
+		return fmt.Errorf("read the RaftCluster: %w", err)
+	case err != nil || now.UID != s.cluster.UID || now.DeletionTimestamp != nil || now.Generation != s.cluster.Generation:
+		return apierrors.NewConflict(v1.GroupVersion.WithResource("raftclusters").GroupResource(), s.cluster.Name, errors.New("the watch has not brought its last change"))
+	}
+	s.ownerSeen = true
+	return nil
+}
+
+// goesWith tells that the RaftCluster is among the owners.
+func goesWith(cluster *v1.RaftCluster, owners []metav1.OwnerReference) bool {
+	return slices.ContainsFunc(owners, func(o metav1.OwnerReference) bool { return o.UID == cluster.UID })
+}
+
 // ownClaims gives the claims the owners that whenDeleted asks for.
 func (r *Reconciler) ownClaims(ctx context.Context, s *snapshot) error {
 	for i := range s.claims {
@@ -89,6 +114,11 @@ func (r *Reconciler) ownClaims(ctx context.Context, s *snapshot) error {
 		owners := resources.ClaimOwners(s.cluster, c.OwnerReferences, inUse)
 		if equality.Semantic.DeepEqual(owners, c.OwnerReferences) || c.DeletionTimestamp != nil {
 			continue
+		}
+		if !goesWith(s.cluster, c.OwnerReferences) && goesWith(s.cluster, owners) {
+			if err := r.mayOwn(ctx, s); err != nil {
+				return err
+			}
 		}
 		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
 			"uid": c.UID, "resourceVersion": c.ResourceVersion, "ownerReferences": owners,

@@ -2,6 +2,8 @@ package controllers
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -152,6 +154,25 @@ func TestClaimsThatGoAreNotAskedToGrow(t *testing.T) {
 		stays, err := r.growClaims(t.Context(), &snapshot{cluster: cluster, claims: []corev1.PersistentVolumeClaim{claim}}, &plan.Decision{})
 		if err != nil || stays != nil || asked != x.want {
 			t.Errorf("%s: asked %d times to grow, %v, %v", name, asked, stays, err)
+		}
+	}
+}
+
+// Who is told to delete a RaftCluster must not lose its data by that.
+func TestAClaimThatCannotGrowCostsNoData(t *testing.T) {
+	for policy, first := range map[v1.RetentionPolicy]bool{v1.RetainVolumes: false, "": false, v1.DeleteVolumes: true} {
+		cluster := &v1.RaftCluster{ObjectMeta: metav1.ObjectMeta{Name: "demo", Namespace: "shop"}}
+		cluster.Spec.Storage.Size, cluster.Spec.Storage.RetentionPolicy.WhenDeleted = resource.MustParse("2Gi"), policy
+		claim := corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "data-demo-0", Namespace: "shop"}}
+		claim.Spec.VolumeName = "pv"
+		r := &Reconciler{Client: interceptor.NewClient(nil, interceptor.Funcs{
+			Patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
+				return apierrors.NewForbidden(corev1.Resource("persistentvolumeclaims"), "data-demo-0", errors.New("its class does not expand"))
+			},
+		})}
+		stays, err := r.growClaims(t.Context(), &snapshot{cluster: cluster, claims: []corev1.PersistentVolumeClaim{claim}}, &plan.Decision{})
+		if err != nil || stays == nil || strings.Contains(stays.Message, "set storage.retentionPolicy.whenDeleted to Retain") != first || !strings.Contains(stays.Message, "apply it again with the old size") {
+			t.Errorf("whenDeleted %q: %+v, %v", policy, stays, err)
 		}
 	}
 }

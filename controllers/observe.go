@@ -60,12 +60,14 @@ type snapshot struct {
 	foreign bool
 	// strayed are pods and claims of the cluster that lack its labels.
 	strayed []client.Object
+	// ownerSeen says that a live read has shown the RaftCluster to be there as it was read.
+	ownerSeen bool
 	// besides is what waits for a person and keeps nothing else from going on: volumes that cannot grow, what Kubernetes does not take of the spec.
 	besides *plan.Reason
-}
-
 	// applied says that the StatefulSet is as the spec asks.
 	applied bool
+}
+
 func (s *snapshot) pod(name string) *corev1.Pod {
 	for i := range s.pods {
 		if s.pods[i].Name == name {

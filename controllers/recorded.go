@@ -35,6 +35,7 @@ func (r *Reconciler) tellUnreadable(ctx context.Context, u *unreadable) (reconci
 		meta.SetStatusCondition(&u.cluster.Status.Conditions, c)
 	}
 	if equality.Semantic.DeepEqual(before, &u.cluster.Status) {
+		measure(u.cluster, before, &u.cluster.Status) // another operator may have said so
 		return reconcile.Result{RequeueAfter: whileStalled}, nil
 	}
 	switch err := r.writeStatus(ctx, u.cluster, before); {

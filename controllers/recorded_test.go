@@ -92,6 +92,11 @@ func TestAStatusThatNobodyCanReadIsSaid(t *testing.T) {
 			c.Status.ClusterID != "mine" || c.Status.Leader == nil || *s.workload().Spec.Replicas != 1 {
 			t.Fatalf("got status %+v", c.Status)
 		}
+		// Another operator begins with no metrics, and has nothing to write.
+		if stalled := measured(t, s.key.Namespace)["raftkv_cluster_condition:"+v1.ConditionStalled]; stalled != 1 {
+			t.Errorf("the metric of the condition Stalled is %v", stalled)
+		}
+		forgetMetrics(s.key)
 	}
 	if got := n.of("write"); got != 1 || !s.sawEvent("StalledInvalidStatus") {
 		t.Errorf("%d writes; events %v", got, s.drain())

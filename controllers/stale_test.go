@@ -179,6 +179,43 @@ func TestAClusterThatIsAppliedAgainWaitsForWhatGoesWithTheEarlierOne(t *testing.
 	}
 }
 
+// A RaftCluster that was deleted without its dependents has let go of them: who still sees it as it was before must not make it their owner again, or the garbage
+// collector deletes the claims.
+func TestWhatADeletedRaftClusterLetGoOfIsLeftAlone(t *testing.T) {
+	s := newStory(t, 74)
+	ctx := context.Background()
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi, retentionPolicy: {whenDeleted: Delete}}}")
+	before := s.until("ready, and owned", func(c *v1.RaftCluster) bool { return asSpecified(c) && s.owners(c) == 3 })
+	cache := &stale{Client: s.r.Client, cluster: before.DeepCopyInto}
+	if err := s.c.Delete(ctx, before.DeepCopy(), client.PropagationPolicy(metav1.DeletePropagationOrphan)); err != nil {
+		t.Fatal(err)
+	}
+	// As the garbage collector does it.
+	letGo := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"ownerReferences":null}}`))
+	if err := s.c.Patch(ctx, s.workload(), letGo); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		var claim corev1.PersistentVolumeClaim
+		s.get(resources.ClaimName("demo", i), &claim)
+		if err := s.c.Patch(ctx, &claim, letGo); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.r.Client = cache
+	for range 3 {
+		if _, err := s.r.Reconcile(ctx, reconcile.Request{NamespacedName: s.key}); err != nil {
+			t.Log(err) // the status of one that is no more cannot be written
+		}
+		if n := s.owners(before); n != 0 {
+			t.Fatalf("%d claims go with a RaftCluster that is no more", n)
+		}
+		if owners := s.workload().OwnerReferences; len(owners) != 0 {
+			t.Fatalf("the StatefulSet goes with a RaftCluster that is no more: %+v", owners)
+		}
+	}
+}
+
 // Somebody scales the StatefulSet far up: its pods are not asked for one by one.
 func TestAStatefulSetOfThousandsIsNotLookedThrough(t *testing.T) {
 	s := newStory(t, 72)

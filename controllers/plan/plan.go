@@ -23,9 +23,11 @@ func Plan(o *Observation) Decision {
 
 func decide(o *Observation) Decision {
 	if len(o.Foreign) > 0 {
-		return Decision{Stalled: because(ReasonChildNotOwned,
-			"%s; the operator touches nothing that is not its own: remove or rename it, or delete this RaftCluster and create it under another name",
-			strings.Join(o.Foreign, "; "))}
+		stalled := because(ReasonChildNotOwned, "%s; the operator touches nothing that is not its own: remove or rename it", strings.Join(o.Foreign, "; "))
+		if o.ClusterID == 0 { // else its data would not be found there, or go with it
+			stalled.with(", or delete this RaftCluster and create it under another name")
+		}
+		return Decision{Stalled: stalled}
 	}
 	if len(o.Earlier) > 0 {
 		return Decision{View: viewOf(o), Waiting: because(ReasonCreating, "%s: the cluster's objects are created once that is gone", strings.Join(o.Earlier, "; "))}

@@ -520,3 +520,14 @@ func TestStallsSayWhatToDo(t *testing.T) {
 		}
 	}
 }
+
+// What a person is told to do must not cost the data: under another name it is not found, and with whenDeleted: Delete it goes.
+func TestNobodyIsToldToDeleteARaftClusterThatHasData(t *testing.T) {
+	for _, s := range []*scene{fresh(3), healthy(3)} {
+		s.o.Foreign = []string{"Service demo exists"}
+		d := Plan(&s.o)
+		if told := strings.Contains(d.Stalled.Message, "delete this RaftCluster"); told != (s.o.ClusterID == 0) {
+			t.Errorf("cluster %s: %s", s.o.ClusterID, d.Stalled.Message)
+		}
+	}
+}

@@ -27,7 +27,7 @@ const (
 // Settings say which Kubernetes is meant, as kubectl's flags of these names do. Empty ones take what the kubeconfig says.
 type Settings struct {
 	Kubeconfig, Context, Namespace string
-	// UserAgent names raftctl to the API server, Program to people: messages name its commands.
+	// UserAgent names raftctl to the API server, Program to people: messages name its commands, with the flags that name the same Kubernetes.
 	UserAgent, Program string
 }
 

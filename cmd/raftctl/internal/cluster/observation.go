@@ -56,6 +56,13 @@ type Event struct {
 	Count                int32
 }
 
+// Lost tells that the pod's node has another directory than the member of that ID had. One that is opening its directory, or makes it that of a new cluster, does not
+// say yet whose it is: nobody is to take that for a loss.
+func (p *Pod) Lost(member string) bool {
+	n := p.Node
+	return n != nil && n.State != admin.StateOpening && n.State != admin.StateRefounding && n.MemberID.String() != member
+}
+
 // Observe reads a cluster. An error means that the RaftCluster itself or its pods could not be read.
 func (k *Kubernetes) Observe(ctx context.Context, name string) (*Observation, error) {
 	c, err := k.Get(ctx, name)

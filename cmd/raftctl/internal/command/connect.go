@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 	"time"
 
@@ -21,8 +22,31 @@ const forwardTimeout = 3 * time.Second
 // kubernetes reads the kubeconfig.
 func (a *app) kubernetes() (*cluster.Kubernetes, error) {
 	return cluster.Connect(cluster.Settings{
-		Kubeconfig: a.kubeconfig, Context: a.kubeContext, Namespace: a.namespace, UserAgent: "raftctl/" + a.Version, Program: a.program(),
+		Kubeconfig: a.kubeconfig, Context: a.kubeContext, Namespace: a.namespace, UserAgent: "raftctl/" + a.Version, Program: a.program() + a.where(),
 	})
+}
+
+// where is the flags that name the Kubernetes this command speaks to, in words for a shell; empty for the usual one. Commands that are proposed have them, since
+// another Kubernetes may well have a RaftCluster of the same name in a namespace of the same name.
+func (a *app) where() string {
+	out := ""
+	if a.kubeconfig != "" {
+		out += " --kubeconfig " + quoted(a.kubeconfig)
+	}
+	if a.kubeContext != "" {
+		out += " --context " + quoted(a.kubeContext)
+	}
+	return out
+}
+
+// plainWord is what no shell takes for more than a word.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
+
+func quoted(word string) string {
+	if plainWord.MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 // addresses are the endpoints that were given, by flag or environment.

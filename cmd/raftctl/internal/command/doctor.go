@@ -29,7 +29,7 @@ func (a *app) doctorCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.printFindings(words[0], doctor.Diagnose(o, doctor.Context{Program: a.program(), Now: time.Now()}))
+			return a.printFindings(words[0], doctor.Diagnose(o, doctor.Context{Program: a.program(), Where: a.where(), Now: time.Now()}))
 		},
 	}
 }

@@ -77,7 +77,7 @@ func (a *app) logs(cmd *cobra.Command, name string, o cluster.LogOptions) error 
 		return err
 	}
 	if len(pods) == 0 && !o.Follow {
-		return fmt.Errorf("%s has no pods: see why with: %s doctor %s", name, a.program(), name)
+		return fmt.Errorf("%s has no pods: see why with: %s doctor %s -n %s", name, a.program()+a.where(), name, k.Namespace)
 	}
 	streaming, stop := context.WithCancel(cmd.Context())
 	defer stop()

@@ -58,7 +58,7 @@ func (a *app) replaceCommand() *cobra.Command {
 				Member string `json:"member"`
 			}
 			return a.printer().Print(result{member}, func(t *output.Rows) {
-				t.Text("the claim and the pod of %s are deleted; the operator replaces the member: follow it with: %s status %s -n %s", member, a.program(), name, k.Namespace)
+				t.Text("the claim and the pod of %s are deleted; the operator replaces the member: follow it with: %s status %s -n %s", member, a.program()+a.where(), name, k.Namespace)
 			})
 		},
 	}

@@ -48,7 +48,7 @@ func (a *app) steered(cmd *cobra.Command, k *cluster.Kubernetes, c *v1.RaftClust
 			t.Text("%s: %s: done", c.Name, what)
 			return
 		}
-		t.Text("%s: %s: the operator was asked; follow it with: %s status %s -n %s", c.Name, what, a.program(), c.Name, c.Namespace)
+		t.Text("%s: %s: the operator was asked; follow it with: %s status %s -n %s", c.Name, what, a.program()+a.where(), c.Name, c.Namespace)
 	})
 }
 
@@ -101,7 +101,7 @@ func (a *app) restartCommand() *cobra.Command {
 			case c.Spec.UpdateStrategy.Paused:
 				return errors.New("updateStrategy.paused holds back changes of the pods: set it to false first")
 			case c.Spec.Hibernate:
-				return fmt.Errorf("%s hibernates and has no pods: bring it back with: %s resume %s -n %s", c.Name, a.program(), c.Name, c.Namespace)
+				return fmt.Errorf("%s hibernates and has no pods: bring it back with: %s resume %s -n %s", c.Name, a.program()+a.where(), c.Name, c.Namespace)
 			}
 			if c, err = k.Restart(ctx, words[0], time.Now()); err != nil {
 				return err

@@ -210,3 +210,15 @@ func TestAnInterruptedCommandEnds(t *testing.T) {
 		t.Errorf("%+v", s)
 	}
 }
+
+func TestProposedCommandsNameTheKubernetesThatWasGiven(t *testing.T) {
+	for want, a := range map[string]app{
+		"": {},
+		" --kubeconfig /home/me/k.yaml --context arn:aws:eks:eu-1:1:cluster/a": {kubeconfig: "/home/me/k.yaml", kubeContext: "arn:aws:eks:eu-1:1:cluster/a"},
+		` --context 'the other'\''s; rm'`:                                      {kubeContext: "the other's; rm"},
+	} {
+		if got := a.where(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

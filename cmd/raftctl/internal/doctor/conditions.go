@@ -22,10 +22,10 @@ func (p *patient) operator() {
 		p.add(Remark, p.name, fmt.Sprintf("is being deleted since %s", p.ago(c.DeletionTimestamp.Time)))
 	case len(c.Status.Conditions) == 0 && p.Now.Sub(c.CreationTimestamp.Time) > operatorPatience:
 		p.add(Critical, p.name, "the operator has never said anything about it",
-			"see whether the operator runs and watches this namespace: "+operatorPods)
+			"see whether the operator runs and watches this namespace: "+p.operatorPods())
 	case len(c.Status.Conditions) > 0 && c.Status.ObservedGeneration < c.Generation:
 		p.add(Warning, p.name, fmt.Sprintf("the operator has not seen the latest change yet: the spec has generation %d, it speaks of %d", c.Generation, c.Status.ObservedGeneration),
-			"if that stays so for more than a few seconds, see whether the operator runs: "+operatorPods)
+			"if that stays so for more than a few seconds, see whether the operator runs: "+p.operatorPods())
 	}
 }
 
@@ -87,7 +87,7 @@ func (p *patient) decision(reason string) []string {
 			"if you accept that all data is lost, allow to begin with nothing: " + p.recovery(`,"startEmpty":true`),
 		}
 	case plan.ReasonChildNotOwned:
-		return []string{"remove or rename the object that the message names, or give the RaftCluster another name"}
+		return []string{"remove or rename the object that the message names"}
 	case plan.ReasonForeignData:
 		return []string{"if the data on that volume is not needed, delete the claim and then the pod that the message names"}
 	case plan.ReasonConflictingData:
@@ -97,7 +97,7 @@ func (p *patient) decision(reason string) []string {
 	case plan.ReasonUnaccountedClaim:
 		return []string{"raise replicas so that the claim is used, or delete the claim if its data is not needed: " + p.kubectl("get pvc -l app.kubernetes.io/instance=%s", p.name)}
 	case plan.ReasonStorageNotExpandable:
-		return []string{"let the StorageClass expand volumes (allowVolumeExpansion: true), or set spec.storage.size back"}
+		return []string{"let the StorageClass expand volumes (allowVolumeExpansion: true), or do what the message says: spec.storage.size of a RaftCluster that exists cannot be lowered"}
 	case plan.ReasonClaimDeleted:
 		advice := []string{"end no pod of it: the claim that was deleted goes with its pod, and the data with the claim",
 			"save a snapshot: " + p.raftctl("snapshot save --cluster %s FILE", p.name)}

@@ -38,7 +38,10 @@ type Finding struct {
 type Context struct {
 	// Program is how raftctl was called: raftctl, or kubectl raftkv.
 	Program string
-	Now     time.Time
+	// Where is the flags, of raftctl and kubectl alike, that name the Kubernetes which was looked at, each with a blank before it; empty for the usual one. Some
+	// advice deletes, and must not be followed in another.
+	Where string
+	Now   time.Time
 }
 
 // patient collects findings about one cluster.
@@ -85,12 +88,19 @@ func (p *patient) add(s Severity, subject, problem string, advice ...string) {
 
 // raftctl is a command of this program, as it is typed for this cluster.
 func (p *patient) raftctl(command string, arguments ...any) string {
-	return fmt.Sprintf("%s -n %s %s", p.Program, p.namespace, fmt.Sprintf(command, arguments...))
+	return fmt.Sprintf("%s%s -n %s %s", p.Program, p.Where, p.namespace, fmt.Sprintf(command, arguments...))
 }
 
 // kubectl is a command of kubectl, as it is typed for this cluster.
 func (p *patient) kubectl(command string, arguments ...any) string {
-	return fmt.Sprintf("kubectl -n %s %s", p.namespace, fmt.Sprintf(command, arguments...))
+	return fmt.Sprintf("kubectl%s -n %s %s", p.Where, p.namespace, fmt.Sprintf(command, arguments...))
 }
 
-const operatorPods = "kubectl get pods --all-namespaces -l app.kubernetes.io/name=raftkv-operator"
+// kubectlAnywhere is a command of kubectl on what is in no namespace, or in all.
+func (p *patient) kubectlAnywhere(command string, arguments ...any) string {
+	return fmt.Sprintf("kubectl%s %s", p.Where, fmt.Sprintf(command, arguments...))
+}
+
+func (p *patient) operatorPods() string {
+	return p.kubectlAnywhere("get pods --all-namespaces -l app.kubernetes.io/name=raftkv-operator")
+}

@@ -64,7 +64,7 @@ func healthy(n int) *cluster.Observation {
 			},
 		})
 		o.Claims = append(o.Claims, corev1.PersistentVolumeClaim{
-			ObjectMeta: metav1.ObjectMeta{Name: resources.ClaimName("demo", i), CreationTimestamp: ago(time.Hour)}, Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound},
+			ObjectMeta: metav1.ObjectMeta{Name: resources.ClaimName("demo", i), CreationTimestamp: ago(time.Hour)}, Spec: corev1.PersistentVolumeClaimSpec{VolumeName: fmt.Sprintf("volume-%d", i)}, Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound},
 		})
 	}
 	o.Pods[n-1].Node.Role = "leader"
@@ -149,9 +149,29 @@ func TestWhatIsWrongIsNamedWithAStepToTake(t *testing.T) {
 			}
 			o.Pods[2].Node.Role = "follower"
 		}, [][4]string{
-			{"critical", "demo", "demo-0 (its data is gone: the node is empty)", ""},
+			{"critical", "demo", "demo-0 (its data is gone: the node is empty)", "bring back volumes"},
 			{"warning", "demo-0", "not ready (empty): waits to be added", "logs demo-0"},
 			{"warning", "demo-1", "not ready (empty)", ""},
+		}},
+		"data is gone, and one that may know of fewer voters is silent": {3, func(o *cluster.Observation) {
+			o.Pods[0].Node = &admin.Status{State: admin.StateEmpty, NotReady: "waits to be added"}
+			o.Claims[1].Status.Phase = corev1.ClaimLost
+			silence(&o.Pods[1])
+			silence(&o.Pods[2])
+			o.Cluster.Status.Members = []v1.MemberStatus{{Name: "demo-0", ID: "1", Role: "follower"}, {Name: "demo-1", ID: "2", Role: "follower"}, {Name: "demo-2", ID: "3", Role: "follower"}}
+		}, [][4]string{
+			{"critical", "demo", "0 of 3 voters answer", "kubectl -n shop delete pvc data-demo-2 --wait=false and kubectl -n shop delete pod demo-2"},
+			{"warning", "demo-0", "not ready (empty)", ""}, {"warning", "demo-1", "does not answer", ""}, {"warning", "demo-2", "does not answer", ""},
+			{"warning", "claim data-demo-1", "its volume is gone", ""},
+		}},
+		"no quorum, while directories are opened": {3, func(o *cluster.Observation) {
+			for i := range 2 {
+				o.Pods[i].Node = &admin.Status{State: admin.StateOpening, NotReady: "the node is opening its data directory"}
+			}
+			o.Pods[2].Node.Role = "follower"
+		}, [][4]string{
+			{"critical", "demo", "demo-0 (the node is opening)", "goes on by itself"},
+			{"warning", "demo-0", "not ready (opening)", "logs demo-0"}, {"warning", "demo-1", "not ready (opening)", ""},
 		}},
 		"no leader": {3, func(o *cluster.Observation) { o.Pods[2].Node.Role = "follower" },
 			[][4]string{{"critical", "demo", "no leader, although 3 of 3 voters answer", "demo-peers"}}},
@@ -331,5 +351,32 @@ func TestTheWorstComesFirst(t *testing.T) {
 	}
 	if !strings.Contains(got[0].Advice[0], "kubectl raftkv -n shop snapshot save") {
 		t.Errorf("the advice does not name the program as it was called: %q", got[0].Advice)
+	}
+}
+
+// Advice is typed where the cluster is: another Kubernetes may have one of the same name, in a namespace of the same name.
+func TestAdviceNamesTheKubernetesThatWasLookedAt(t *testing.T) {
+	const where = " --kubeconfig /k --context other"
+	o := healthy(3)
+	o.Cluster.Generation = 3
+	o.Claims[0].Status.Phase = corev1.ClaimLost
+	o.Claims[1].Status.Phase = corev1.ClaimPending
+	o.Pods[0].DeletionTimestamp = ptr.To(ago(time.Hour))
+	o.Pods[1].Spec.NodeName = "machine-0"
+	leaderSees(o, 1, func(m *admin.MemberStatus) { m.Active = false })
+	waitingFor(&o.Pods[1], "CrashLoopBackOff", "")
+	setCondition(o.Cluster, v1.ConditionStalled, true, "QuorumLost", "m")
+	commands := 0
+	for _, f := range Diagnose(o, Context{Program: "kubectl raftkv", Where: where, Now: now}) {
+		for _, advice := range f.Advice {
+			rest := strings.ReplaceAll(strings.ReplaceAll(advice, "kubectl raftkv"+where, ""), "kubectl"+where, "")
+			commands += strings.Count(advice, where)
+			if strings.Contains(rest, "kubectl") {
+				t.Errorf("a command that goes elsewhere: %s", advice)
+			}
+		}
+	}
+	if commands < 8 {
+		t.Errorf("%d commands were proposed", commands)
 	}
 }

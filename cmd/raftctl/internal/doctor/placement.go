@@ -64,7 +64,7 @@ func (p *patient) claims() {
 			if e := p.lastWarning("PersistentVolumeClaim "+c.Name, ""); e != nil {
 				problem += ": " + e.Reason + ": " + oneLine(e.Message)
 			}
-			p.add(Warning, "claim "+c.Name, problem, "see whether there is a StorageClass of that name, or a default one, that makes volumes: kubectl get storageclass")
+			p.add(Warning, "claim "+c.Name, problem, "see whether there is a StorageClass of that name, or a default one, that makes volumes: "+p.kubectlAnywhere("get storageclass"))
 		}
 	}
 }

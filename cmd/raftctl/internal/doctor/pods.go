@@ -81,8 +81,8 @@ func (p *patient) ending(pod *cluster.Pod) {
 		return
 	}
 	p.add(Warning, pod.Name, fmt.Sprintf("was asked to end %s ago and has not: the machine %s does not answer, or a finalizer holds the pod", p.ago(since), pod.Spec.NodeName),
-		"see whether the machine is there: kubectl get node "+pod.Spec.NodeName,
-		fmt.Sprintf("if it is gone for good, delete the Node or declare it out of service, and the operator removes the pod: kubectl taint node %s node.kubernetes.io/out-of-service=nodeshutdown:NoExecute", pod.Spec.NodeName))
+		"see whether the machine is there: "+p.kubectlAnywhere("get node %s", pod.Spec.NodeName),
+		"if it is gone for good, delete the Node or declare it out of service, and the operator removes the pod: "+p.kubectlAnywhere("taint node %s node.kubernetes.io/out-of-service=nodeshutdown:NoExecute", pod.Spec.NodeName))
 }
 
 func (p *patient) unscheduled(pod *cluster.Pod) bool {

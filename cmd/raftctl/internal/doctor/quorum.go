@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/raftkv/raftkv/controllers/resources"
 	"github.com/raftkv/raftkv/server/admin"
 )
@@ -41,7 +43,7 @@ func (p *patient) quorum() {
 	if p.leader != nil || p.Cluster.Status.ClusterID == "" {
 		return
 	}
-	voters, answering := 0, 0
+	voters, answering, gone := 0, 0, 0
 	var missed []string
 	for _, s := range p.seats() {
 		if !s.voter {
@@ -49,13 +51,18 @@ func (p *patient) quorum() {
 		}
 		voters++
 		pod := p.Pod(s.name)
+		if pod != nil && pod.Lost(s.id) || (pod == nil || pod.Node == nil) && p.volumeless(s.name) {
+			gone++
+		}
 		switch {
 		case pod == nil:
 			missed = append(missed, s.name+" (no pod)")
 		case pod.Node == nil:
 			missed = append(missed, s.name+" ("+pod.NodeError+")")
-		case pod.Node.MemberID.String() != s.id:
+		case pod.Lost(s.id):
 			missed = append(missed, s.name+" (its data is gone: the node is "+string(pod.Node.State)+")")
+		case pod.Node.MemberID.String() != s.id:
+			missed = append(missed, s.name+" (the node is "+string(pod.Node.State)+")")
 		default:
 			answering++
 		}
@@ -64,12 +71,49 @@ func (p *patient) quorum() {
 	case voters == 0:
 		p.add(Critical, p.name, "no member answers, and none is on record")
 	case answering < need:
+		advice := []string{"bring the missed members back, as said of each below; the cluster goes on by itself once enough of them answer"}
+		if voters-gone < need {
+			advice = p.undecided()
+		}
 		p.add(Critical, p.name, fmt.Sprintf("no quorum: %d of %d voters answer, %d are needed. Writes and linearizable reads are refused. Missed: %s", answering, voters, need, strings.Join(missed, ", ")),
-			"bring the missed members back, as said of each below; the cluster goes on by itself once enough of them answer",
-			"what the members that are left know can still be read, perhaps stale: "+p.raftctl("get KEY --serializable --cluster %s", p.name))
+			append(advice, "what the members that are left know can still be read, perhaps stale: "+p.raftctl("get KEY --serializable --cluster %s", p.name))...)
 	default:
 		p.add(Critical, p.name, fmt.Sprintf("no leader, although %d of %d voters answer: an election takes about a second", answering, voters),
 			"look again in a few seconds; if it stays so, see whether the members reach each other's peer port (2380): NetworkPolicies, DNS names of the Service "+resources.PeerServiceName(p.name),
 			"read what the members say of elections: "+p.raftctl("logs %s --since 5m", p.name))
+	}
+}
+
+// volumeless tells that the member's claim is no more, or has lost its volume, as far as claims could be read.
+func (p *patient) volumeless(member string) bool {
+	ordinal, ours := resources.Ordinal(p.name, member)
+	c := p.Claim(ordinal)
+	return ours && len(p.Claims) > 0 && (c == nil || c.Status.Phase == corev1.ClaimLost)
+}
+
+// undecided is advice where so many voters have lost their data that those who answer elect no leader. Whoever is silent may know of later members, of which a quorum
+// is left, so that the quorum is called lost for good only once all have answered, or were given up.
+func (p *patient) undecided() []string {
+	var names, claims []string
+	for i := range p.Claims {
+		c := &p.Claims[i]
+		ordinal, ours := resources.Ordinal(resources.DataVolume+"-"+p.name, c.Name)
+		if !ours || c.Spec.VolumeName == "" || c.Status.Phase == corev1.ClaimLost {
+			continue // there is nothing on it
+		}
+		pod := resources.PodName(p.name, ordinal)
+		if at := p.Pod(pod); at != nil && at.Node != nil && at.Node.State != admin.StateOpening {
+			continue
+		}
+		names, claims = append(names, pod), append(claims, c.Name)
+	}
+	if len(names) == 0 {
+		return []string{"bring back volumes that were lost, if that is possible; what else can be done the operator says, once it has heard all that are left"}
+	}
+	return []string{
+		fmt.Sprintf("too many have lost their data for those that answer to elect a leader; %s may know of later members, of which enough are left: bring back what keeps them from answering, as said of each below", strings.Join(names, ", ")),
+		"only of one that will never come back, since its machine or volume is gone for good, delete the claim and then the pod (with --force if its machine is gone), which gives up what it holds: " +
+			p.kubectl("delete pvc %s --wait=false", claims[0]) + " and " + p.kubectl("delete pod %s", names[0]),
+		"once all of them have answered or are given up, the operator goes on by itself, or says that the quorum is lost for good and what to decide",
 	}
 }

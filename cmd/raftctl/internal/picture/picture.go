@@ -174,7 +174,7 @@ func fromLeader(o *cluster.Observation, l *admin.Status, m admin.MemberStatus) M
 		row.Role = resources.RoleLeader
 	case m.Learner:
 		row.Role = resources.RoleLearner
-	case pod != nil && pod.Node != nil && pod.Node.MemberID != m.ID:
+	case pod != nil && pod.Lost(m.ID.String()):
 		row.State = "its data is gone: the node is " + string(pod.Node.State)
 		if pod.Node.State == admin.StateMember {
 			row.State = "its data is gone: the node is member " + pod.Node.MemberID.String()

@@ -120,3 +120,14 @@ Not found out: the events: forbidden
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
+
+// A directory that is being opened is not said to be gone.
+func TestADirectoryThatIsOpenedIsNotCalledLost(t *testing.T) {
+	o := scene()
+	o.Pods[1].Node = &admin.Status{Name: "demo-1", State: admin.StateOpening, NotReady: "the node is opening its data directory"}
+	for _, m := range Of(o, now).Members {
+		if m.Name == "demo-1" && m.State != "not ready: the node is opening its data directory" {
+			t.Errorf("it is shown as %q", m.State)
+		}
+	}
+}
