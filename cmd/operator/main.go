@@ -34,7 +34,7 @@ import (
 var version = "dev"
 
 const (
-	leaseName = "raftkv-operator.raftkv.io"
+	defaultLeaseName = "raftkv-operator.raftkv.io"
 
 	// The lease is given back at the end of a process, so that these matter only after a crash.
 	leaseDuration = 15 * time.Second
@@ -96,7 +96,7 @@ func run(o options, log logr.Logger) error {
 		Metrics:                 metricsserver.Options{BindAddress: o.metricsAddress},
 		HealthProbeBindAddress:  o.healthAddress,
 		LeaderElection:          o.leaderElect,
-		LeaderElectionID:        leaseName,
+		LeaderElectionID:        o.leaseName,
 		LeaderElectionNamespace: o.leaseNamespace,
 		// To keep the lease must not wait for the requests of a thousand clusters.
 		LeaderElectionConfig:          election,
@@ -145,7 +145,7 @@ func namespacesText(namespaces []string) string {
 type options struct {
 	metricsAddress, healthAddress string
 	leaderElect, version          bool
-	leaseNamespace                string
+	leaseNamespace, leaseName     string
 	namespaces                    []string
 	nodeImage                     string
 	logLevel, logFormat           string
@@ -162,6 +162,7 @@ func parseOptions(args []string, errorOutput io.Writer) (options, error) {
 	f.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "host:port of /healthz and /readyz; 0 for none")
 	f.BoolVar(&o.leaderElect, "leader-elect", false, "work only while holding a lease, so that several operators can run at the same time")
 	f.StringVar(&o.leaseNamespace, "leader-election-namespace", "", "namespace of the lease; empty for that of the operator's pod")
+	f.StringVar(&o.leaseName, "leader-election-id", defaultLeaseName, "name of the lease: operators that are not to wait for each other, since they run other RaftClusters, have different ones")
 	f.StringVar(&namespaces, "watch-namespaces", "", "comma-separated namespaces whose RaftClusters are run; empty for all")
 	f.StringVar(&o.nodeImage, "node-image", "raftkv/node:"+version, "node image of new RaftClusters that name none")
 	f.Float64Var(&o.qps, "kube-api-qps", defaultQPS, "requests to the API server in a second, on average; 0 for no bound of the operator's own")
@@ -189,6 +190,9 @@ func parseOptions(args []string, errorOutput io.Writer) (options, error) {
 		return o, fmt.Errorf("--kube-api-qps %v: must be 0, which is no bound, or more", o.qps)
 	case o.qps > 0 && float64(o.burst) < max(o.qps, 1):
 		return o, fmt.Errorf("--kube-api-burst %d: must be at least --kube-api-qps, which is %v", o.burst, o.qps)
+	}
+	if len(validation.IsDNS1123Subdomain(o.leaseName)) > 0 {
+		return o, fmt.Errorf("--leader-election-id %q: must be the name of a Lease, such as %s", o.leaseName, defaultLeaseName)
 	}
 	if o.nodeImage == "" {
 		return o, errors.New("--node-image must not be empty: it is what new RaftClusters run")

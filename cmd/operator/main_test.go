@@ -14,11 +14,11 @@ import (
 
 func TestFlagsOfTheChartAreUnderstood(t *testing.T) {
 	o, err := parseOptions([]string{"--leader-elect", "--node-image=registry.example/raftkv/node:1", "--metrics-bind-address=:1",
-		"--health-probe-bind-address=:2", "--log-level=debug", "--watch-namespaces=a, b,", "--kube-api-qps=50", "--kube-api-burst=60"}, io.Discard)
+		"--health-probe-bind-address=:2", "--log-level=debug", "--leader-election-id=shop.raftkv.io", "--watch-namespaces=a, b,", "--kube-api-qps=50", "--kube-api-burst=60"}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := options{metricsAddress: ":1", healthAddress: ":2", leaderElect: true, namespaces: []string{"a", "b"},
+	want := options{metricsAddress: ":1", healthAddress: ":2", leaderElect: true, leaseName: "shop.raftkv.io", namespaces: []string{"a", "b"},
 		nodeImage: "registry.example/raftkv/node:1", logLevel: "debug", logFormat: "json", qps: 50, burst: 60}
 	if !reflect.DeepEqual(o, want) {
 		t.Errorf("got %+v, want %+v", o, want)
@@ -38,6 +38,7 @@ func TestBadFlagsAreRefusedWithWhatIsAllowed(t *testing.T) {
 		"--kube-api-qps=NaN":     "must be 0, which is no bound, or more",
 		"--kube-api-qps=5000":    "must be at least --kube-api-qps",
 		"--kube-api-burst=0":     "must be at least --kube-api-qps",
+		"--leader-election-id=":  "must be the name of a Lease",
 	} {
 		if _, err := parseOptions([]string{args}, io.Discard); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: got error %v, want one with %q", args, err, want)

@@ -159,19 +159,36 @@ func TestAllThatIsAskedOfTheOperatorsPodsReachesThem(t *testing.T) {
 	}
 }
 
-// Operators that are confined to namespaces may share a release's name: nothing of the whole Kubernetes cluster may be called alike.
+// Operators that are confined to namespaces may share a release's name, or the namespace that they run in: nothing that they make may be called alike, nor the lease by which
+// each works, or one of them would wait for the other for ever.
 func TestOperatorsOfSeveralNamespacesDoNotMeet(t *testing.T) {
 	seen := map[string]string{}
-	for _, namespace := range []string{"one", "two"} {
-		text, err := renderAs(t, "raftkv", namespace, "crds.enabled=false", fmt.Sprintf("watchNamespaces={%s}", namespace))
+	for _, x := range []struct{ release, namespace, watched string }{{"raftkv", "one", "one"}, {"raftkv", "two", "two"}, {"team", "one", "three"}} {
+		text, err := renderAs(t, x.release, x.namespace, "crds.enabled=false", fmt.Sprintf("watchNamespaces={%s}", x.watched))
 		if err != nil {
 			t.Fatal(tail(text))
 		}
-		for key := range objects(t, text) {
-			if other := seen[key]; other != "" {
-				t.Errorf("the releases of namespaces %s and %s both have %s", other, namespace, key)
+		leases := 0
+		keys := map[string]bool{}
+		for key, o := range objects(t, text) {
+			keys[key] = true
+			if d, ok := o.(*appsv1.Deployment); ok {
+				for _, arg := range d.Spec.Template.Spec.Containers[0].Args {
+					if name, ok := strings.CutPrefix(arg, "--leader-election-id="); ok {
+						leases++
+						keys["Lease "+x.namespace+" "+name] = true
+					}
+				}
 			}
-			seen[key] = namespace
+		}
+		if leases != 1 {
+			t.Errorf("release %s in %s names %d leases", x.release, x.namespace, leases)
+		}
+		for key := range keys {
+			if other := seen[key]; other != "" {
+				t.Errorf("the operators of namespaces %s and %s both have %s", other, x.watched, key)
+			}
+			seen[key] = x.watched
 		}
 	}
 }
