@@ -48,7 +48,7 @@ const (
 
 	// gcPercent is how much garbage there may be, in percent of what is in use: most of the time nothing happens, and memory is dearer then than the
 	// collector's work.
-	gcPercent = 40
+	gcPercent = 25
 )
 
 func main() {
