@@ -158,9 +158,12 @@ func TestWhatIsWrongIsNamedWithAStepToTake(t *testing.T) {
 			o.Claims[1].Status.Phase = corev1.ClaimLost
 			silence(&o.Pods[1])
 			silence(&o.Pods[2])
+			kept := o.Claims[2].DeepCopy()
+			kept.Name = resources.ClaimName("demo", 6)
+			o.Claims = append(o.Claims, *kept)
 			o.Cluster.Status.Members = []v1.MemberStatus{{Name: "demo-0", ID: "1", Role: "follower"}, {Name: "demo-1", ID: "2", Role: "follower"}, {Name: "demo-2", ID: "3", Role: "follower"}}
 		}, [][4]string{
-			{"critical", "demo", "0 of 3 voters answer", "kubectl -n shop delete pvc data-demo-2 --wait=false and kubectl -n shop delete pod demo-2"},
+			{"critical", "demo", "0 of 3 voters answer", "elect a leader; demo-2 may know of later members"},
 			{"warning", "demo-0", "not ready (empty)", ""}, {"warning", "demo-1", "does not answer", ""}, {"warning", "demo-2", "does not answer", ""},
 			{"warning", "claim data-demo-1", "its volume is gone", ""},
 		}},
@@ -378,5 +381,19 @@ func TestAdviceNamesTheKubernetesThatWasLookedAt(t *testing.T) {
 	}
 	if commands < 8 {
 		t.Errorf("%d commands were proposed", commands)
+	}
+}
+
+// What is given up is named in full, since it is for ever.
+func TestWhoMayKnowBetterIsNamedWithItsClaim(t *testing.T) {
+	o := healthy(3)
+	for i := range 2 {
+		o.Pods[i].Node = &admin.Status{State: admin.StateEmpty, NotReady: "waits to be added"}
+	}
+	silence(&o.Pods[2])
+	o.Cluster.Status.Members = []v1.MemberStatus{{Name: "demo-0", ID: "1", Role: "follower"}, {Name: "demo-1", ID: "2", Role: "follower"}, {Name: "demo-2", ID: "3", Role: "leader"}}
+	got := Diagnose(o, Context{Program: "raftctl", Now: now})
+	if text := strings.Join(got[0].Advice, "\n"); !strings.Contains(text, "kubectl -n shop delete pvc data-demo-2 --wait=false and kubectl -n shop delete pod demo-2") {
+		t.Errorf("%+v", got[0])
 	}
 }

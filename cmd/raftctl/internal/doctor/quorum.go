@@ -91,14 +91,27 @@ func (p *patient) volumeless(member string) bool {
 	return ours && len(p.Claims) > 0 && (c == nil || c.Status.Phase == corev1.ClaimLost)
 }
 
+// ordinals is how many the pods and members have: a claim beyond was kept when its member was removed.
+func (p *patient) ordinals() int {
+	n := p.Desired()
+	for i := range p.Pods {
+		n = max(n, p.Pods[i].Ordinal+1)
+	}
+	for _, s := range p.seats() {
+		if ordinal, ours := resources.Ordinal(p.name, s.name); ours {
+			n = max(n, ordinal+1)
+		}
+	}
+	return n
+}
+
 // undecided is advice where so many voters have lost their data that those who answer elect no leader. Whoever is silent may know of later members, of which a quorum
 // is left, so that the quorum is called lost for good only once all have answered, or were given up.
 func (p *patient) undecided() []string {
 	var names, claims []string
-	for i := range p.Claims {
-		c := &p.Claims[i]
-		ordinal, ours := resources.Ordinal(resources.DataVolume+"-"+p.name, c.Name)
-		if !ours || c.Spec.VolumeName == "" || c.Status.Phase == corev1.ClaimLost {
+	for ordinal := range p.ordinals() {
+		c := p.Claim(ordinal)
+		if c == nil || c.Spec.VolumeName == "" || c.Status.Phase == corev1.ClaimLost {
 			continue // there is nothing on it
 		}
 		pod := resources.PodName(p.name, ordinal)
