@@ -74,8 +74,9 @@ finish() {
   exit "$code"
 }
 
-section "building localkube and the images"
-make --no-print-directory localkube images
+section "building localkube, kubectl raftkv and the images"
+make --no-print-directory localkube raftctl images
+export PATH=$PWD/build:$PATH # where kubectl finds its plugin raftkv
 section "a Kubernetes of $nodes nodes"
 trap finish EXIT
 trap 'exit 130' INT TERM

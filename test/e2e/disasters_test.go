@@ -3,12 +3,14 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -182,13 +184,15 @@ func allPodsDeleted(t *testing.T) {
 // nodeDrained drains the leader's node as an administrator does. Volumes stay on their nodes here, so the pod comes back after the uncordon.
 func nodeDrained(t *testing.T) {
 	o := operate(t, spread(newCluster("drained", 3)))
-	lead := leader(t, o.cluster)
+	p := pursue(t, o.cluster)
+	lead, _ := p.leader(t)
 	for _, pod := range mustPods(t, o.cluster) {
 		if pod.Name != lead.Name {
 			o.via(pod.Spec.NodeName)
 		}
 	}
 	o.waitWrites(t, enoughWrites)
+	said := lastWords(t, lead)
 	o.begin()
 	t.Cleanup(func() { _ = exec.Command("kubectl", "uncordon", lead.Spec.NodeName).Run() })
 	if text, err := exec.Command("kubectl", "drain", lead.Spec.NodeName, "--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s").CombinedOutput(); err != nil {
@@ -203,7 +207,30 @@ func nodeDrained(t *testing.T) {
 	if failed := len(o.refused) + o.unknown; failed > 0 {
 		t.Errorf("%d writes have failed, the last with: %s", failed, o.lastSeen)
 	}
+	p.mu.Lock()
+	yielded := p.yielded[lead.Name]
+	p.mu.Unlock()
+	if text := said(); !yielded && !strings.Contains(text, "handed leadership over") {
+		t.Errorf("%s led and did not hand over before it ended; its last words:\n%s", lead.Name, text)
+	}
 	o.settle(t)
+}
+
+// lastWords follows the pod's log, and gives what it wrote from now to its end, which it waits for.
+func lastWords(t *testing.T, pod corev1.Pod) func() string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), settleTimeout)
+	t.Cleanup(cancel)
+	var text bytes.Buffer
+	follow := exec.CommandContext(ctx, "kubectl", "-n", pod.Namespace, "logs", pod.Name, "--follow", "--since=1s")
+	follow.Stdout, follow.Stderr = &text, &text
+	if err := follow.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return func() string {
+		_ = follow.Wait() // what it wrote until then is what counts
+		return text.String()
+	}
 }
 
 // nodesRestarted ends every node at once, as a power loss of all machines does, and starts them again.
@@ -303,6 +330,15 @@ func childrenEdited(t *testing.T) {
 		return err
 	})
 	o.converged(t, "the StatefulSet's image edited")
+
+	// What the schema takes and Kubernetes does not: it is said, and nothing else happens.
+	change(t, name, func(s *v1.RaftClusterSpec) { s.PodTemplate.NodeSelector = map[string]string{"disk": "not a label!"} })
+	waitCondition(t, name, v1.ConditionStalled, "SpecRefused")
+	says(t, name)
+	o.waitWrites(t, enoughWrites)
+	change(t, name, func(s *v1.RaftClusterSpec) { s.PodTemplate.NodeSelector = nil })
+	o.converged(t, "a nodeSelector that Kubernetes refuses, and its correction")
+	waitEvent(t, name, "what Kubernetes refused", func(e corev1.Event) bool { return e.Reason == "StalledSpecRefused" })
 	for podName, pod := range mustPods(t, name) {
 		if pod.UID != before[podName].UID {
 			t.Errorf("%s was restarted", podName)
@@ -317,6 +353,11 @@ func childrenEdited(t *testing.T) {
 		waitReplaced(t, pod)
 	}
 	o.converged(t, "the StatefulSet deleted with all its pods")
-	t.Logf("events: %s", eventsOf(t, name))
+	t.Logf("events: %s", reasons(eventsOf(t, name)))
+	for _, child := range [][2]string{{"Service", name}, {"Service", name + "-leader"}, {"PodDisruptionBudget", name}, {"StatefulSet", name}} {
+		waitEvent(t, name, fmt.Sprintf("that the %s %s was put right", child[0], child[1]), func(e corev1.Event) bool {
+			return e.Reason == "ChildPutRight" && e.Related != nil && e.Related.Kind == child[0] && e.Related.Name == child[1]
+		})
+	}
 	o.settle(t)
 }

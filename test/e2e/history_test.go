@@ -51,6 +51,7 @@ type history struct {
 	began  time.Time
 
 	mu      sync.Mutex
+	ended   bool                    // no more operations begin
 	begun   int                     // operations
 	flying  map[string]int          // key to operations without an end yet
 	byKey   map[string][]*operation // of keys that were not checked yet
@@ -94,12 +95,27 @@ func (h *history) settled() []string {
 	current := h.key(h.begun / registerOperations)
 	var keys []string
 	for key := range h.byKey {
-		if key != current && h.flying[key] == 0 {
+		if (key != current || h.ended) && h.flying[key] == 0 {
 			keys = append(keys, key)
 		}
 	}
 	slices.Sort(keys)
 	return keys
+}
+
+// end says that no more operations begin, so that the last key can be checked, too.
+func (h *history) end() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ended = true
+}
+
+// checkable tells that at least one key was checked or can be.
+func (h *history) checkable() bool {
+	settled := h.settled()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.checked > 0 || len(settled) > 0
 }
 
 // check fails the test unless the operations on each of the keys have an order that explains what clients saw, and what all members

@@ -54,6 +54,7 @@ type status struct {
 	Name     string `json:"name"`
 	MemberID string `json:"memberID"`
 	Role     string `json:"role"`
+	Term     uint64 `json:"term,string"`
 	Applied  string `json:"applied"`
 	Ready    bool   `json:"ready"`
 	// ClusterVersion is the feature level that was committed.

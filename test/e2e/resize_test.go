@@ -3,10 +3,13 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	v1 "github.com/raftkv/raftkv/api/v1"
 )
@@ -21,12 +24,21 @@ func spread(c *v1.RaftCluster) *v1.RaftCluster {
 
 func oneToFiveAndBack(t *testing.T) {
 	const name = "stretched"
-	o := operate(t, spread(newCluster(name, 1)))
+	spec := spread(newCluster(name, 1))
+	spec.Spec.Storage.RetentionPolicy.WhenScaled = v1.DeleteVolumes
+	o := operate(t, spec)
 	at := int32(1)
 	for _, next := range []int32{3, 5, 3, 1, 3} {
 		o.begin()
 		scaleCluster(t, name, next)
 		o.converged(t, fmt.Sprintf("%d to %d members", at, next))
+		eventually(t, fmt.Sprintf("the volumes of %d members are left", next), func(ctx context.Context) error {
+			left, err := claims(ctx, name)
+			if err == nil && len(left) != int(next) {
+				err = fmt.Errorf("claims: %v", left)
+			}
+			return err
+		})
 		at = next
 	}
 	o.settle(t)
@@ -37,7 +49,22 @@ func scaleInWhileDown(t *testing.T) {
 	const name = "thinned"
 	o := operate(t, spread(newCluster(name, 5)))
 	victim := o.follower(t, 0, 1, 2)
-	o.away(t, victim, func() { scaleCluster(t, name, 3) })
+	o.away(t, victim, func() {
+		scaleCluster(t, name, 3)
+		waitCondition(t, name, v1.ConditionReconciling, "QuorumAtRisk")
+	}, func() {
+		c, err := getCluster(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := meta.FindStatusCondition(c.Status.Conditions, v1.ConditionReconciling)
+		if x == nil || x.Reason != "QuorumAtRisk" || !strings.Contains(x.Message, victim.Name) {
+			t.Errorf("it does not say that it waits for %s: %s", victim.Name, describe(c.Status.Conditions))
+		}
+		if left := mustPods(t, name); len(c.Status.Members) != 5 || len(left) != 5 {
+			t.Errorf("%d members and %d pods are left, although %s is away", len(c.Status.Members), len(left), victim.Name)
+		}
+	})
 	o.converged(t, fmt.Sprintf("5 to 3 members while the node of %s is cut off for %.0f s", victim.Name, disturbedFor.Seconds()))
 	o.settle(t)
 }
@@ -47,7 +74,7 @@ func scaleOutWhileCutOff(t *testing.T) {
 	const name = "thickened"
 	o := operate(t, spread(newCluster(name, 3)))
 	victim := o.follower(t, 0, 1, 2)
-	o.away(t, victim, func() { scaleCluster(t, name, 5) })
+	o.away(t, victim, func() { scaleCluster(t, name, 5) }, func() {})
 	o.converged(t, fmt.Sprintf("3 to 5 members while the node of %s is cut off for %.0f s", victim.Name, disturbedFor.Seconds()))
 	o.settle(t)
 }
@@ -71,8 +98,8 @@ func (o *operated) follower(t *testing.T, ordinals ...int) corev1.Pod {
 	return corev1.Pod{}
 }
 
-// away cuts the pod's node off, does what there is to do while Kubernetes knows of it, and joins the node again.
-func (o *operated) away(t *testing.T, victim corev1.Pod, do func()) {
+// away cuts the pod's node off, does what there is to do while Kubernetes knows of it, looks after a while what has become of that, and joins the node again.
+func (o *operated) away(t *testing.T, victim corev1.Pod, do, look func()) {
 	t.Helper()
 	machine.cut(t, victim.Spec.NodeName)
 	waitNode(t, victim.Spec.NodeName, false)
@@ -80,6 +107,7 @@ func (o *operated) away(t *testing.T, victim corev1.Pod, do func()) {
 	do()
 	o.pass(t, disturbedFor)
 	says(t, o.cluster)
+	look()
 	o.waitWrites(t, enoughWrites)
 	machine.heal(t, victim.Spec.NodeName)
 	waitNode(t, victim.Spec.NodeName, true)

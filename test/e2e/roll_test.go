@@ -14,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	v1 "github.com/raftkv/raftkv/api/v1"
 )
@@ -52,6 +51,9 @@ func rolls(t *testing.T, name string, members int32) {
 			t.Errorf("%d writes have failed, the last with: %s", failed, last)
 		}
 		o.line(t, fmt.Sprintf("roll %d of %d members", n+1, members), time.Since(o.began))
+		waitEvent(t, name, lead+"'s handing over", func(e corev1.Event) bool {
+			return e.Reason == "LeadershipTransferred" && strings.Contains(e.Message, "hand leadership from "+lead+" to ") && since(e, o.began)
+		})
 	}
 	o.settle(t)
 	slices.Sort(gaps)
@@ -257,21 +259,4 @@ func updateFails(t *testing.T) {
 		t.Errorf("conditions: %s", describe(c.Status.Conditions))
 	}
 	o.settle(t)
-}
-
-// eventsOf are the reasons of the events about the cluster.
-func eventsOf(t *testing.T, name string) string {
-	t.Helper()
-	var list corev1.EventList
-	if err := kube.List(t.Context(), &list, client.InNamespace(namespace)); err != nil {
-		t.Fatal(err)
-	}
-	var reasons []string
-	for _, e := range list.Items {
-		if e.InvolvedObject.Kind == v1.RaftClusterKind && e.InvolvedObject.Name == name {
-			reasons = append(reasons, e.Reason)
-		}
-	}
-	slices.Sort(reasons)
-	return strings.Join(slices.Compact(reasons), ", ")
 }

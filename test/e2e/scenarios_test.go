@@ -26,6 +26,8 @@ var scenarios = []struct {
 	{name: "children edited by a person", run: childrenEdited},
 	{name: "an update that cannot start", run: updateFails},
 
+	{name: "kubectl raftkv", long: true, run: commandLine},
+	{name: "everybody is told who leads", long: true, run: leadersFollowed},
 	{name: "ten rolls of three members", long: true, run: func(t *testing.T) { rolls(t, "roller", 3) }},
 	{name: "ten rolls of five members", long: true, run: func(t *testing.T) { rolls(t, "roller5", 5) }},
 	{name: "an older build and back", long: true, run: featureLevels},
@@ -110,6 +112,7 @@ func (o *operated) line(t *testing.T, did string, took time.Duration) {
 func (o *operated) settle(t *testing.T) {
 	t.Helper()
 	o.waitWrites(t, enoughWrites)
+	o.shares(t)
 	o.end()
 	o.audit(t)
 	if t.Failed() {

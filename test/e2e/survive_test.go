@@ -65,14 +65,17 @@ func (s *survivor) goesOn(t *testing.T, what string) {
 func (s *survivor) whole(t *testing.T) {
 	t.Helper()
 	waitReady(t, s.cluster)
+	s.stream.shares(t)
 	s.stream.audit(t)
 }
 
 func (s *survivor) leaderKilled(t *testing.T) {
-	old := leader(t, s.cluster)
+	p := pursue(t, s.cluster)
+	old, term := p.leader(t)
 	s.stream.mark()
 	machine.kill(t, old, nodeProgram)
 	s.goesOn(t, "leader "+old.Name+" killed")
+	p.delays(t, term, old.Name)
 	s.leaderServiceFollows(t)
 	waitRestarted(t, old)
 	s.whole(t)
@@ -122,16 +125,24 @@ func (s *survivor) leaderDeleted(t *testing.T) {
 }
 
 func (s *survivor) leaderCutOff(t *testing.T) {
-	old := leader(t, s.cluster)
+	p := pursue(t, s.cluster)
+	old, term := p.leader(t)
 	for _, pod := range mustPods(t, s.cluster) {
 		if pod.Spec.NodeName != old.Spec.NodeName {
 			s.stream.via(pod.Spec.NodeName)
 		}
 	}
+	operator, err := workingOperator(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.stream.waitWrites(t, enoughWrites)
 	s.stream.mark()
 	machine.cut(t, old.Spec.NodeName)
 	s.goesOn(t, old.Spec.NodeName+" with leader "+old.Name+" cut off")
+	if operator.Spec.NodeName != old.Spec.NodeName { // else nobody tells who leads until the node is back
+		p.delays(t, term, old.Name)
+	}
 	waitNode(t, old.Spec.NodeName, false)
 	s.goesOn(t, old.Spec.NodeName+" is NotReady")
 	machine.heal(t, old.Spec.NodeName)

@@ -304,6 +304,7 @@ func (s *stream) lastFailure() string {
 func (s *stream) end() {
 	s.stop()
 	s.done.Wait()
+	s.shared.end()
 	s.client.CloseIdleConnections()
 }
 
@@ -312,6 +313,17 @@ func (s *stream) outcomes() (acked, refused map[string]string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.acked), maps.Clone(s.refused)
+}
+
+// shares waits until clients have done something to shared keys that can be checked: a history of nothing would be linearizable.
+func (s *stream) shares(t *testing.T) {
+	t.Helper()
+	eventually(t, "clients share keys of "+s.cluster, func(context.Context) error {
+		if !s.shared.checkable() {
+			return errors.New("none of them is done with yet")
+		}
+		return nil
+	})
 }
 
 // audit waits until each of the cluster's pods holds every write that was acknowledged until now, with its value, and fails
