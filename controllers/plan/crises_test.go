@@ -48,7 +48,7 @@ func (w *world) unfold() bool {
 	case c == nil && w.crises.IntN(crisisEvery) != 0:
 		return false
 	case c == nil:
-		all := []func() *crisis{w.tails, w.lateLearner, w.uneasyRest, w.halfAsleep, w.forsaken, w.backAgain, w.ghost, w.guest}
+		all := []func() *crisis{w.tails, w.lateLearner, w.uneasyRest, w.halfAsleep, w.forsaken, w.backAgain, w.ghost, w.guest, w.outgrown}
 		c = all[w.crises.IntN(len(all))]()
 		c.began, c.until = w.g.now, w.g.now+crisisTicks
 		c.acts = append([]func() bool{func() bool { return w.composed(c) }}, c.acts...)
@@ -401,6 +401,41 @@ func (w *world) endGhosts() {
 			w.crash(i)
 		}
 	}
+}
+
+// outgrown: a cluster grows from three to five while one cannot be reached, which then is the only one left of the three; the RaftCluster is applied again with three pods, so
+// that those who know better have claims and no pods.
+func (w *world) outgrown() *crisis {
+	left := 0
+	return &crisis{name: "outgrown", voters: 3, acts: []func() bool{
+		func() bool {
+			left = w.others(w.g.leader().ordinal)[0]
+			w.g.cut[left] = true
+			w.ask(5)
+			return true
+		},
+		w.within(900, func() bool { return len(w.g.newest.Voters()) == 5 }),
+		func() bool {
+			if !w.steady() {
+				return false
+			}
+			if all, _, up := w.g.voters(w.claims); all < 5 || up < 4 || w.recordID != w.cluster {
+				return true
+			}
+			w.applyAnew()
+			w.ask(3)
+			for i := range w.desired {
+				if i != left {
+					w.lose(i)
+				}
+			}
+			clear(w.g.cut)
+			w.faultAt = w.g.now
+			w.stats["outgrown"]++
+			return true
+		},
+		w.within(600, func() bool { return w.recordID != 0 && w.g.leader() != nil }),
+	}}
 }
 
 // guest: somebody invites a member by its address, whom nobody claims to be, and then wants the cluster to rest.

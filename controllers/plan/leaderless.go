@@ -236,7 +236,8 @@ func noMemberKnown(o *Observation) Decision {
 			return Decision{Waiting: because(ReasonNoLeader, "%s has just begun and does not know the other members yet", p.Name)}
 		case p.member(o.ClusterID):
 			begun = append(begun, p.Name)
-		case !p.empty():
+		case p.empty(), (p == nil || p.Node == nil) && o.volumeless(i):
+		default:
 			silent = append(silent, notEmpty(o, i))
 		}
 	}
@@ -248,7 +249,7 @@ func noMemberKnown(o *Observation) Decision {
 			"no member answers, so that nothing is written or read: %s; the members go on by themselves once most of them are back with their volumes", text)}
 	}
 	for _, c := range o.Claims {
-		if c.Ordinal >= o.Workload.Replicas && c.Bound {
+		if c.Ordinal >= o.Workload.Replicas && c.Bound && !c.Lost {
 			return Decision{Stalled: because(ReasonNoMemberLeft,
 				"all nodes are empty, but claim %s may still hold data of cluster %s; set replicas to %d or more to use it", c.Name, o.ClusterID, c.Ordinal+1)}
 		}
@@ -262,6 +263,6 @@ func noMemberKnown(o *Observation) Decision {
 			strings.Join(begun, ", "), o.ClusterID, o.ClusterID)}
 	}
 	return Decision{ForgetRecovery: !o.rebuildAllowed() && o.unrun(), Stalled: because(ReasonNoMemberLeft,
-		"all nodes answer and none holds data of cluster %s any more: the data is gone; restore a backup into a new RaftCluster, or begin with nothing: set spec.recovery to {clusterID: %q, acknowledgeDataLoss: true, startEmpty: true}",
+		"all nodes that have a volume answer and none holds data of cluster %s any more: the data is gone; restore a backup into a new RaftCluster, or begin with nothing: set spec.recovery to {clusterID: %q, acknowledgeDataLoss: true, startEmpty: true}",
 		o.ClusterID, o.ClusterID)}
 }

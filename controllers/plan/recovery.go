@@ -29,7 +29,7 @@ func planSuccession(o *Observation) (Decision, bool) {
 	if o.ClusterID != r.From {
 		return Decision{}, false
 	}
-	if leaderView(o) != nil {
+	if leaderView(o) != nil || followed(o) != "" {
 		return Decision{}, false // a quorum is back, after all: what was founded meanwhile is not in force
 	}
 	for i := range o.Pods {
@@ -40,7 +40,7 @@ func planSuccession(o *Observation) (Decision, bool) {
 	p := podOf(o, r.Pod)
 	switch {
 	case p == nil || p.Node == nil || opening(p.Node):
-		if o.Rebuild == nil && o.volumeless(r.Pod) {
+		if ordinal, ours := resources.Ordinal(o.Cluster, r.Pod); o.Rebuild == nil && ours && o.volumeless(ordinal) {
 			return Decision{ForgetRecovery: true, Waiting: because(ReasonRecovering, "the recovery by %s, whose claim is no more or never had a volume, is given up", r.Pod)}, true
 		}
 		return Decision{}, false
@@ -56,11 +56,14 @@ func planSuccession(o *Observation) (Decision, bool) {
 		r.Pod, r.From, r.ClusterID)}, true
 }
 
-// volumeless tells that the pod, whether it exists or not, has no volume on which a node could have left anything.
-func (o *Observation) volumeless(pod string) bool {
-	ordinal, ours := resources.Ordinal(o.Cluster, pod)
+// volumeless tells that the pod of that ordinal, whether it exists or not, has no volume on which a node could have left anything: its claim is deleted, has lost its
+// volume, or never had one. What still runs has its directory open, whatever became of the claim.
+func (o *Observation) volumeless(ordinal int) bool {
+	if p := o.pod(ordinal); p != nil && (p.Running || p.Unheard) {
+		return false
+	}
 	c := o.claim(ordinal)
-	return ours && (c == nil || !c.Bound || c.Lost)
+	return c == nil || !c.Bound || c.Lost
 }
 
 // opening tells that the node does not know yet whose directory it has, as it is between the end of the old member and the beginning of the new one.
@@ -211,8 +214,7 @@ func electable(o *Observation, candidate *admin.Status) bool {
 // known tells that the member says where its log ends.
 func known(s *admin.Status) bool { return s.LastIndex != 0 }
 
-// gone tells that the member will never come back: its pod has another directory, or its claim, without which there is no directory, is
-// deleted or has lost its volume.
+// gone tells that the member will never come back: its pod has another directory, or no volume for one.
 func gone(o *Observation, m raft.Member) bool {
 	if lost(o, m) {
 		return true
@@ -224,13 +226,18 @@ func gone(o *Observation, m raft.Member) bool {
 	if p := o.pod(ordinal); p != nil && p.Node != nil {
 		return false
 	}
-	c := o.claim(ordinal)
-	return c == nil || c.Lost
+	return o.volumeless(ordinal)
 }
 
-// mostOrdinals is how many ordinals the pods and the members have, as far as these are known.
+// mostOrdinals is how many ordinals the pods and the members have, as far as these are known, and claims that may hold members which only others know. Above those of
+// all members nothing is started: claims of such names are not of the operator's making.
 func mostOrdinals(o *Observation, known *admin.Status) int {
 	n := o.Workload.Replicas
+	for _, c := range o.Claims {
+		if c.Bound && c.Ordinal < raft.MaxVoters {
+			n = max(n, c.Ordinal+1)
+		}
+	}
 	if known == nil {
 		return n
 	}
@@ -267,10 +274,10 @@ func unheard(o *Observation, known *admin.Status) []string {
 
 // silentHolder tells that a pod of that ordinal may hold a directory of the cluster of which nothing is known.
 func silentHolder(o *Observation, ordinal int) bool {
-	p, c := o.pod(ordinal), o.claim(ordinal)
+	p := o.pod(ordinal)
 	switch {
 	case p == nil || p.Node == nil:
-		return c != nil && c.Bound && !c.Lost
+		return !o.volumeless(ordinal)
 	case p.member(o.ClusterID):
 		return len(p.Node.Members) == 0 && !nothingReceived(p)
 	}

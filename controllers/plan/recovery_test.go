@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/raftkv/raftkv/controllers/resources"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/server/admin"
 )
@@ -59,6 +60,12 @@ func silent(s *scene, i int) *scene {
 	return s
 }
 
+// down has a pod not run.
+func down(s *scene, i int) *scene {
+	silent(s, i).pod(i).Running = false
+	return s
+}
+
 func noClaim(s *scene, i int) *scene {
 	s.o.Claims = slices.DeleteFunc(s.o.Claims, func(c Claim) bool { return c.Ordinal == i })
 	return s
@@ -84,12 +91,31 @@ func beyond() *scene {
 	return noClaim(noClaim(s, 3), 4)
 }
 
+// kept has a claim with a volume and no pod.
+func kept(s *scene, i int) *scene {
+	return s.do(func(o *Observation) {
+		o.Claims = append(o.Claims, Claim{Ordinal: i, Name: resources.ClaimName("demo", i), Bound: true})
+	})
+}
+
+// beyondAll is a cluster that had grown to five while demo-0 was away, and was applied again with three pods, of which two have other directories: demo-0 knows of three members.
+func beyondAll() *scene {
+	s := kept(kept(healthy(3).leaderless().wiped(1).wiped(2), 3), 4)
+	s.pod(0).Node.LastTerm, s.pod(0).Node.LastIndex = 5, 900
+	return s
+}
+
 func TestRecovery(t *testing.T) {
 	node := func(s *scene, i int, f func(*admin.Status)) *scene {
 		f(s.pod(i).Node)
 		return s
 	}
 	claim := func(s *scene, i int, f func(*Claim)) *scene { f(s.o.claim(i)); return s }
+	gone := func(c *Claim) { c.Lost = true }
+	unseen := func(s *scene, i int) *scene {
+		down(s, i).pod(i).Unheard = true
+		return s
+	}
 	sixth := func(s *scene) *scene {
 		s.addEmptyPod(5)
 		s.o.Workload.Replicas = 6
@@ -105,12 +131,15 @@ func TestRecovery(t *testing.T) {
 	check(t, []row{
 		{"nobody allows it", orphans(), "stalled QuorumLost"},
 		{"one that is left does not answer: it may know that those that are gone are voters no more", silent(orphans(), 1), "wait QuorumUnreachable"},
-		{"its claim is deleted", noClaim(silent(orphans(), 1), 1), "stalled QuorumLost"},
+		{"its claim is deleted", noClaim(down(orphans(), 1), 1), "stalled QuorumLost"},
+		{"its claim is deleted, and it runs still", noClaim(silent(orphans(), 1), 1), "wait QuorumUnreachable"},
 		{"it opens its directory", node(orphans(), 1, func(n *admin.Status) { *n = admin.Status{Name: n.Name, State: admin.StateOpening} }), "wait QuorumUnreachable"},
 		{"it is a member of another cluster", node(orphans(), 1, func(n *admin.Status) { n.ClusterID = 0xbad }), "stalled ForeignData"},
 		{"it has received nothing", node(orphans(), 1, func(n *admin.Status) { n.Members = nil }), "stalled QuorumLost"},
 		{"a pod that no membership names does not answer", silent(sixth(orphans()), 5), "wait QuorumUnreachable"},
-		{"nor has it a volume", unbound(silent(sixth(orphans()), 5), 5), "stalled QuorumLost"},
+		{"nor has it a volume", unbound(down(sixth(orphans()), 5), 5), "stalled QuorumLost"},
+		{"a claim that no membership names has no pod", beyondAll(), "scale 5"},
+		{"a claim above those of all members", kept(orphans(), raft.MaxVoters), "stalled QuorumLost"},
 		{"the longest log is that of the last term, and is recorded first", orphans().allowed(testCluster, false), "record recovery demo-1 a1"},
 		{"startEmpty changes nothing where a member is left", orphans().allowed(testCluster, true), "record recovery demo-1 a1"},
 		{"of the same term, the higher index", node(orphans(), 0, func(n *admin.Status) { n.LastTerm = 6 }).allowed(testCluster, false), "record recovery demo-0 a0"},
@@ -119,8 +148,12 @@ func TestRecovery(t *testing.T) {
 		{"a quorum answers and elects", healthy(5).leaderless().wiped(4).allowed(testCluster, false), "wait NoLeader"},
 		{"members that are away may come back", silent(silent(silent(healthy(5).leaderless(), 2), 3), 4).allowed(testCluster, false), "wait QuorumUnreachable"},
 		{"two are gone, one may come back", silent(healthy(5).leaderless().wiped(3).wiped(4), 2).allowed(testCluster, false), "wait QuorumUnreachable"},
-		{"a claim that is deleted never comes back", noClaim(silent(healthy(5).leaderless().wiped(3).wiped(4), 2), 2).allowed(testCluster, false), "wait Recovering"},
-		{"nor one that lost its volume", claim(silent(healthy(3).leaderless().wiped(1), 2), 2, func(c *Claim) { c.Lost = true }).allowed(testCluster, false), "wait Recovering"},
+		{"a claim that is deleted never comes back", noClaim(down(healthy(5).leaderless().wiped(3).wiped(4), 2), 2).allowed(testCluster, false), "wait Recovering"},
+		{"nor does what was on it, once there is another that has no volume yet", unbound(down(orphans(), 3), 3).allowed(testCluster, false), "record recovery demo-1 a1"},
+		{"nor one that lost its volume", claim(down(healthy(3).leaderless().wiped(1), 2), 2, gone).allowed(testCluster, false), "wait Recovering"},
+		{"those that lost their volumes run still, and may lead where nobody hears them", claim(claim(silent(silent(healthy(3).leaderless(), 1), 2), 1, gone), 2, gone).allowed(testCluster, false), "wait QuorumUnreachable"},
+		{"they may run, whatever is said", claim(claim(unseen(unseen(healthy(3).leaderless(), 1), 2), 1, gone), 2, gone).allowed(testCluster, false), "wait QuorumUnreachable"},
+		{"the longest log may be on a claim that no membership names", beyondAll().allowed(testCluster, false), "scale 5"},
 		{"one that is left does not answer and may have the longest log", silent(orphans(), 1).allowed(testCluster, false), "wait Recovering"},
 		{"one is too busy to say where its log ends", node(orphans(), 0, func(n *admin.Status) { n.LastIndex = 0 }).allowed(testCluster, false), "wait Recovering"},
 		{"a member that is behind knows a membership in which a quorum is left, but those that are ahead do not vote for it", node(orphans(), 0, func(n *admin.Status) { n.Members = n.Members[:3] }).allowed(testCluster, false), "record recovery demo-1 a1"},
@@ -144,6 +177,7 @@ func TestRecovery(t *testing.T) {
 		{"recorded, and does not answer", silent(orphans().allowed(testCluster, false).recovering(1, false), 1), "wait Recovering"},
 		{"done", orphans().allowed(testCluster, false).recovering(1, false).founded(1), "adopt feed"},
 		{"done, but the old cluster has a leader again: that is in force", healthy(5).recovering(1, false).founded(1), "stalled ForeignData"},
+		{"done, but members of the old cluster follow a leader that does not answer", node(orphans().recovering(1, false).founded(1), 0, func(n *admin.Status) { n.Leader = 3 }), "stalled ForeignData"},
 		{"done, seen after the consent was taken away", orphans().recovering(1, false).founded(1), "adopt feed"},
 		{"what is left of the old cluster is set aside", orphans().allowed(testCluster, false).recovering(1, false).founded(1).anew(), "abandon demo-0 c1"},
 		{"unless it has a leader", node(orphans().recovering(1, false).founded(1).anew(), 0, func(n *admin.Status) { n.Leader = 3 }), "stalled ForeignData"},
@@ -156,6 +190,9 @@ func TestRecovery(t *testing.T) {
 		{"recorded as empty, and the pod, which is not asked for any more, ends", silent(noClaim(noClaim(empty(3).allowed(testCluster, true).recovering(2, true).desired(1), 1), 2), 2).
 			do(func(o *Observation) { o.Workload.Replicas, o.pod(2).Terminating = 1, true }), "stalled NoMemberLeft"},
 		{"one does not say that it is empty", silent(empty(3), 2).allowed(testCluster, true), "wait NoLeader"},
+		{"one has no volume on which anything could be", unbound(down(empty(3), 2), 2).allowed(testCluster, true), "record recovery demo-0 b0"},
+		{"nor has any other", unbound(down(unbound(down(unbound(down(empty(3), 2), 2), 1), 1), 0), 0), "stalled NoMemberLeft"},
+		{"all are empty, and what a claim without a pod held is lost", claim(kept(empty(3), 4), 4, gone).allowed(testCluster, true), "record recovery demo-0 b0"},
 	})
 }
 
@@ -185,9 +222,9 @@ func TestARecoveryThatCameToNothingIsForgotten(t *testing.T) {
 		"and another one does not answer":                  {silent(orphans().recovering(1, false), 0), true},
 		"and the directory vanished":                       {orphans().recovering(1, false).wiped(1), true},
 		"and its pod is gone with its claim":               {noClaim(orphans().recovering(1, false).without(1), 1), true},
-		"and its new claim gets no volume":                 {unbound(silent(orphans().recovering(1, false), 1), 1), true},
+		"and its new claim gets no volume":                 {unbound(down(orphans().recovering(1, false), 1), 1), true},
 		"and it only does not answer":                      {silent(orphans().recovering(1, false), 1), false},
-		"its claim has no volume, and it is allowed still": {unbound(silent(orphans().allowed(testCluster, false).recovering(1, false), 1), 1), false},
+		"its claim has no volume, and it is allowed still": {unbound(down(orphans().allowed(testCluster, false).recovering(1, false), 1), 1), false},
 		"under way":                   {orphans().allowed(testCluster, false).recovering(1, false), false},
 		"done":                        {orphans().recovering(1, false).founded(1), false},
 		"done long ago":               {orphans().recovering(1, false).founded(1).anew().without(0), false},

@@ -77,10 +77,12 @@ var bugs = []mutants.Bug{
 		"case silentHolder(o, i), p != nil && p.Terminating", "case p != nil && p.Terminating"),
 	one("a quorum is called lost for good while one who may know better is silent", "leaderless.go",
 		"if hopeless && (o.rebuildAllowed() || len(unheard(o, known)) == 0) {", "if hopeless {"),
+	one("claims without a pod are not asked if no membership that is known names them", "recovery.go",
+		"if c.Bound && c.Ordinal < raft.MaxVoters {", "if c.Bound && false {"),
 	one("members that are away count as lost", "recovery.go",
 		"votes[x.ID] = !gone(o, x.Member) && (!answers || ", "votes[x.ID] = answers && ("),
 	one("a cluster begins empty while nodes are silent", "leaderless.go",
-		"\t\tcase !p.empty():\n\t\t\tsilent = append(silent, notEmpty(o, i))\n", ""),
+		"\t\tdefault:\n\t\t\tsilent = append(silent, notEmpty(o, i))\n", ""),
 	one("a second recovery is recorded over the first", "recovery.go",
 		"if r := o.Recovery; r != nil && r.From == o.ClusterID {\n\t\treturn runRecovery(o, best)\n\t}\n", ""),
 
