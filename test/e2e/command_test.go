@@ -63,7 +63,13 @@ func commandLine(t *testing.T) {
 	o.converged(t, "kubectl raftkv restart --wait")
 
 	ids, victim := memberIDs(t, name), leader(t, name)
-	kubectlRaftkv(t, "replace", victim.Name, "--delete-volume")
+	eventually(t, "replace finds the others caught up", func(context.Context) error {
+		_, complaint, err := tryKubectlRaftkv("replace", victim.Name, "--delete-volume")
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, complaint)
+		}
+		return err
+	})
 	o.renewed(t, ids, []corev1.Pod{victim})
 	o.converged(t, "kubectl raftkv replace of the leader")
 	o.pictured(t)
