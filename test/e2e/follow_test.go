@@ -134,7 +134,7 @@ func (p *pursuit) ask(ctx context.Context, pod corev1.Pod) {
 		case s.Role == "leader":
 			led = true
 			p.leads(s)
-		case led:
+		case led && s.Role == "follower":
 			led = false
 			p.mu.Lock()
 			p.yielded[s.Name] = true
