@@ -25,7 +25,7 @@ import (
 
 const (
 	// askPause is between two questions to one node whether it leads: times are told no finer than that.
-	askPause = 10 * time.Millisecond
+	askPause = 20 * time.Millisecond
 	// leaderKills is how often the leader is killed to see how soon everybody is told of the next one.
 	leaderKills = 5
 )
