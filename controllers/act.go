@@ -54,6 +54,7 @@ func (r *Reconciler) act(ctx context.Context, s *snapshot, d *plan.Decision) (ou
 	case passes(err):
 		log.V(1).Info("a step has to wait", "reason", err.Error())
 		countStep(s.cluster, d.Step, stepDeferred)
+		r.tellRefusal(s, d, err)
 		return deferred, nil
 	}
 	countStep(s.cluster, d.Step, stepFailed)

@@ -6,13 +6,19 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	v1 "github.com/raftkv/raftkv/api/v1"
+	"github.com/raftkv/raftkv/controllers/plan"
 )
 
 // evictions counts those that are asked for.
@@ -57,4 +63,26 @@ func TestAnEvictionThatIsRefusedHoldsNobodyUp(t *testing.T) {
 		t.Errorf("%d evictions were asked for in one look, and the next one is in %v", asked.Load(), again)
 	}
 	s.until("updated", func(c *v1.RaftCluster) bool { return asSpecified(c) && s.annotated("a") })
+}
+
+// A budget that somebody else made may forbid an eviction for ever: people are told, but not of one that has just changed.
+func TestAnEvictionThatIsRefusedForLongIsTold(t *testing.T) {
+	now := time.Now()
+	for age, told := range map[time.Duration]bool{time.Second: false, time.Minute: true} {
+		refused := apierrors.NewTooManyRequests("Cannot evict pod as it would violate the pod's disruption budget.", 0)
+		refused.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: policyv1.DisruptionBudgetCause, Message: "The disruption budget theirs needs 3 healthy pods and has 3 currently"}}
+		r := &Reconciler{Now: func() time.Time { return now }, Client: interceptor.NewClient(nil, interceptor.Funcs{
+			SubResourceCreate: func(context.Context, client.Client, string, client.Object, client.Object, ...client.SubResourceCreateOption) error {
+				return refused
+			},
+		})}
+		made := metav1.ObjectMeta{Name: "demo-1", Namespace: "shop", UID: "u", CreationTimestamp: metav1.NewTime(now.Add(-age))}
+		s := &snapshot{cluster: &v1.RaftCluster{ObjectMeta: metav1.ObjectMeta{Name: "demo", Namespace: "shop"}}, pods: []corev1.Pod{{ObjectMeta: made}}}
+		d := &plan.Decision{Step: plan.Restart{Pod: "demo-1", UID: "u", Evict: true}, Waiting: &plan.Reason{Reason: plan.ReasonUpdating, Message: "restarting pod demo-1"}}
+		result, err := r.act(t.Context(), s, d)
+		if err != nil || result != deferred || strings.Contains(d.Waiting.Message, "The disruption budget theirs needs 3 healthy pods") != told || !strings.HasPrefix(d.Waiting.Message, "restarting pod demo-1") {
+			t.Errorf("after %v: %v, %v, %q", age, result, err, d.Waiting.Message)
+		}
+	}
+	forgetMetrics(types.NamespacedName{Namespace: "shop", Name: "demo"})
 }

@@ -212,9 +212,10 @@ func gone(s *snapshot, err error) bool {
 }
 
 // deepen observes and plans again on fresher knowledge where the first look is not enough: progress is not streamed, and
-// what is grave needs a live read of everything (a step that is still risky then was planned on one).
+// what is grave needs a live read of everything (a step that is still risky then was planned on one). Nor is it where a person is waited for and no leader was heard:
+// an operator that has just begun has not had an answer of any node yet.
 func (r *Reconciler) deepen(ctx context.Context, key types.NamespacedName, s *snapshot, d plan.Decision) (*snapshot, plan.Decision, error) {
-	if d.Step == nil && d.Waiting == nil && !grave(s, &d) {
+	if d.Step == nil && d.Waiting == nil && (d.Stalled == nil || d.View != nil) && !grave(s, &d) {
 		return s, d, nil
 	}
 	if err := r.reportSigns(ctx, s, &d); err != nil && !apierrors.IsConflict(err) {

@@ -1,9 +1,11 @@
 package controllers
 
 import (
+	"errors"
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/raftkv/raftkv/controllers/plan"
 )
@@ -28,6 +30,24 @@ func (s *snapshot) denied(err error) {
 		s.beside(&plan.Reason{Reason: plan.ReasonSpecRefused, Message: fmt.Sprintf(
 			"Kubernetes denies what the operator does: %s; change the policy, the quota or the operator's rights, or correct the spec", shortened(oneLine(err.Error()), maxRefusalBytes))})
 	}
+}
+
+// tellRefusal says what keeps a pod from being evicted, such as a disruption budget that somebody else made, where nothing has gone on for longer than Kubernetes needs to take in
+// that a budget or a pod has just changed.
+func (r *Reconciler) tellRefusal(s *snapshot, d *plan.Decision, err error) {
+	if !apierrors.IsTooManyRequests(err) || d.Waiting == nil {
+		return
+	}
+	if r.now().Sub(lastSign(s, r.lastReport(client.ObjectKeyFromObject(s.cluster)).stepped)) <= troubleAfter {
+		return
+	}
+	text := err.Error()
+	if status := apierrors.APIStatus(nil); errors.As(err, &status) && status.Status().Details != nil {
+		for _, cause := range status.Status().Details.Causes {
+			text += " " + cause.Message
+		}
+	}
+	d.Waiting.Message += "; Kubernetes refuses that: " + shortened(oneLine(text), maxTroubleBytes)
 }
 
 // beside adds something that waits for a person.

@@ -20,6 +20,7 @@ import (
 	"github.com/raftkv/raftkv/controllers/plan"
 	"github.com/raftkv/raftkv/controllers/resources"
 	"github.com/raftkv/raftkv/raft"
+	"github.com/raftkv/raftkv/server/admin"
 )
 
 // stale is a watches' cache that shows some kinds of objects as they were.
@@ -213,6 +214,36 @@ func TestWhatADeletedRaftClusterLetGoOfIsLeftAlone(t *testing.T) {
 		if owners := s.workload().OwnerReferences; len(owners) != 0 {
 			t.Fatalf("the StatefulSet goes with a RaftCluster that is no more: %+v", owners)
 		}
+	}
+}
+
+// An operator that has just begun has heard no node yet: that is no news of a cluster, also of one that waits for a person.
+func TestAnOperatorThatHasJustBegunCallsNoLeaderLost(t *testing.T) {
+	s := newStory(t, 76)
+	s.k.bad = func(p *corev1.Pod) bool { return p.Spec.Containers[0].Image == "bad" }
+	s.apply("spec: {replicas: 3, image: good, storage: {size: 1Gi}, updateStrategy: {progressDeadline: 30s}}")
+	s.until("ready", asSpecified)
+	s.change(`{"spec":{"image":"bad"}}`)
+	s.until("begun", func(*v1.RaftCluster) bool { return s.images() == "good good bad" })
+	s.later(time.Minute)
+	before := s.until("stalled", func(c *v1.RaftCluster) bool { return s.stalled(plan.ReasonUpdateFailed)(c) && c.Status.Leader != nil })
+	s.drain()
+	s.history = nil
+	operator := asOperator(t)
+	s.r.Nodes.Follow(s.key, nil)
+	s.r = NewReconciler(operator, operator, s.events, func(address, token string) (admin.Service, func(), error) {
+		service, end, err := s.g.dial(address, token)
+		answer := service.WaitStatus
+		service.WaitStatus = func(ctx context.Context, r *admin.WaitStatusRequest) (*admin.Status, error) {
+			time.Sleep(time.Millisecond) // as far as any network is
+			return answer(ctx, r)
+		}
+		return service, end, err
+	}, "raftkv/node:default")
+	s.later(time.Minute)
+	s.reconcile()
+	if c := s.cluster(); c.Status.Leader == nil || *c.Status.Leader != *before.Status.Leader || !is(c, v1.ConditionAvailable) || s.sawEvent("LeaderLost") {
+		t.Errorf("%+v led, and now the status says %+v; events %v", before.Status.Leader, c.Status, s.history)
 	}
 }
 
