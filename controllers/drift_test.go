@@ -361,9 +361,16 @@ func TestAnEvenNumberOfMembersIsWarnedOf(t *testing.T) {
 	if s.sawEvent("EvenReplicas") {
 		t.Errorf("one is odd: %v", s.history)
 	}
-	s.change(`{"spec":{"replicas":2}}`)
-	s.until("ready with two", asSpecified)
-	if !s.sawEvent("EvenReplicas") {
-		t.Errorf("no event in %v", s.history)
+	for _, x := range []struct {
+		replicas int
+		warned   bool
+	}{{2, true}, {3, false}, {2, true}} {
+		s.drain()
+		s.history = nil
+		s.change(fmt.Sprintf(`{"spec":{"replicas":%d}}`, x.replicas))
+		s.until(fmt.Sprintf("ready with %d", x.replicas), func(c *v1.RaftCluster) bool { return asSpecified(c) && int(c.Status.Replicas) == x.replicas })
+		if s.sawEvent("EvenReplicas") != x.warned {
+			t.Errorf("%d members: warned %v, want %v: %v", x.replicas, !x.warned, x.warned, s.history)
+		}
 	}
 }

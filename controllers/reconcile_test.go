@@ -192,11 +192,18 @@ func TestClusterFromNothingToFiveAndBackToThree(t *testing.T) {
 			t.Errorf("no event %s in %v", e, s.drain())
 		}
 	}
+	s.newerOperator()
 
 	s.change(`{"spec":{"replicas":5}}`)
 	s.until("ready with five", asSpecified)
 	if n := len(s.g.membership.Voters()); n != 5 {
 		t.Errorf("got %d voters, want 5", n)
+	}
+	if s.get("demo", &budget); budget.Spec.MinAvailable.IntValue() != 4 {
+		t.Errorf("got minAvailable %v, want 4", budget.Spec.MinAvailable)
+	}
+	if got := s.images(); got != "default default default default default" {
+		t.Errorf("the pods have the images %s", got)
 	}
 	s.change(`{"spec":{"replicas":3}}`)
 	s.until("ready with three again", func(c *v1.RaftCluster) bool { return asSpecified(c) && c.Status.Replicas == 3 })
@@ -207,6 +214,27 @@ func TestClusterFromNothingToFiveAndBackToThree(t *testing.T) {
 		t.Errorf("got minAvailable %v, want 2", budget.Spec.MinAvailable)
 	}
 	s.atRest()
+}
+
+// newerOperator has an operator of another version, whose default image is another one, take over a cluster that is as specified: it leaves all as it is.
+func (s *story) newerOperator() {
+	s.t.Helper()
+	pods, generation := s.podUIDs(), s.workload().Generation
+	operator := asOperator(s.t)
+	s.r.Nodes.Follow(s.key, nil)
+	s.r = NewReconciler(operator, operator, s.events, s.g.dial, "raftkv/node:newer")
+	s.until("at rest under a newer operator", func(*v1.RaftCluster) bool { return s.reconcile() == 0 })
+	s.atRest()
+	if now := s.podUIDs(); now != pods {
+		s.t.Errorf("a newer operator restarted pods: %s became %s", pods, now)
+	}
+	if set := s.workload(); set.Generation != generation || s.workloadImage() != "default" || s.cluster().Status.Image != "raftkv/node:default" {
+		s.t.Errorf("a newer operator changed the StatefulSet, which has image %s, generation %d, before %d; the status has %s",
+			s.workloadImage(), set.Generation, generation, s.cluster().Status.Image)
+	}
+	if s.sawEvent("TemplateChanged") {
+		s.t.Errorf("a newer operator says that the template changes: %v", s.history)
+	}
 }
 
 // atRest checks that nothing is written once all is as asked, and that no timer runs.
@@ -273,6 +301,26 @@ func TestUpdateRestartsTheLeaderLastAfterItHandedOver(t *testing.T) {
 	if got := strings.Join(order, " "); got != "demo-2 demo-1 transfer demo-0" {
 		t.Errorf("got the order %q", got)
 	}
+	if got := s.templateChanges(); len(got) != 1 || !strings.Contains(got[0], "as the spec asks (spec.template.spec.containers[0].image)") {
+		t.Errorf("got the events %q", got)
+	}
+	// An operator of an earlier version has made the template without a field that this one sets.
+	var grace int64 = 3 // seconds
+	s.get("demo", &set)
+	set.Annotations[appliedAnnotation], set.Spec.Template.Spec.TerminationGracePeriodSeconds = "earlier", &grace
+	if err := s.c.Update(context.Background(), &set); err != nil {
+		t.Fatal(err)
+	}
+	s.history = nil
+	s.reconcile()
+	if got := s.templateChanges(); len(got) != 1 || !strings.Contains(got[0], "as this version of the operator makes it (spec.template.spec.terminationGracePeriodSeconds)") {
+		t.Errorf("got the events %q", got)
+	}
+}
+
+// templateChanges are the events which say that the pods get another template.
+func (s *story) templateChanges() []string {
+	return slices.DeleteFunc(slices.Clone(s.drain()), func(e string) bool { return !strings.Contains(e, " TemplateChanged ") })
 }
 
 func TestLostVolumeIsReplacedUnderANewID(t *testing.T) {
@@ -319,6 +367,23 @@ func TestLeaderChangeReachesLabelAndStatusAtOnce(t *testing.T) {
 	s.until("led by demo-2", func(c *v1.RaftCluster) bool { return c.Status.Leader != nil && c.Status.Leader.Name == "demo-2" })
 	if got := s.roles(); got != "demo-0=follower demo-1=follower demo-2=leader" {
 		t.Errorf("got roles %s", got)
+	}
+}
+
+// A machine that is cut off is told by nothing but silence, which the operator waits through when it asks all nodes anew: who leads now, and that a member is ill, is in the
+// status before that.
+func TestTheStatusDoesNotWaitForANodeThatIsCutOff(t *testing.T) {
+	s := newStory(t, 97)
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
+	s.until("ready", asSpecified)
+	next, _ := s.g.membership.FindIncarnation(s.k.incarnation("demo-2"))
+	var once sync.Once
+	var told v1.RaftClusterStatus
+	s.g.cutOff("demo-0", next.ID, func() { once.Do(func() { told = s.cluster().Status }) })
+	s.until("led by demo-2", func(c *v1.RaftCluster) bool { return c.Status.Leader != nil && c.Status.Leader.Name == "demo-2" })
+	s.until("waiting", func(*v1.RaftCluster) bool { return told.Leader != nil })
+	if told.Leader.Name != "demo-2" || told.Members[0].Healthy || !meta.IsStatusConditionTrue(told.Conditions, v1.ConditionDegraded) {
+		t.Errorf("when the node that is cut off was asked, the status said %+v", told)
 	}
 }
 
@@ -370,23 +435,6 @@ func TestObjectsOfOthersStallAndStayUntouched(t *testing.T) {
 }
 
 func TestDriftAndWithdrawnFieldsAreRepaired(t *testing.T) {
-// A machine that is cut off is told by nothing but silence, which the operator waits through when it asks all nodes anew: who leads now, and that a member is ill, is in the
-// status before that.
-func TestTheStatusDoesNotWaitForANodeThatIsCutOff(t *testing.T) {
-	s := newStory(t, 97)
-	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
-	s.until("ready", asSpecified)
-	next, _ := s.g.membership.FindIncarnation(s.k.incarnation("demo-2"))
-	var once sync.Once
-	var told v1.RaftClusterStatus
-	s.g.cutOff("demo-0", next.ID, func() { once.Do(func() { told = s.cluster().Status }) })
-	s.until("led by demo-2", func(c *v1.RaftCluster) bool { return c.Status.Leader != nil && c.Status.Leader.Name == "demo-2" })
-	s.until("waiting", func(*v1.RaftCluster) bool { return told.Leader != nil })
-	if told.Leader.Name != "demo-2" || told.Members[0].Healthy || !meta.IsStatusConditionTrue(told.Conditions, v1.ConditionDegraded) {
-		t.Errorf("when the node that is cut off was asked, the status said %+v", told)
-	}
-}
-
 	s := newStory(t, 6)
 	s.apply("spec: {replicas: 1, storage: {size: 1Gi}, podTemplate: {annotations: {a: b}, nodeSelector: {disk: fast}}}")
 	s.until("ready", asSpecified)

@@ -154,4 +154,11 @@ func TestALostClaimIsCuredByANewOne(t *testing.T) {
 	if !unreachable(c, pod, claim, 2*time.Hour, now) || unreachable(c, pod, claim, time.Minute, now) {
 		t.Error("a lost claim is not given up after the time that the spec asks for")
 	}
+	// What comes and goes does not cost a volume each time: an hour's patience asks for a claim of six.
+	for age, want := range map[time.Duration]bool{5 * time.Hour: false, 7 * time.Hour: true} {
+		claim.CreationTimestamp = metav1.NewTime(now.Add(-age))
+		if got := unreachable(c, pod, claim, 2*time.Hour, now); got != want {
+			t.Errorf("a lost claim that is %v old is given up: %v, want %v", age, got, want)
+		}
+	}
 }
