@@ -2,20 +2,27 @@ package controllers
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 )
 
-// TestOperatorAsItRuns has the manager, its caches and its watches, under the operator's rights alone.
+// TestOperatorAsItRuns has the manager, its caches and its watches, under the fewest rights that an operator can have: those in one namespace, which are some of
+// those that it has without a list of namespaces.
 func TestOperatorAsItRuns(t *testing.T) {
 	s := newStory(t, 9)
-	m, err := ctrl.NewManager(environment.operator, ctrl.Options{
+	m, err := ctrl.NewManager(confined(t, s.c, s.key.Namespace), ctrl.Options{
 		Scheme:  s.c.Scheme(),
 		Cache:   CacheOptions([]string{s.key.Namespace}),
 		Metrics: server.Options{BindAddress: "0"},
@@ -60,6 +67,56 @@ func TestOperatorAsItRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.eventually("forgotten", func() bool { return len(r.Nodes.Read(ctx, s.key)) == 0 })
+
+	s.eventually("told in an event", func() bool {
+		var told eventsv1.EventList
+		if err := s.c.List(ctx, &told, client.InNamespace(s.key.Namespace)); err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(told.Items, func(e eventsv1.Event) bool { return e.Reason == "PodRestarted" })
+	})
+	if gone, _, err := r.machine(ctx, "no-such-machine"); err != nil || !gone {
+		t.Errorf("a machine that does not exist is gone %v, error %v: may the operator read nodes?", gone, err)
+	}
+	var elsewhere corev1.PodList
+	if err := m.GetAPIReader().List(ctx, &elsewhere, client.InNamespace("default")); !apierrors.IsForbidden(err) {
+		t.Errorf("in another namespace it may list pods: %v", err)
+	}
+}
+
+// confined gives the rights of config/rbac in one namespace, as the chart does with watchNamespaces: only nodes, which are in none, are read everywhere.
+func confined(t *testing.T, c client.Client, namespace string) *rest.Config {
+	t.Helper()
+	var all rbacv1.ClusterRole
+	if err := c.Get(context.Background(), types.NamespacedName{Name: operatorUser}, &all); err != nil {
+		t.Fatal(err)
+	}
+	name := operatorUser + "-" + namespace
+	everywhere := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	here := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace}}
+	for _, rule := range all.Rules {
+		if slices.Equal(rule.Resources, []string{"nodes"}) {
+			everywhere.Rules = append(everywhere.Rules, rule)
+		} else {
+			here.Rules = append(here.Rules, rule)
+		}
+	}
+	if len(everywhere.Rules) != 1 || len(here.Rules) != len(all.Rules)-1 {
+		t.Fatalf("got the rules %+v", all.Rules)
+	}
+	subjects := []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: name}}
+	for _, o := range []client.Object{
+		everywhere, here,
+		&rbacv1.ClusterRoleBinding{ObjectMeta: everywhere.ObjectMeta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name}, Subjects: subjects},
+		&rbacv1.RoleBinding{ObjectMeta: here.ObjectMeta, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name}, Subjects: subjects},
+	} {
+		if err := c.Create(context.Background(), o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	config := rest.CopyConfig(environment.operator)
+	config.Impersonate.UserName = name
+	return config
 }
 
 // eventually lets the kubelets play until the condition holds; the manager does the reconciling.
