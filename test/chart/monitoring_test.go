@@ -2,13 +2,9 @@ package chart
 
 import (
 	"encoding/json"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 
@@ -48,42 +44,24 @@ func alerts(t *testing.T) rules {
 	return r
 }
 
-// metricNames are the names that the code gives to metrics: the texts in the calls that make them, as they are in the
-// operator's code and with the node's prefix in the node's.
+// metricNames are the metrics of docs/reference, whose tables other tests hold to what the operator and the nodes serve, both ways.
 func metricNames(t *testing.T) map[string]bool {
 	t.Helper()
 	names := map[string]bool{"controller_runtime_reconcile_errors_total": true} // of controller-runtime
-	for folder, prefix := range map[string]string{
-		filepath.Join(root, "controllers"):      "",
-		filepath.Join(root, "server", "status"): "raftkv_",
-	} {
-		files, err := filepath.Glob(filepath.Join(folder, "*.go"))
-		if err != nil {
-			t.Fatal(err)
+	for page, least := range map[string]int{"metrics.md": 60, "operator-metrics.md": 10} {
+		rows := row.FindAllStringSubmatch(string(read(t, filepath.Join(root, "docs", "reference", page))), -1)
+		if len(rows) < least {
+			t.Fatalf("only %d metrics were found in %s", len(rows), page)
 		}
-		for _, path := range files {
-			if strings.HasSuffix(path, "_test.go") {
-				continue
-			}
-			parsed, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ast.Inspect(parsed, func(n ast.Node) bool {
-				if l, ok := n.(*ast.BasicLit); ok && l.Kind == token.STRING {
-					if text, err := strconv.Unquote(l.Value); err == nil && word.MatchString(text) {
-						names[prefix+text] = true
-					}
-				}
-				return true
-			})
+		for _, x := range rows {
+			names[x[1]] = true
 		}
 	}
 	return names
 }
 
 var (
-	word   = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
+	row    = regexp.MustCompile("(?m)^\\| `(raftkv_[a-z0-9_]+)` \\| (?:gauge|counter|histogram) \\|")
 	metric = regexp.MustCompile(`\b(raftkv|controller_runtime)_[a-z0-9_]+`)
 	suffix = regexp.MustCompile(`_(bucket|sum|count)$`)
 )
@@ -117,11 +95,24 @@ func TestDashboardAsksForMetricsThatExist(t *testing.T) {
 			Type    string
 			Targets []struct{ Expr string }
 		}
+		Templating struct {
+			List []struct {
+				Name  string
+				Query json.RawMessage
+			}
+		}
 	}
 	if err := json.Unmarshal(read(t, filepath.Join(monitoring, "dashboard.json")), &d); err != nil {
 		t.Fatal(err)
 	}
 	names, graphs := metricNames(t), 0
+	for _, v := range d.Templating.List {
+		// What one picks from is asked for too; a variable that picks the data source has a plain text there.
+		var query struct{ Query string }
+		if json.Unmarshal(v.Query, &query) == nil && checkNames(t, names, "variable "+v.Name, query.Query) == 0 {
+			t.Errorf("variable %q asks for no metric of ours", v.Name)
+		}
+	}
 	for _, p := range d.Panels {
 		for _, target := range p.Targets {
 			graphs++

@@ -2,11 +2,17 @@ package chart
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/raftkv/raftkv/controllers/resources"
 )
@@ -70,13 +76,68 @@ func TestTheMembersNetworkPolicyFindsTheOperator(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, yaml := range map[string]string{"chart": text, "config": string(manifest)} {
-		_, deployment, found := strings.Cut(yaml, "kind: Deployment")
+	for name, documents := range map[string]string{"chart": text, "config": string(manifest)} {
+		_, deployment, found := strings.Cut(documents, "kind: Deployment")
 		_, template, labelled := strings.Cut(deployment, "template:")
 		labels, _, _ := strings.Cut(template, "containers:")
 		if !found || !labelled || !strings.Contains(labels, resources.LabelName+": "+resources.OperatorName) {
 			t.Errorf("%s: the operator's pods lack the label %s=%s:\n%s", name, resources.LabelName, resources.OperatorName, labels)
 		}
+	}
+}
+
+// An operator that is confined to namespaces may read nodes, which are in none, and has no other right outside of its namespaces; in them it lacks none.
+func TestRightsAreNarrowedToTheNamespaces(t *testing.T) {
+	text, err := render(t, "watchNamespaces={one,two}")
+	if err != nil {
+		t.Fatal(tail(text))
+	}
+	var all rbacv1.ClusterRole
+	if err := yaml.UnmarshalStrict(read(t, filepath.Join(root, "config", "rbac", "role.yaml")), &all); err != nil {
+		t.Fatal(err)
+	}
+	everywhere := []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"get"}}}
+	inside := slices.DeleteFunc(slices.Clone(all.Rules), func(r rbacv1.PolicyRule) bool { return reflect.DeepEqual(r, everywhere[0]) })
+	if len(inside) != len(all.Rules)-1 {
+		t.Fatalf("the rules are %+v", all.Rules)
+	}
+	const name = "release-raftkv-operator"
+	found := map[string]bool{}
+	for key, o := range objects(t, text) {
+		switch x := o.(type) {
+		case *rbacv1.ClusterRole:
+			found["ClusterRole"] = true
+			if !reflect.DeepEqual(x.Rules, everywhere) {
+				t.Errorf("%s gives %+v", key, x.Rules)
+			}
+		case *rbacv1.Role:
+			if x.Name == name {
+				found["Role "+x.Namespace] = true
+				if !reflect.DeepEqual(x.Rules, inside) {
+					t.Errorf("%s gives %+v, want %+v", key, x.Rules, inside)
+				}
+			} else if x.Namespace != "raftkv-system" {
+				t.Errorf("there is %s", key)
+			}
+		case *rbacv1.ClusterRoleBinding:
+			found["ClusterRoleBinding"] = true
+			checkBinding(t, key, x.Subjects)
+		case *rbacv1.RoleBinding:
+			found["RoleBinding "+x.Namespace] = true
+			checkBinding(t, key, x.Subjects)
+		}
+	}
+	if got, want := slices.Sorted(maps.Keys(found)), []string{
+		"ClusterRole", "ClusterRoleBinding", "Role one", "Role two", "RoleBinding one", "RoleBinding raftkv-system", "RoleBinding two",
+	}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func checkBinding(t *testing.T, key string, subjects []rbacv1.Subject) {
+	t.Helper()
+	if len(subjects) != 1 || subjects[0].Kind != rbacv1.ServiceAccountKind || subjects[0].Name != "release-raftkv-operator" || subjects[0].Namespace != "raftkv-system" {
+		t.Errorf("%s is for %+v", key, subjects)
 	}
 }
 
