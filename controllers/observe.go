@@ -310,8 +310,8 @@ func overdue(p *corev1.Pod, now time.Time) bool {
 }
 
 // machine tells whether the Kubernetes node is gone, which it is too when a person declared it out of service (KEP-2268): only then can the pod
-// not run any more although nobody confirms it; and whether its kubelet reports. An operator that is confined to namespaces cannot see nodes: it
-// never forces a pod out, and believes what is said of pods.
+// not run any more although nobody confirms it; and whether its kubelet reports. An operator whose right to read nodes somebody took away, which the chart gives
+// also to one that is confined to namespaces, never forces a pod out, and believes what is said of pods.
 func (r *Reconciler) machine(ctx context.Context, name string) (gone, reports bool, err error) {
 	var node corev1.Node
 	switch err := r.Live.Get(ctx, client.ObjectKey{Name: name}, &node); {
