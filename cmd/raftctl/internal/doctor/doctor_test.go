@@ -156,15 +156,15 @@ func TestWhatIsWrongIsNamedWithAStepToTake(t *testing.T) {
 		"data is gone, and one that may know of fewer voters is silent": {3, func(o *cluster.Observation) {
 			o.Pods[0].Node = &admin.Status{State: admin.StateEmpty, NotReady: "waits to be added"}
 			o.Claims[1].Status.Phase = corev1.ClaimLost
-			silence(&o.Pods[1])
+			waitingFor(&o.Pods[1], "CrashLoopBackOff", "")
 			silence(&o.Pods[2])
 			kept := o.Claims[2].DeepCopy()
-			kept.Name = resources.ClaimName("demo", 6)
+			kept.Name = resources.ClaimName("demo", raft.MaxVoters)
 			o.Claims = append(o.Claims, *kept)
 			o.Cluster.Status.Members = []v1.MemberStatus{{Name: "demo-0", ID: "1", Role: "follower"}, {Name: "demo-1", ID: "2", Role: "follower"}, {Name: "demo-2", ID: "3", Role: "follower"}}
 		}, [][4]string{
 			{"critical", "demo", "0 of 3 voters answer", "elect a leader; demo-2 may know of later members"},
-			{"warning", "demo-0", "not ready (empty)", ""}, {"warning", "demo-1", "does not answer", ""}, {"warning", "demo-2", "does not answer", ""},
+			{"warning", "demo-0", "not ready (empty)", ""}, {"warning", "demo-1", "ends again and again", ""}, {"warning", "demo-2", "does not answer", ""},
 			{"warning", "claim data-demo-1", "its volume is gone", ""},
 		}},
 		"no quorum, while directories are opened": {3, func(o *cluster.Observation) {

@@ -6,7 +6,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/raftkv/raftkv/cmd/raftctl/internal/cluster"
 	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/server/admin"
 )
 
@@ -84,14 +86,18 @@ func (p *patient) quorum() {
 	}
 }
 
-// volumeless tells that the member's claim is no more, or has lost its volume, as far as claims could be read.
+// volumeless tells that the member's claim is no more, has lost its volume, or is a new one that never had any, as far as claims could be read. What still runs has its
+// directory open, whatever became of the claim.
 func (p *patient) volumeless(member string) bool {
 	ordinal, ours := resources.Ordinal(p.name, member)
+	if pod := p.Pod(member); !ours || len(p.Claims) == 0 || pod != nil && cluster.Running(&pod.Pod) {
+		return false
+	}
 	c := p.Claim(ordinal)
-	return ours && len(p.Claims) > 0 && (c == nil || c.Status.Phase == corev1.ClaimLost)
+	return c == nil || c.Spec.VolumeName == "" || c.Status.Phase == corev1.ClaimLost
 }
 
-// ordinals is how many the pods and members have: a claim beyond was kept when its member was removed.
+// ordinals is how many the pods and members have, and claims that may hold members which only others know.
 func (p *patient) ordinals() int {
 	n := p.Desired()
 	for i := range p.Pods {
@@ -99,6 +105,11 @@ func (p *patient) ordinals() int {
 	}
 	for _, s := range p.seats() {
 		if ordinal, ours := resources.Ordinal(p.name, s.name); ours {
+			n = max(n, ordinal+1)
+		}
+	}
+	for ordinal := range raft.MaxVoters {
+		if c := p.Claim(ordinal); c != nil && c.Spec.VolumeName != "" {
 			n = max(n, ordinal+1)
 		}
 	}
