@@ -10,6 +10,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
@@ -180,6 +182,10 @@ func growAndShrink(g *generation) {
 	})
 	s.change(`{"spec":{"replicas":1}}`)
 	g.until("shrunk", func(c *v1.RaftCluster) bool { return asSpecified(c) && c.Status.Replicas == 1 })
+	g.until("without a budget, which would block each drain", func(*v1.RaftCluster) bool {
+		var budget policyv1.PodDisruptionBudget
+		return apierrors.IsNotFound(s.c.Get(context.Background(), s.key, &budget))
+	})
 	g.founded(1, 0)
 }
 
