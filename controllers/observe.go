@@ -64,6 +64,8 @@ type snapshot struct {
 	ownerSeen bool
 	// besides is what waits for a person and keeps nothing else from going on: volumes that cannot grow, what Kubernetes does not take of the spec.
 	besides *plan.Reason
+	// unasked says that a node was not heard only since no call to it has ended yet.
+	unasked bool
 	// applied says that the StatefulSet is as the spec asks.
 	applied bool
 }
@@ -103,6 +105,9 @@ func (r *Reconciler) observe(ctx context.Context, key types.NamespacedName, d de
 		return nil, err
 	}
 	answers := r.observeNodes(ctx, key, s, d)
+	for _, a := range answers {
+		s.unasked = s.unasked || errors.Is(a.Err, nodes.ErrNotAsked)
+	}
 	uptime := r.Uptime()
 	s.gone = r.watched.gone.keep(key, gonePods(s.cluster, s.pods, answers), uptime)
 	s.silent = r.watched.silent.keep(key, silentPods(s.pods, answers), uptime)

@@ -28,6 +28,9 @@ import (
 func (r *Reconciler) report(ctx context.Context, s *snapshot, d *plan.Decision, before *v1.RaftClusterStatus, result outcome) (time.Duration, error) {
 	status := &s.cluster.Status
 	describe(s, d, status)
+	if s.unasked && before.Leader != nil && status.Leader == nil {
+		return afterStep, nil // nobody has been heard yet, as when an operator begins: that is no news of the cluster
+	}
 	key, observed := client.ObjectKeyFromObject(s.cluster), s.cluster.ResourceVersion
 	last := r.lastReport(key)
 	defer func() { r.reports.Store(key, last) }()
@@ -72,7 +75,7 @@ func (r *Reconciler) reportSigns(ctx context.Context, s *snapshot, d *plan.Decis
 	status, o := &s.cluster.Status, &s.observation
 	key, observed := client.ObjectKeyFromObject(s.cluster), s.cluster.ResourceVersion
 	last := r.lastReport(key)
-	if status.GoodRevision == "" || d.View == nil || slices.Contains(last.past, observed) {
+	if status.GoodRevision == "" || d.View == nil || s.unasked || slices.Contains(last.past, observed) {
 		return nil
 	}
 	before := status.DeepCopy()

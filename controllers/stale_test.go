@@ -217,6 +217,26 @@ func TestWhatADeletedRaftClusterLetGoOfIsLeftAlone(t *testing.T) {
 	}
 }
 
+// Nor is it any where a call to a node takes longer than a look, on a machine that has much to do.
+func TestAnOperatorWhoseFirstCallsTakeLongCallsNoLeaderLost(t *testing.T) {
+	s := newStory(t, 98)
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
+	before := s.until("ready", asSpecified)
+	for i := range 3 {
+		s.g.cutOff(resources.PodName("demo", i), s.g.leader, func() {})
+	}
+	operator := asOperator(t)
+	s.r.Nodes.Follow(s.key, nil)
+	s.r = NewReconciler(operator, operator, s.events, s.g.dial, "raftkv/node:default")
+	if again := s.reconcile(); again == 0 || again > afterStep {
+		t.Errorf("it looks again in %v, want %v at most", again, afterStep)
+	}
+	if now := s.cluster(); now.ResourceVersion != before.ResourceVersion {
+		t.Errorf("a cluster of which nothing was heard yet got the status %+v", now.Status)
+	}
+	s.r.Nodes.Follow(s.key, nil)
+}
+
 // An operator that has just begun has heard no node yet: that is no news of a cluster, also of one that waits for a person.
 func TestAnOperatorThatHasJustBegunCallsNoLeaderLost(t *testing.T) {
 	s := newStory(t, 76)

@@ -29,6 +29,9 @@ const (
 // ErrNotFollowed is the answer for a pod whose node cannot be asked: it has no address yet, or is not of the cluster.
 var ErrNotFollowed = errors.New("the pod has no address yet")
 
+// ErrNotAsked is the answer of a node to which no call has ended yet, which says nothing about it.
+var ErrNotAsked = errors.New("the node has not answered yet")
+
 // Target is a pod whose node is to be followed.
 type Target struct {
 	UID types.UID
@@ -110,7 +113,7 @@ func (w *Watcher) followLocked(cluster types.NamespacedName, targets []Target) {
 func (w *Watcher) startFollower(cluster types.NamespacedName, t Target) *follower {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &follower{target: t, token: t.Token, ctx: ctx, cancel: cancel, notify: func() { w.notify(cluster) }, asked: make(chan struct{}),
-		answer: Answer{Err: errors.New("the node has not answered yet")}}
+		answer: Answer{Err: ErrNotAsked}}
 	line, err := w.connect(t.Address, t.Token)
 	if err != nil {
 		f.answer = Answer{Err: err}
