@@ -403,10 +403,10 @@ func (w *world) endGhosts() {
 	}
 }
 
-// outgrown: a cluster grows from three to five while one cannot be reached, which then is the only one left of the three; the RaftCluster is applied again with three pods, so
-// that those who know better have claims and no pods.
+// outgrown: a cluster grows from three to five while one cannot be reached, which then is the only one left of the three. Those who know better are not heard for long, or the
+// RaftCluster is applied again with three pods, so that they have claims and no pods.
 func (w *world) outgrown() *crisis {
-	left := 0
+	left, again := 0, w.crises.IntN(2) == 0
 	return &crisis{name: "outgrown", voters: 3, acts: []func() bool{
 		func() bool {
 			left = w.others(w.g.leader().ordinal)[0]
@@ -420,21 +420,31 @@ func (w *world) outgrown() *crisis {
 				return false
 			}
 			if all, _, up := w.g.voters(w.claims); all < 5 || up < 4 || w.recordID != w.cluster {
+				again = true
 				return true
 			}
-			w.applyAnew()
-			w.ask(3)
-			for i := range w.desired {
+			if again {
+				w.applyAnew()
+				w.ask(3)
+				clear(w.g.cut)
+			}
+			for i := range 3 {
 				if i != left {
 					w.lose(i)
 				}
 			}
-			clear(w.g.cut)
 			w.faultAt = w.g.now
 			w.stats["outgrown"]++
 			return true
 		},
-		w.within(600, func() bool { return w.recordID != 0 && w.g.leader() != nil }),
+		w.within(400, func() bool {
+			for i := range w.pods {
+				if p := w.pods[i]; !again && i >= 3 && p.running && !p.hidden {
+					p.hidden, p.since = true, w.g.now
+				}
+			}
+			return again && w.recordID != 0 && w.g.leader() != nil
+		}),
 	}}
 }
 

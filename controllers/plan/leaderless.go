@@ -131,7 +131,7 @@ func untried(o *Observation) bool {
 	return waits
 }
 
-// houseVoters brings pods back that voters need, where so many are without one, or gone for good, that no leader can be elected.
+// houseVoters brings pods back that voters need, where so many are without one, silent for as long as an update may take, or gone for good, that no leader can be elected.
 func houseVoters(o *Observation, known *admin.Status) (Decision, bool) {
 	var voters, housed, highest int
 	for _, m := range known.Members {
@@ -143,14 +143,16 @@ func houseVoters(o *Observation, known *admin.Status) (Decision, bool) {
 		switch {
 		case gone(o, m.Member):
 		case ours && ordinal < o.Workload.Replicas:
-			housed++
+			if p := o.pod(ordinal); p == nil || p.Node != nil || !p.Late {
+				housed++ // one that does not get on by itself may never
+			}
 		case ours && o.claim(ordinal) != nil:
 			highest = max(highest, ordinal)
 		}
 	}
 	if housed < quorum(voters) && highest >= o.Workload.Replicas {
 		return Decision{Step: Scale{From: o.Workload.Replicas, To: highest + 1}, Waiting: because(ReasonScaling,
-			"the cluster has %d voters, most of them on claims without a pod: their pods are started, so that a leader can be elected before members are removed", voters)}, true
+			"the cluster has %d voters, and too few of them have pods that get on, while others are on claims without a pod: their pods are started, so that a leader can be elected before members are removed", voters)}, true
 	}
 	return Decision{}, false
 }

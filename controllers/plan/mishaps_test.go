@@ -94,8 +94,9 @@ func (w *world) noticeReadiness(i int) {
 	case p.unreadySince == 0:
 		p.unreadySince = w.g.now
 	}
+	// Where nobody leads for a moment, one that was away is not back for that: nobody has reached it.
 	l := w.g.leader()
-	switch reached := p.running && w.g.swift(i) && (l == nil || w.g.swift(l.ordinal)); {
+	switch reached := p.running && w.g.swift(i) && (l == nil && p.awaySince == 0 || l != nil && w.g.swift(l.ordinal)); {
 	case reached && p.awaySince != 0:
 		p.awaySince, p.backAt = 0, w.g.now
 	case reached:

@@ -370,7 +370,7 @@ func (w *world) removed(t *turn, leader *process, before raft.Membership, s Chan
 			kept++
 		}
 	}
-	if d, pod := t.o.Desired, t.o.pod(i); intact && i >= d && praised(t.o, m.ID) && (pod == nil || pod.Running) { // one that is said not to run may go as one that is ill
+	if d, pod := t.o.Desired, t.o.pod(i); intact && i >= d && praised(t.o, m.ID) && pod != nil && pod.Running && !pod.Terminating { // one that is said not to run, or ends, may go as one that is ill
 		if left < d {
 			w.fail("%s is well and was removed, which leaves %d voters of %d that are asked for; it was decided on %s", s.Name, left, d, seen(t.o))
 		}

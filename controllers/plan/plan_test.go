@@ -329,6 +329,7 @@ func TestUpdate(t *testing.T) {
 		{"unhealthy but running is evicted", healthy(3).old(0, 1, 2).silent(1).do(func(o *Observation) { o.pod(1).Running = true }), "evict demo-1"},
 		{"unhealthy and not enough others: it stays", healthy(3).old(0, 1).silent(2).do(unready(1)), "wait MemberNotReady"},
 		{"unhealthy, and another is about to end: it stays", healthy(3).old(1).do(unready(1)).do(func(o *Observation) { o.pod(2).Terminating = true }), "wait MemberNotReady"},
+		{"not heard by a leader that hears no quorum, and is about to step down: it stays", healthy(3).old(1).lagging(1).silent(2).member(1, func(m *admin.MemberStatus) { m.Active = false }), "wait MemberNotReady"},
 		{"unhealthy, and another has just ended: it stays", healthy(3).old(1).do(unready(1)).do(func(o *Observation) { o.pod(2).Running, o.pod(2).Node = false, nil }), "wait MemberNotReady"},
 		{"unhealthy, and a leader that has just been elected has not heard the other: it stays", healthy(3).old(1).do(unready(1)).member(2, func(m *admin.MemberStatus) { m.Match = 0 }), "wait MemberNotReady"},
 		{"a bad template stops after the first pod", healthy(3).old(0, 1).silent(2), "wait MemberNotReady"},
@@ -404,6 +405,8 @@ func TestLeaderless(t *testing.T) {
 		}), "stalled NoMemberLeft"},
 		{"applied again with fewer pods than voters need", reapplied(1), "scale 3"},
 		{"applied again with enough pods", reapplied(2), "wait NoLeader"},
+		{"applied again with enough pods, one of which does not answer", reapplied(2).silent(1), "wait QuorumUnreachable"},
+		{"which takes longer than an update may: another may be there instead", reapplied(2).silent(1).do(func(o *Observation) { o.pod(1).Late = true }), "scale 3"},
 		{"a leader of an older term does not count", healthy(3).do(func(o *Observation) {
 			o.pod(2).Node.Role, o.pod(2).Node.Term = "leader", 4
 		}), "nothing"},

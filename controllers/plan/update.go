@@ -153,7 +153,8 @@ func updateFailed(o *Observation, v *View, revision string, putBack bool) *Reaso
 }
 
 // restartBroken brings the new template first to pods that are not healthy on the old one: it may be what cures them.
-// Those whose absence costs the quorum stay, but for one of two that lacks nothing, as in any roll: it may never be ready with the old template.
+// Those whose absence costs the quorum stay, but for one of two that lacks nothing, as in any roll: it may never be ready with the old template. So does
+// one that is not heard by a leader which hears no quorum: that is about to step down, and the next one may be elected by this vote.
 func restartBroken(o *Observation, v *View) *Restart {
 	for i := len(o.Pods) - 1; i >= 0; i-- {
 		p := &o.Pods[i]
@@ -168,7 +169,7 @@ func restartBroken(o *Observation, v *View) *Restart {
 		case !voter:
 			return &Restart{Pod: p.Name, UID: p.UID, Evict: true}
 		case p.Ready && v.Healthy(m):
-		case !v.Active(m) || v.maySuspend(m), v.Voters() == 2 && v.Healthy(m) && v.activeVotersWithout(m.ID) == 1:
+		case v.maySuspend(m), v.Voters() == 2 && v.Healthy(m) && v.activeVotersWithout(m.ID) == 1:
 			return &Restart{Pod: p.Name, UID: p.UID, Evict: true}
 		}
 	}

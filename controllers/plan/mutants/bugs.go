@@ -14,7 +14,8 @@ func one(name, file, find, replace string) mutants.Bug {
 //   - members are promoted, replaced and removed without counting who is active, or leadership goes to a learner: the leader counts itself, and refuses;
 //   - of a pod whose claim goes with it, which is ill and outdated, nobody asks whether the others can do without: a leader has a quorum of those that it hears, and such a
 //     pod is not one of them;
-//   - the volume of an outdated pod is given up: the new template comes first.
+//   - the volume of an outdated pod is given up: the new template comes first;
+//   - members that are away count as lost: all that are silent and may hold data are waited for.
 var bugs = []mutants.Bug{
 	// Quorums
 	one("a pod is restarted without asking whether a quorum stays", "view.go",
@@ -79,8 +80,6 @@ var bugs = []mutants.Bug{
 		"if hopeless && (o.rebuildAllowed() || len(unheard(o, known)) == 0) {", "if hopeless {"),
 	one("claims without a pod are not asked if no membership that is known names them", "recovery.go",
 		"if c.Bound && c.Ordinal < raft.MaxVoters {", "if c.Bound && false {"),
-	one("members that are away count as lost", "recovery.go",
-		"votes[x.ID] = !gone(o, x.Member) && (!answers || ", "votes[x.ID] = answers && ("),
 	one("a cluster begins empty while nodes are silent", "leaderless.go",
 		"\t\tdefault:\n\t\t\tsilent = append(silent, notEmpty(o, i))\n", ""),
 	one("a second recovery is recorded over the first", "recovery.go",
