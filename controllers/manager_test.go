@@ -13,8 +13,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 )
 
@@ -27,6 +29,8 @@ func TestOperatorAsItRuns(t *testing.T) {
 		Cache:   CacheOptions([]string{s.key.Namespace}),
 		Metrics: server.Options{BindAddress: "0"},
 		Client:  client.Options{Cache: &client.CacheOptions{DisableFor: Uncached()}},
+		// The test may run several times in one process.
+		Controller: config.Controller{SkipNameValidation: ptr.To(true)},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -114,9 +118,9 @@ func confined(t *testing.T, c client.Client, namespace string) *rest.Config {
 			t.Fatal(err)
 		}
 	}
-	config := rest.CopyConfig(environment.operator)
-	config.Impersonate.UserName = name
-	return config
+	narrowed := rest.CopyConfig(environment.operator)
+	narrowed.Impersonate.UserName = name
+	return narrowed
 }
 
 // eventually lets the kubelets play until the condition holds; the manager does the reconciling.
