@@ -28,7 +28,8 @@ func scalesIn(s *snapshot, replicas int32) bool {
 	if o.Asleep > 0 || s.foreign {
 		return false
 	}
-	most := int(replicas)
+	// One that has ended counts until it is deleted: should the StatefulSet keep claims again before that, it takes back that this one goes with its pod.
+	most := max(int(replicas), s.finished)
 	for i := range s.pods {
 		most = max(most, podOrdinal(s, &s.pods[i])+1)
 	}

@@ -98,6 +98,44 @@ func TestClaimsAreTheRaftClustersAndNotTheStatefulSets(t *testing.T) {
 	s.until("disowned", func(c *v1.RaftCluster) bool { return asSpecified(c) && s.owners(c) == 0 })
 }
 
+// list is a reader that has these pods and no claims.
+type list struct {
+	client.Reader
+	pods []corev1.Pod
+}
+
+func (l list) List(_ context.Context, into client.ObjectList, _ ...client.ListOption) error {
+	if pods, ok := into.(*corev1.PodList); ok {
+		pods.Items = l.pods
+	}
+	return nil
+}
+
+// A pod that is scaled away has ended before it is deleted, and its claim goes only then.
+func TestClaimsGoWithPodsThatHaveEndedAndAreNotDeletedYet(t *testing.T) {
+	pod := func(ordinal int, phase corev1.PodPhase) corev1.Pod {
+		return corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: resources.PodName("demo", ordinal)}, Status: corev1.PodStatus{Phase: phase}}
+	}
+	for name, c := range map[string]struct {
+		last corev1.Pod
+		want bool
+	}{
+		"it runs":              {pod(3, corev1.PodRunning), true},
+		"it has ended well":    {pod(3, corev1.PodSucceeded), true},
+		"it has ended":         {pod(3, corev1.PodFailed), true},
+		"it is one that stays": {pod(2, corev1.PodFailed), false},
+	} {
+		s := &snapshot{cluster: &v1.RaftCluster{ObjectMeta: metav1.ObjectMeta{Name: "demo"}}, observation: plan.Observation{Cluster: "demo", Desired: 3}}
+		running := []corev1.Pod{pod(0, corev1.PodRunning), pod(1, corev1.PodRunning), c.last}
+		if err := (&Reconciler{}).observeObjects(t.Context(), list{pods: running}, s); err != nil {
+			t.Fatal(err)
+		}
+		if scalesIn(s, 3) != c.want {
+			t.Errorf("%s: claims follow whenScaled: %v", name, !c.want)
+		}
+	}
+}
+
 // An older operator left the retention to the StatefulSet, which owns the claims then. That is put right also while the template is held back.
 func TestClaimsOfAnOlderOperatorAreTakenOver(t *testing.T) {
 	s := newStory(t, 42)

@@ -64,6 +64,8 @@ type snapshot struct {
 	ownerSeen bool
 	// besides is what waits for a person and keeps nothing else from going on: volumes that cannot grow, what Kubernetes does not take of the spec.
 	besides *plan.Reason
+	// finished is one more than the highest ordinal of the pods that have ended and are there still; zero if there are none.
+	finished int
 	// unasked says that a node was not heard only since no call to it has ended yet.
 	unasked bool
 	// applied says that the StatefulSet is as the spec asks.
@@ -168,7 +170,11 @@ func (r *Reconciler) observeObjects(ctx context.Context, reader client.Reader, s
 		return fmt.Errorf("list pods: %w", err)
 	}
 	for i := range pods.Items {
-		if _, ok := resources.Ordinal(s.cluster.Name, pods.Items[i].Name); ok && !finished(&pods.Items[i]) {
+		switch ordinal, ok := resources.Ordinal(s.cluster.Name, pods.Items[i].Name); {
+		case !ok:
+		case finished(&pods.Items[i]):
+			s.finished = max(s.finished, ordinal+1)
+		default:
 			s.pods = append(s.pods, pods.Items[i])
 		}
 	}
