@@ -225,8 +225,11 @@ func (r *Reconciler) observeNodes(ctx context.Context, key types.NamespacedName,
 		})
 	}
 	r.Nodes.Follow(key, targets)
-	if d != cached {
+	switch d {
+	case live:
 		return r.Nodes.Read(ctx, key)
+	case asked:
+		return r.Nodes.ReadUntilNews(ctx, key)
 	}
 	answers := make(map[types.UID]nodes.Answer, len(targets))
 	for _, t := range targets {

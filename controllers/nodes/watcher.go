@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -57,12 +58,26 @@ type Watcher struct {
 	mu       sync.Mutex
 	closed   bool
 	clusters map[types.NamespacedName]map[types.UID]*follower
-	running  sync.WaitGroup
+	// news has, for clusters whose nodes are being read, what is closed when one of them is heard meanwhile.
+	news    map[types.NamespacedName]chan struct{}
+	running sync.WaitGroup
 }
 
 // NewWatcher makes a Watcher that calls notify, which must not block, after each change of a node's status.
 func NewWatcher(dial Dial, notify func(cluster types.NamespacedName)) *Watcher {
-	return &Watcher{dial: dial, notify: notify, clusters: map[types.NamespacedName]map[types.UID]*follower{}}
+	return &Watcher{dial: dial, notify: notify, clusters: map[types.NamespacedName]map[types.UID]*follower{},
+		news: map[types.NamespacedName]chan struct{}{}}
+}
+
+// tell wakes who waits for the cluster.
+func (w *Watcher) tell(cluster types.NamespacedName) {
+	w.mu.Lock()
+	if news := w.news[cluster]; news != nil {
+		close(news)
+		delete(w.news, cluster)
+	}
+	w.mu.Unlock()
+	w.notify(cluster)
 }
 
 // Start ends all following once the context ends. It makes the Watcher a part of the manager.
@@ -105,6 +120,7 @@ func (w *Watcher) followLocked(cluster types.NamespacedName, targets []Target) {
 	}
 	if len(next) == 0 {
 		delete(w.clusters, cluster)
+		delete(w.news, cluster)
 		return
 	}
 	w.clusters[cluster] = next
@@ -112,7 +128,7 @@ func (w *Watcher) followLocked(cluster types.NamespacedName, targets []Target) {
 
 func (w *Watcher) startFollower(cluster types.NamespacedName, t Target) *follower {
 	ctx, cancel := context.WithCancel(context.Background())
-	f := &follower{target: t, token: t.Token, ctx: ctx, cancel: cancel, notify: func() { w.notify(cluster) }, asked: make(chan struct{}),
+	f := &follower{target: t, token: t.Token, ctx: ctx, cancel: cancel, notify: func() { w.tell(cluster) }, asked: make(chan struct{}),
 		answer: Answer{Err: ErrNotAsked}}
 	line, err := w.connect(t.Address, t.Token)
 	if err != nil {
@@ -202,20 +218,60 @@ func (w *Watcher) Last(cluster types.NamespacedName, pod types.UID) Answer {
 // asked: it is asked again and again by its follower, whose success wakes the reconcile loop.
 func (w *Watcher) Read(ctx context.Context, cluster types.NamespacedName) map[types.UID]Answer {
 	w.mu.Lock()
-	followers := make(map[types.UID]*follower, len(w.clusters[cluster]))
-	for uid, f := range w.clusters[cluster] {
-		followers[uid] = f
-	}
+	followers := w.followersLocked(cluster)
 	w.mu.Unlock()
-
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
+	return read(followers, func(f *follower) Answer { return f.read(ctx, ctx) })
+}
+
+// ReadUntilNews is Read, but for nodes that have not answered when there is news of any: these answer what they said last. A node that was cut off a moment ago keeps
+// nobody from hearing of the others that way. For what must be so at this moment it is not.
+func (w *Watcher) ReadUntilNews(ctx context.Context, cluster types.NamespacedName) map[types.UID]Answer {
+	w.mu.Lock()
+	followers := w.followersLocked(cluster)
+	news := w.news[cluster]
+	if news == nil {
+		news = make(chan struct{})
+		w.news[cluster] = news
+	}
+	w.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	patient, stop := context.WithCancel(ctx)
+	defer stop()
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		select {
+		case <-news:
+			stop()
+		case <-patient.Done():
+		}
+	})
+	out := read(followers, func(f *follower) Answer {
+		a := f.read(ctx, patient)
+		if a.Err != nil && patient.Err() != nil && ctx.Err() == nil {
+			return f.last()
+		}
+		return a
+	})
+	stop()
+	watching.Wait()
+	return out
+}
+
+func (w *Watcher) followersLocked(cluster types.NamespacedName) map[types.UID]*follower {
+	return maps.Clone(w.clusters[cluster])
+}
+
+// read asks all at the same time.
+func read(followers map[types.UID]*follower, ask func(*follower) Answer) map[types.UID]Answer {
 	out := make(map[types.UID]Answer, len(followers))
 	var mu sync.Mutex
 	var reads sync.WaitGroup
 	for uid, f := range followers {
 		reads.Go(func() {
-			a := f.read(ctx)
+			a := ask(f)
 			mu.Lock()
 			defer mu.Unlock()
 			out[uid] = a
@@ -278,8 +334,8 @@ func (f *follower) last() Answer {
 }
 
 // read waits for the first call if that is still under way: an operator that has just started must not take nodes that it
-// never asked for silent ones.
-func (f *follower) read(ctx context.Context) Answer {
+// never asked for silent ones. The call itself ends with its own context.
+func (f *follower) read(ctx, call context.Context) Answer {
 	select {
 	case <-f.asked:
 	case <-ctx.Done():
@@ -289,7 +345,7 @@ func (f *follower) read(ctx context.Context) Answer {
 	}
 	for {
 		line := f.current()
-		s, err := line.service.Status(ctx, &admin.StatusRequest{})
+		s, err := line.service.Status(call, &admin.StatusRequest{})
 		if err == nil || f.current() == line {
 			return f.check(s, err)
 		}

@@ -26,6 +26,8 @@ type node struct {
 	server  *rpc.Server
 	// token is what it takes, allowed the last that it took.
 	token, allowed atomic.Value
+	// hung is called when the node is asked for its status, if it is to be one that answers nothing from then on.
+	hung atomic.Pointer[func()]
 }
 
 func serve(t *testing.T, name, token string) *node {
@@ -36,7 +38,12 @@ func serve(t *testing.T, name, token string) *node {
 	var last atomic.Pointer[admin.Status]
 	last.Store(&admin.Status{Name: name, Generation: 1})
 	err := rpc.Register(n.server, admin.ServiceName, admin.Service{
-		Status: func(context.Context, *admin.StatusRequest) (*admin.Status, error) {
+		Status: func(ctx context.Context, _ *admin.StatusRequest) (*admin.Status, error) {
+			if hung := n.hung.Load(); hung != nil {
+				(*hung)()
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
 			return &admin.Status{Name: name, Term: 99}, nil
 		},
 		WaitStatus: func(ctx context.Context, r *admin.WaitStatusRequest) (*admin.Status, error) {
@@ -134,6 +141,35 @@ func TestReadWaitsForTheFirstAnswer(t *testing.T) {
 	}
 	if a := answers["x"]; a.Err == nil {
 		t.Errorf("got %+v of a node that does not run", a)
+	}
+}
+
+// Who waits for a node that was cut off a moment ago hears at once what the others have to say.
+func TestAReadEndsWithNews(t *testing.T) {
+	gone, other := serve(t, "demo-0", "secret"), serve(t, "demo-1", "secret")
+	w, wakes := watch(t)
+	w.Follow(demo, []Target{
+		{UID: "gone", Name: "demo-0", Address: gone.address, Token: "secret"},
+		{UID: "other", Name: "demo-1", Address: other.address, Token: "secret"},
+	})
+	awake(t, wakes)
+	awake(t, wakes)
+	elected := func() { other.status <- admin.Status{Name: "demo-1", Generation: 2, Role: "leader"} }
+	gone.hung.Store(&elected)
+	answers := w.ReadUntilNews(t.Context(), demo)
+	if a := answers["gone"]; a.Err != nil || a.Status.Generation != 1 {
+		t.Errorf("the node that is cut off is said to answer %+v, want what it said last", a)
+	}
+	if a := w.Last(demo, "other"); a.Err != nil || a.Status.Role != "leader" {
+		t.Errorf("the other says %+v", a)
+	}
+	quiet := func() {}
+	gone.hung.Store(&quiet)
+	if a := w.ReadUntilNews(t.Context(), demo)["gone"]; a.Err == nil {
+		t.Errorf("without news, a node that does not answer says %+v", a)
+	}
+	if a := w.Read(t.Context(), demo)["gone"]; a.Err == nil {
+		t.Errorf("a node that does not answer says %+v", a)
 	}
 }
 
