@@ -23,7 +23,11 @@ func planDoomed(o *Observation, v *View) (Decision, bool) {
 		case v.Voters() < 3:
 			return Decision{Stalled: claimDeleted(o, p.Ordinal, "ask for three members, and it is replaced")}, true
 		}
-		if w := unhealthy(o, v); w != nil {
+		w := unhealthy(o, v)
+		if w == nil {
+			w = unsteady(o, v)
+		}
+		if w != nil {
 			return Decision{Waiting: w.with("; claim " + resources.ClaimName(o.Cluster, p.Ordinal) + " was deleted and is replaced after that")}, true
 		}
 		if v.Leads(m) {
@@ -42,6 +46,20 @@ func planDoomed(o *Observation, v *View) (Decision, bool) {
 		d = handOverTo(o, v, why, func(p *Pod) bool { return p.Ordinal < o.Workload.Replicas })
 	}
 	return d, true
+}
+
+// unsteady finds a voter that is to go, and is heard but not well: that passes, or it is not heard any more, and goes before all others.
+func unsteady(o *Observation, v *View) *Reason {
+	for _, m := range v.Status.Members {
+		if ordinal, ours := resources.Ordinal(o.Cluster, m.Name); !ours || ordinal < o.Desired || m.Learner || !v.Active(m) || v.Healthy(m) {
+			continue
+		}
+		if p := podOf(o, m.Name); p != nil && p.Terminating {
+			return because(ReasonMemberNotReady, "%s", ending(p))
+		}
+		return because(ReasonMemberNotReady, "member %s %s", m.Name, ailment(v, m.Active))
+	}
+	return nil
 }
 
 func renew(o *Observation, v *View, p *Pod) Decision {

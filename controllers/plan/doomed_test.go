@@ -57,6 +57,9 @@ func TestClaimsThatSomebodyDeleted(t *testing.T) {
 			return s
 		}(), "add-learner demo-1 0"},
 		{"a shrink waits until those that stay are safe", healthy(5).doomed(1).desired(3), "evict demo-1"},
+		{"and until one that is to go, and ends, is back", healthy(5).doomed(1).desired(3).do(func(o *Observation) { o.pod(3).Terminating = true }), "wait MemberNotReady"},
+		{"or has what it lacks", healthy(5).doomed(1).desired(3).member(3, func(m *admin.MemberStatus) { m.CaughtUp = false }), "wait MemberNotReady"},
+		{"but not for one that is not heard, which goes first", healthy(5).doomed(1).desired(3).silent(3), "remove demo-3 4"},
 		{"two do not become one that is lost", healthy(2).doomed(0).desired(1), "stalled ClaimDeleted"},
 		{"one that is to go anyway goes the usual way", healthy(5).doomed(4).desired(3).withdrawn(4, true), "remove demo-4 5"},
 		{"a kept claim of nobody is of no concern", healthy(5).desired(3).view(withoutID(5)).view(withoutID(4)).scaled(3).doomed(4), "nothing"},
