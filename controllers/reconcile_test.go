@@ -387,6 +387,23 @@ func TestTheStatusDoesNotWaitForANodeThatIsCutOff(t *testing.T) {
 	}
 }
 
+// Nor does it where the watch has not brought yet what was written last, such as that the leader is lost: the next look comes at once.
+func TestTheStatusDoesNotWaitWhileTheWatchIsBehind(t *testing.T) {
+	s := newStory(t, 99)
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
+	c := s.until("ready", asSpecified)
+	next, _ := s.g.membership.FindIncarnation(s.k.incarnation("demo-2"))
+	asked := make(chan struct{}, 100)
+	s.g.cutOff("demo-0", next.ID, func() { asked <- struct{}{} })
+	s.r.reports.Store(s.key, reported{past: []string{c.ResourceVersion}})
+	s.until("labelled", func(*v1.RaftCluster) bool { return strings.Contains(s.roles(), "demo-2=leader") })
+	if again := s.reconcile(); again != afterStep || len(asked) != 0 {
+		t.Errorf("it looks again in %v, want %v, and the node that is cut off was asked %d times", again, afterStep, len(asked))
+	}
+	s.r.reports.Store(s.key, reported{})
+	s.until("led by demo-2", func(c *v1.RaftCluster) bool { return c.Status.Leader != nil && c.Status.Leader.Name == "demo-2" })
+}
+
 func TestObjectsOfOthersStallAndStayUntouched(t *testing.T) {
 	for name, foreign := range map[string]client.Object{
 		"Service demo-leader": &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "demo-leader"},

@@ -164,7 +164,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 
 	// The leader's Service must not wait for anything else. What keeps a pod from being labelled keeps nobody from hearing who leads, but nothing else is done then.
 	labelErr := r.labelPods(ctx, s, &d)
-	if s, d, err = r.deepen(ctx, req.NamespacedName, s, d); err != nil || gone(s, err) {
+	if s, d, err = r.deepen(ctx, req.NamespacedName, s, d); apierrors.IsConflict(err) {
+		return reconcile.Result{RequeueAfter: afterStep}, nil
+	}
+	if err != nil || gone(s, err) {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	if d, err = r.findBudget(ctx, s, d); err != nil {
@@ -218,7 +221,7 @@ func (r *Reconciler) deepen(ctx context.Context, key types.NamespacedName, s *sn
 	if d.Step == nil && d.Waiting == nil && (d.Stalled == nil || d.View != nil) && !grave(s, &d) {
 		return s, d, nil
 	}
-	if err := r.reportSigns(ctx, s, &d); err != nil && !apierrors.IsConflict(err) {
+	if err := r.reportSigns(ctx, s, &d); err != nil {
 		return nil, d, err
 	}
 	for _, depth := range []depth{asked, live} {

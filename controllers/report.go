@@ -56,8 +56,7 @@ func (r *Reconciler) report(ctx context.Context, s *snapshot, d *plan.Decision, 
 		return left, nil
 	}
 	if old {
-		return 0, apierrors.NewConflict(v1.GroupVersion.WithResource("raftclusters").GroupResource(), s.cluster.Name,
-			errors.New("the watch has not brought the status that was written last"))
+		return 0, unread(s.cluster)
 	}
 	if err := r.writeStatus(ctx, s.cluster, before); err != nil {
 		return 0, err
@@ -69,13 +68,19 @@ func (r *Reconciler) report(ctx context.Context, s *snapshot, d *plan.Decision, 
 	return 0, nil
 }
 
+// unread is for a status that was read before what this operator wrote last: a conflict, which the next look answers.
+func unread(c *v1.RaftCluster) error {
+	return apierrors.NewConflict(v1.GroupVersion.WithResource("raftclusters").GroupResource(), c.Name, errors.New("the watch has not brought the status that was written last"))
+}
+
 // reportSigns writes who leads and who is healthy as soon as that is known, where nodes are asked anew before the rest of the status is: one that was cut off a moment ago is
-// waited for then, and nobody is to hear of the new leader that late. It is for clusters that were complete once, and only for what their leader says.
+// waited for then, and nobody is to hear of the new leader that late. It is for clusters that were complete once, and only for what their leader says. On a conflict nothing is
+// waited for: the next look comes at once.
 func (r *Reconciler) reportSigns(ctx context.Context, s *snapshot, d *plan.Decision) error {
 	status, o := &s.cluster.Status, &s.observation
 	key, observed := client.ObjectKeyFromObject(s.cluster), s.cluster.ResourceVersion
 	last := r.lastReport(key)
-	if status.GoodRevision == "" || d.View == nil || s.unasked || slices.Contains(last.past, observed) {
+	if status.GoodRevision == "" || d.View == nil || s.unasked {
 		return nil
 	}
 	before := status.DeepCopy()
@@ -84,6 +89,9 @@ func (r *Reconciler) reportSigns(ctx context.Context, s *snapshot, d *plan.Decis
 	now.Members = members(o, d.View, now)
 	if mayWait(before, now) {
 		return nil
+	}
+	if slices.Contains(last.past, observed) {
+		return unread(s.cluster)
 	}
 	for _, c := range []metav1.Condition{available(d, now), degraded(o, d, now)} {
 		c.ObservedGeneration = status.ObservedGeneration // nothing else of the spec has been looked at
