@@ -92,7 +92,7 @@ test-e2e: ## One end-to-end pass on a Kubernetes of its own (root on Linux)
 	@VERSION=$(VERSION) hack/e2e.sh
 
 .PHONY: test-operations
-test-operations: ## The long end-to-end scenarios: most of an hour on five nodes, figures in build/e2e-report.md (RUN=TestOperations/ten_rolls)
+test-operations: ## The long end-to-end scenarios: 25 minutes on five nodes, figures in build/e2e-report.md (RUN=TestOperations/ten_rolls)
 	@VERSION=$(VERSION) RUN='$(RUN)' hack/e2e.sh operations
 
 .PHONY: test-etcd-suite

@@ -2,7 +2,7 @@
 # One end-to-end pass on a Kubernetes of its own: makes it, installs the operator from its chart, runs the tests of
 # test/e2e, and takes everything down again, also after a failure or an interrupt. What a failed pass looked like is kept in
 # build/e2e/. RUN chooses tests, KEEP=1 keeps the Kubernetes. With `operations` it plays the long scenarios of TestOperations, which
-# take most of an hour, on five nodes, and writes their figures to build/e2e-report.md.
+# take some 25 minutes, on five nodes, and writes their figures to build/e2e-report.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
