@@ -372,6 +372,9 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *snapshot, d *plan.Dec
 			return err
 		}
 	}
+	if err := r.askForPods(ctx, s); err != nil {
+		return err
+	}
 	if err := r.ownClaims(ctx, s); err != nil {
 		return err
 	}

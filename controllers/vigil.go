@@ -16,15 +16,19 @@ import (
 // other machines' clocks: one that is behind, or an operator's own that leaps, makes a pod that began again a second ago look as if it had been gone for
 // hours. So the operator measures by the time that it has run, which nobody can set. Another operator begins to count anew.
 
-// watched is what the operator has watched of its clusters: pods that are gone, pods that do not answer, and clusters that nobody leads. The zero value is ready
-// for use.
-type watched struct{ gone, silent, unled vigils }
+// watched is what the operator has watched of its clusters: pods that are gone, pods that do not answer, clusters that nobody leads, and pods that are not made. The zero
+// value is ready for use.
+type watched struct {
+	gone, silent, unled vigils
+	absent              absences
+}
 
 // forget is the end of a cluster.
 func (w *watched) forget(cluster types.NamespacedName) {
 	for _, v := range []*vigils{&w.gone, &w.silent, &w.unled} {
 		v.keep(cluster, nil, 0)
 	}
+	w.absent.due(cluster, "", 0)
 }
 
 // vigils are the pods, or clusters, of which something is so, by their RaftClusters' names, and since when. The zero value is ready for use.
