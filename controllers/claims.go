@@ -28,10 +28,17 @@ func scalesIn(s *snapshot, replicas int32) bool {
 	if o.Asleep > 0 || s.foreign {
 		return false
 	}
-	// One that has ended counts until it is deleted: should the StatefulSet keep claims again before that, it takes back that this one goes with its pod.
-	most := max(int(replicas), s.finished)
+	// A StatefulSet that keeps claims until now does so for pods that end already: whoever of them held another cluster's data does not say so any more. From one that does not, a pod that has ended counts
+	// until it is deleted: should the StatefulSet keep claims again before that, it takes back that this one goes with its pod.
+	keeps := s.statefulSet != nil && !deletesScaled(s.statefulSet)
+	most := int(replicas)
+	if !keeps {
+		most = max(most, s.finished)
+	}
 	for i := range s.pods {
-		most = max(most, podOrdinal(s, &s.pods[i])+1)
+		if p := &s.pods[i]; !keeps || p.DeletionTimestamp == nil {
+			most = max(most, podOrdinal(s, p)+1)
+		}
 	}
 	return most > o.Desired
 }

@@ -111,24 +111,41 @@ func (l list) List(_ context.Context, into client.ObjectList, _ ...client.ListOp
 	return nil
 }
 
-// A pod that is scaled away has ended before it is deleted, and its claim goes only then.
+// A pod that is scaled away has ended before it is deleted, and its claim goes only then. Where the claims of pods that are scaled away were kept until then, as that of a pod with another cluster's data, which
+// does not say so any more when it ends, they stay.
 func TestClaimsGoWithPodsThatHaveEndedAndAreNotDeletedYet(t *testing.T) {
+	const keeps, deletes = appsv1.RetainPersistentVolumeClaimRetentionPolicyType, appsv1.DeletePersistentVolumeClaimRetentionPolicyType
 	pod := func(ordinal int, phase corev1.PodPhase) corev1.Pod {
 		return corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: resources.PodName("demo", ordinal)}, Status: corev1.PodStatus{Phase: phase}}
 	}
+	ending := func(p corev1.Pod) corev1.Pod {
+		p.DeletionTimestamp = &metav1.Time{}
+		return p
+	}
 	for name, c := range map[string]struct {
-		last corev1.Pod
-		want bool
+		last      corev1.Pod
+		whenScale appsv1.PersistentVolumeClaimRetentionPolicyType
+		want      bool
 	}{
-		"it runs":              {pod(3, corev1.PodRunning), true},
-		"it has ended well":    {pod(3, corev1.PodSucceeded), true},
-		"it has ended":         {pod(3, corev1.PodFailed), true},
-		"it is one that stays": {pod(2, corev1.PodFailed), false},
+		"it runs":                             {pod(3, corev1.PodRunning), deletes, true},
+		"it ends":                             {ending(pod(3, corev1.PodRunning)), deletes, true},
+		"it has ended well":                   {ending(pod(3, corev1.PodSucceeded)), deletes, true},
+		"it has ended":                        {ending(pod(3, corev1.PodFailed)), deletes, true},
+		"it is one that stays":                {pod(2, corev1.PodFailed), deletes, false},
+		"no StatefulSet, it has ended":        {pod(3, corev1.PodFailed), "", true},
+		"claims are kept, it runs":            {pod(3, corev1.PodRunning), keeps, true},
+		"claims are kept, it ends":            {ending(pod(3, corev1.PodRunning)), keeps, false},
+		"claims are kept, it has ended":       {ending(pod(3, corev1.PodFailed)), keeps, false},
+		"claims are kept, it ended by itself": {pod(3, corev1.PodSucceeded), keeps, false},
 	} {
 		s := &snapshot{cluster: &v1.RaftCluster{ObjectMeta: metav1.ObjectMeta{Name: "demo"}}, observation: plan.Observation{Cluster: "demo", Desired: 3}}
 		running := []corev1.Pod{pod(0, corev1.PodRunning), pod(1, corev1.PodRunning), c.last}
 		if err := (&Reconciler{}).observeObjects(t.Context(), list{pods: running}, s); err != nil {
 			t.Fatal(err)
+		}
+		if c.whenScale != "" {
+			s.statefulSet = &appsv1.StatefulSet{}
+			s.statefulSet.Spec.PersistentVolumeClaimRetentionPolicy = &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{WhenScaled: c.whenScale}
 		}
 		if scalesIn(s, 3) != c.want {
 			t.Errorf("%s: claims follow whenScaled: %v", name, !c.want)
