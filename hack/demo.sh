@@ -10,6 +10,11 @@ registry=${REGISTRY:-}
 registry=${registry%/}
 namespace=raftkv-system
 release=raftkv
+crd=raftclusters.raftkv.io
+# What the demo makes has this label, and `down` removes nothing without it: others may use the same names.
+mark=raftkv.io/made-by=demo
+# The claims of a RaftCluster's members, but for its name.
+claims_of=app.kubernetes.io/name=raftkv,app.kubernetes.io/instance
 steps=7
 step=0
 
@@ -106,6 +111,43 @@ store_namespace() {
   echo "${of_context:-default}"
 }
 
+# release_origin tells whose helm release there is under the demo's name: none, demo or other.
+release_origin() {
+  local values
+  if values=$(helm get values "$release" --namespace "$namespace" --output json 2>&1); then
+    if [[ $values == *"${mark%=*}"* ]]; then echo demo; else echo other; fi
+  elif [[ $values == *"release: not found"* ]]; then
+    echo none
+  else
+    echo "$values" >&2
+    return 1
+  fi
+}
+
+# only_ours refuses to begin where something of the demo's names is somebody else's, which it would change or take over.
+only_ours() {
+  local origin of_store found
+  of_store=$(store_namespace)
+  origin=$(release_origin) || fail "helm cannot tell whether there is a release $release; see above."
+  [[ $origin != other ]] ||
+    fail "namespace $namespace has a release $release that the demo did not make. The demo would change its values."
+  found=$(kubectl get crd "$crd" --ignore-not-found -o name) || fail "the cluster cannot tell whether it has the CRD $crd."
+  if [[ -n $found ]]; then
+    found=$(kubectl -n "$of_store" get "$crd" -l "$mark" --field-selector metadata.name=demo -o name) ||
+      fail "the cluster cannot list its RaftClusters."
+    [[ -z $found ]] || return 0
+    found=$(kubectl -n "$of_store" get "$crd" demo --ignore-not-found -o name) || fail "the cluster cannot list its RaftClusters."
+    [[ -z $found ]] ||
+      fail "namespace $of_store has a RaftCluster demo that this demo did not make. Choose another namespace for the demo:
+  kubectl --kubeconfig $own_cluster config set-context --current --namespace=..."
+  fi
+  found=$(kubectl -n "$of_store" get pvc -l "$claims_of=demo" -o name) || fail "the cluster cannot list its claims."
+  [[ -z $found ]] || fail "namespace $of_store has volumes of an earlier RaftCluster demo, whose data the demo would take over:
+$found
+Delete them if nobody needs the data, or choose another namespace for the demo:
+  kubectl --kubeconfig $own_cluster config set-context --current --namespace=..."
+}
+
 own_up() {
   export KUBECONFIG=$own_cluster
   steps=6
@@ -120,22 +162,28 @@ On the cluster of context $context:
   namespace $namespace with the raftkv operator (helm release $release), its ServiceAccount, Role and ClusterRole
   the CustomResourceDefinition raftclusters.raftkv.io
   in namespace $(store_namespace): the RaftCluster demo with three pods, three volumes, Services and a PodDisruptionBudget
-It changes nothing on this machine. \`make demo-down KUBECONFIG=$own_cluster\` undoes it.
+What is the demo's to remove gets the label $mark. It changes nothing on this machine.
+\`make demo-down KUBECONFIG=$own_cluster\` undoes it.
 TEXT
 
   step "Asking the cluster"
   kubectl version || fail "the cluster does not answer."
   [[ $(kubectl get storageclass -o jsonpath='{range .items[*]}{.metadata.annotations.storageclass\.kubernetes\.io/is-default-class}{end}') == *true* ]] ||
     fail "the cluster has no default StorageClass, so the store would get no volumes."
+  only_ours
 
   step "Checking that the cluster can pull the images"
-  kubectl get namespace "$namespace" >/dev/null 2>&1 || kubectl create namespace "$namespace"
+  local found
+  found=$(kubectl get namespace "$namespace" --ignore-not-found -o name) || fail "the cluster cannot tell whether it has a namespace $namespace."
+  [[ -n $found ]] ||
+    kubectl create -f - <<<"{\"apiVersion\":\"v1\",\"kind\":\"Namespace\",\"metadata\":{\"name\":\"$namespace\",\"labels\":{\"${mark%=*}\":\"${mark#*=}\"}}}"
+  crd_before=$(kubectl get crd "$crd" --ignore-not-found -o name) || fail "the cluster cannot tell whether it has the CRD $crd."
   local image
   for image in node operator; do
     pull_check "$image" "${registry:-docker.io}/raftkv/$image:$version"
   done
 
-  install_operator --set "image.registry=${registry:-docker.io}"
+  install_operator --set "image.registry=${registry:-docker.io}" --set-string "podLabels.${mark//./\\.}"
   make_store "$version"
   write_and_read
   next_commands "export KUBECONFIG=$own_cluster" "make demo-down KUBECONFIG=$own_cluster"
@@ -168,27 +216,102 @@ pull_check() {
   On kind: make images && kind load image-archive build/images/node.tar && kind load image-archive build/images/operator.tar"
 }
 
-own_down() {
-  export KUBECONFIG=$own_cluster
-  client_programs
-  if kubectl get crd raftclusters.raftkv.io >/dev/null 2>&1; then
-    kubectl delete -k config/samples --ignore-not-found --wait
-    kubectl delete pvc -l app.kubernetes.io/name=raftkv,app.kubernetes.io/instance=demo --ignore-not-found
+# listed is what kubectl gets. That it cannot is no "there is none": assign it, since only then `set -e` ends the script.
+listed() {
+  kubectl get "$@" || fail "kubectl get $1 failed; see above. Nothing more is removed: try again."
+}
+
+remove_stores() {
+  local marked in name claims claim left
+  marked=$(listed "$crd" --all-namespaces -l "$mark" \
+    -o jsonpath='{range .items[*]}{.metadata.namespace}{" "}{.metadata.name}{"\n"}{end}')
+  while read -r in name; do
+    [[ -n $name ]] || continue
+    # The claims are marked first: they are known then after a `down` that is broken off between the two.
+    claims=$(listed pvc -n "$in" -l "$claims_of=$name" -o name)
+    # shellcheck disable=SC2086
+    [[ -z $claims ]] || kubectl -n "$in" label $claims --overwrite "$mark"
+    kubectl -n "$in" delete "$crd" "$name" --ignore-not-found --wait
+  done <<<"$marked"
+  marked=$(listed pvc --all-namespaces -l "$mark" \
+    -o jsonpath='{range .items[*]}{.metadata.namespace}{" "}{.metadata.name}{" "}{.metadata.labels.app\.kubernetes\.io/instance}{"\n"}{end}')
+  while read -r in claim name; do
+    [[ -n $name ]] || continue
+    left=$(listed "$crd" -n "$in" "$name" --ignore-not-found -o name)
+    if [[ -z $left ]]; then
+      kubectl -n "$in" delete pvc "$claim" --ignore-not-found
+    else
+      echo "claim $claim in namespace $in stays: there is a RaftCluster $name that the demo did not make"
+    fi
+  done <<<"$marked"
+}
+
+remove_crd() {
+  local marked stores
+  marked=$(listed crd -l "$mark" --field-selector "metadata.name=$crd" -o name)
+  if [[ -z $marked ]]; then
+    echo "the CRD $crd stays: the demo did not make it. \`kubectl delete crd $crd\` removes it, and every RaftCluster with it"
+    return
   fi
-  helm uninstall "$release" --namespace "$namespace" --ignore-not-found --wait
-  if [[ -z $(kubectl get raftclusters --all-namespaces --no-headers 2>/dev/null) ]]; then
-    kubectl delete crd raftclusters.raftkv.io --ignore-not-found
-  else
-    echo "there are other RaftClusters, so their CRD stays"
+  # Somebody may have made one meanwhile, and the CRD would take it along.
+  stores=$(listed "$crd" --all-namespaces --no-headers --ignore-not-found)
+  [[ -z $stores ]] || fail "the CRD stays, since there is another RaftCluster meanwhile:
+$stores"
+  kubectl delete crd "$crd" --ignore-not-found
+}
+
+remove_namespace() {
+  local marked claims
+  marked=$(listed namespace -l "$mark" --field-selector "metadata.name=$namespace" -o name)
+  if [[ -z $marked ]]; then
+    marked=$(listed namespace "$namespace" --ignore-not-found -o name)
+    [[ -z $marked ]] || echo "namespace $namespace stays: the demo did not make it"
+    return
+  fi
+  claims=$(listed pvc -n "$namespace" -o name)
+  if [[ -n $claims ]]; then
+    printf 'namespace %s stays: the demo did not make these volumes in it\n%s\n' "$namespace" "$claims"
+    return
   fi
   kubectl delete namespace "$namespace" --ignore-not-found
 }
 
+own_down() {
+  export KUBECONFIG=$own_cluster
+  client_programs
+  local has_crd origin stores
+  has_crd=$(listed crd "$crd" --ignore-not-found -o name)
+  origin=$(release_origin) || fail "helm cannot tell whether there is a release $release; see above. Nothing is removed."
+  if [[ -n $has_crd ]]; then
+    remove_stores
+    stores=$(listed "$crd" --all-namespaces --no-headers --ignore-not-found)
+    if [[ -n $stores ]]; then
+      printf 'There are RaftClusters that the demo did not make:\n%s\n' "$stores"
+      echo "They stay, and with them the operator, its namespace $namespace, and the CRD."
+      return
+    fi
+  fi
+  if [[ $origin == other ]]; then
+    echo "release $release in namespace $namespace stays, and with it the CRD: the demo did not make it"
+    return
+  fi
+  [[ $origin == none ]] || helm uninstall "$release" --namespace "$namespace" --ignore-not-found --wait
+  [[ -z $has_crd ]] || remove_crd
+  remove_namespace
+}
+
 # --- both ------------------------------------------------------------------------------------------------------------
+
+# crd_before is set where the CRD was there before the demo.
+crd_before=
 
 install_operator() {
   step "Installing the operator with helm"
-  helm upgrade "$release" charts/raftkv --install --namespace "$namespace" --create-namespace --wait --timeout 3m "$@" >build/helm.log 2>&1 ||
+  local failed=
+  helm upgrade "$release" charts/raftkv --install --namespace "$namespace" --create-namespace --wait --timeout 3m "$@" >build/helm.log 2>&1 || failed=yes
+  # Also after a failure: the CRD that it has made is the demo's.
+  [[ -n $crd_before ]] || kubectl label crd "$crd" "$mark" >/dev/null || true
+  [[ -z $failed ]] ||
     { cat build/helm.log >&2; kubectl -n "$namespace" get pods,events >&2 || true; fail "helm could not install the operator."; }
   kubectl -n "$namespace" get deployments
 }
@@ -197,7 +320,8 @@ make_store() {
   step "Making a store: kubectl apply -k config/samples"
   # New images of the version that runs already reach its pods only when their template changes with them.
   kubectl kustomize config/samples |
-    kubectl patch --local -f - --type=merge -o yaml -p "{\"spec\":{\"podTemplate\":{\"annotations\":{\"example.com/image\":\"$1\"}}}}" |
+    kubectl patch --local -f - --type=merge -o yaml \
+      -p "{\"metadata\":{\"labels\":{\"${mark%=*}\":\"${mark#*=}\"}},\"spec\":{\"podTemplate\":{\"annotations\":{\"example.com/image\":\"$1\"}}}}" |
     kubectl apply -f -
   local deadline=$((SECONDS + 300)) seen='' now
   while :; do
@@ -241,7 +365,7 @@ write_and_read() {
   got=$(curl --fail-with-body --silent --show-error --max-time 30 --retry 5 "$url")
   echo "  $got"
   [[ $got == "$value" ]] || fail "wrote '$value' and read '$got'."
-  kill "$forward"
+  stop_forward
   forward=
 }
 
