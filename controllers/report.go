@@ -62,9 +62,7 @@ func (r *Reconciler) report(ctx context.Context, s *snapshot, d *plan.Decision, 
 		return 0, err
 	}
 	last.silent = time.Time{}
-	if s.cluster.ResourceVersion != observed {
-		last.past = append(last.past[max(0, len(last.past)-maxPast+1):], observed)
-	}
+	last.wrote(s.cluster, observed)
 	return 0, nil
 }
 
@@ -74,8 +72,8 @@ func unread(c *v1.RaftCluster) error {
 }
 
 // reportSigns writes who leads and who is healthy as soon as that is known, where nodes are asked anew before the rest of the status is: one that was cut off a moment ago is
-// waited for then, and nobody is to hear of the new leader that late. It is for clusters that were complete once, and only for what their leader says. On a conflict nothing is
-// waited for: the next look comes at once.
+// waited for then, and nobody is to hear of the new leader that late. It is for clusters that were complete once, and only for what their leader says, and what its stream is there to say.
+// On a conflict nothing is waited for: the next look comes at once.
 func (r *Reconciler) reportSigns(ctx context.Context, s *snapshot, d *plan.Decision) error {
 	status, o := &s.cluster.Status, &s.observation
 	key, observed := client.ObjectKeyFromObject(s.cluster), s.cluster.ResourceVersion
@@ -87,6 +85,7 @@ func (r *Reconciler) reportSigns(ctx context.Context, s *snapshot, d *plan.Decis
 	now := status.DeepCopy()
 	now.Leader = leader(o, d.View)
 	now.Members = members(o, d.View, now)
+	keepUnstreamed(d.View, before.Members, now.Members)
 	if mayWait(before, now) {
 		return nil
 	}
@@ -101,9 +100,25 @@ func (r *Reconciler) reportSigns(ctx context.Context, s *snapshot, d *plan.Decis
 	if err := r.writeStatus(ctx, s.cluster, before); err != nil {
 		return err
 	}
-	last.past = append(last.past[max(0, len(last.past)-maxPast+1):], observed)
+	last.wrote(s.cluster, observed)
 	r.reports.Store(key, last)
 	return nil
+}
+
+// keepUnstreamed leaves to the nodes' own answers what streams do not tell of: that a voter has caught up is no news, so that a leader's stream may go on for minutes to say that one which
+// has just come back, or that a leader which has just been elected had not heard yet, is behind. Nor does the stream of a node that is cut off end at once, so that the version stays, too.
+func keepUnstreamed(v *plan.View, before, now []v1.MemberStatus) {
+	for i, m := range v.Status.Members {
+		was := slices.IndexFunc(before, func(x v1.MemberStatus) bool { return x.ID == now[i].ID && x.Role != resources.RoleLearner })
+		if was < 0 {
+			continue
+		}
+		now[i].Version = before[was].Version
+		m.CaughtUp = true
+		if !v.Leads(m) && v.Healthy(m) {
+			now[i].Healthy = before[was].Healthy
+		}
+	}
 }
 
 // writeStatus writes the status of a RaftCluster, and measures and tells what has changed in it.
@@ -149,6 +164,13 @@ type reported struct {
 	applied int64
 	// stepped is when the last step was taken.
 	stepped time.Time
+}
+
+// wrote takes note of a write that was based on that version. One that changed nothing leaves it the present one.
+func (last *reported) wrote(c *v1.RaftCluster, observed string) {
+	if c.ResourceVersion != observed {
+		last.past = append(last.past[max(0, len(last.past)-maxPast+1):], observed)
+	}
 }
 
 func (r *Reconciler) lastReport(key client.ObjectKey) reported {

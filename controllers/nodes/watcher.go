@@ -340,15 +340,28 @@ func (f *follower) read(ctx, call context.Context) Answer {
 	case <-f.asked:
 	case <-ctx.Done():
 	}
-	if a := f.last(); a.Err != nil {
-		return a
+	before := f.last()
+	if before.Err != nil {
+		return before
 	}
 	for {
 		line := f.current()
 		s, err := line.service.Status(call, &admin.StatusRequest{})
 		if err == nil || f.current() == line {
-			return f.check(s, err)
+			now := f.check(s, err)
+			f.keep(before, now)
+			return now
 		}
+	}
+}
+
+// keep takes what a node that was asked says for what it said last, if that differs in nothing that is news: progress, which the stream does not tell of. Who has heard the node since it was
+// asked knows as much; and what is news is the stream's to tell of, which wakes who is to hear it.
+func (f *follower) keep(before, now Answer) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if now.Err == nil && f.answer == before && now.Status.Generation == before.Status.Generation {
+		f.answer = now
 	}
 }
 

@@ -1,0 +1,98 @@
+package controllers
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	v1 "github.com/raftkv/raftkv/api/v1"
+	"github.com/raftkv/raftkv/controllers/plan"
+	"github.com/raftkv/raftkv/server/admin"
+)
+
+// heard waits until the stream of that pod's node says so.
+func (s *story) heard(pod string, what func(*admin.Status) bool) {
+	s.t.Helper()
+	var p corev1.Pod
+	s.get(pod, &p)
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		if a := s.r.Nodes.Last(s.key, p.UID); a.Err == nil && what(a.Status) {
+			return
+		} else if time.Now().After(deadline) {
+			s.t.Fatalf("the stream of %s says %+v", pod, a)
+		}
+	}
+}
+
+// That a voter has caught up is no news (admin.Board): the stream of its leader says for minutes that it has not, and nobody may be called ill for that alone.
+func TestAStreamThatIsBehindWritesNoStatus(t *testing.T) {
+	s := newStory(t, 132)
+	var behind atomic.Bool
+	operator := asOperator(t)
+	s.r = NewReconciler(operator, operator, s.events, func(address, token string) (admin.Service, func(), error) {
+		service, end, err := s.g.dial(address, token)
+		answer := service.WaitStatus
+		service.WaitStatus = func(ctx context.Context, r *admin.WaitStatusRequest) (*admin.Status, error) {
+			status, err := answer(ctx, r)
+			if err == nil && behind.Load() {
+				for i := range status.Members {
+					status.Members[i].CaughtUp = status.Members[i].ID == status.MemberID
+				}
+			}
+			return status, err
+		}
+		return service, end, err
+	}, "raftkv/node:default")
+	n := s.counting()
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
+	s.until("ready", asSpecified)
+	writes := n.of("write RaftCluster")
+	behind.Store(true)
+	for range 3 {
+		s.g.lock()() // the last news of each: a member is heard again, and not caught up yet
+		s.heard("demo-0", func(n *admin.Status) bool { return n.Generation == s.generation() && !n.Members[1].CaughtUp })
+		s.reconcile()
+		s.heard("demo-0", func(n *admin.Status) bool { return n.Members[1].CaughtUp })
+	}
+	if more := n.of("write RaftCluster") - writes; more != 0 || !asSpecified(s.cluster()) {
+		t.Errorf("%d writes of the status of a cluster in which nothing changes: %+v", more, s.cluster().Status)
+	}
+	// One that is not heard is told of at once, as is that it is back.
+	behind.Store(false)
+	var p corev1.Pod
+	s.get("demo-2", &p)
+	s.g.fail(p.Status.PodIP)
+	s.until("ill", func(c *v1.RaftCluster) bool { return is(c, v1.ConditionDegraded) && !c.Status.Members[2].Healthy })
+	behind.Store(true)
+	s.g.recover(p.Status.PodIP)
+	s.until("well", asSpecified)
+}
+
+// generation is what the nodes' statuses have now.
+func (s *story) generation() uint64 {
+	s.g.mu.Lock()
+	defer s.g.mu.Unlock()
+	return s.g.generation()
+}
+
+// A write that changes nothing leaves the version as it is, which is not the past then.
+func TestAWriteOfSignsThatChangesNothingIsNotWaitedFor(t *testing.T) {
+	s := newStory(t, 133)
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
+	s.until("ready", asSpecified)
+	x, err := s.r.observe(context.Background(), s.key, cached)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.cluster.Status.Members[0].Healthy = false // the API server has it right
+	d := plan.Plan(&x.observation)
+	if err := s.r.reportSigns(context.Background(), x, &d); err != nil {
+		t.Fatal(err)
+	}
+	if past := s.r.lastReport(s.key).past; len(past) > 0 && past[len(past)-1] == s.cluster().ResourceVersion {
+		t.Errorf("the present version %s is taken for a past one: %v", s.cluster().ResourceVersion, past)
+	}
+}
