@@ -74,9 +74,17 @@ func startGroup() (err error) {
 	if group.dir, err = os.MkdirTemp("", "raftctl-test-"); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	group.stop = cancel
+	group.nodes, err = startNodes(group.dir, &group.ended, ctx, ctx, ctx)
+	return err
+}
+
+// startNodes starts a cluster of as many nodes as there are contexts, each until its own ends.
+func startNodes(dir string, running *sync.WaitGroup, contexts ...context.Context) (nodes []node, err error) {
 	var peers, members []string
 	// The names are those of a RaftCluster's pods, so that the tests of port-forwards can use these nodes.
-	for i := range 3 {
+	for i := range contexts {
 		n := node{name: fmt.Sprintf("demo-%d", i)}
 		peer, err := loopback.Address()
 		if err == nil {
@@ -86,37 +94,35 @@ func startGroup() (err error) {
 			n.metrics, err = loopback.Address()
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		peers = append(peers, peer)
 		members = append(members, n.name+"=http://"+peer)
-		group.nodes = append(group.nodes, n)
+		nodes = append(nodes, n)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	group.stop = cancel
-	ended := make(chan error, len(group.nodes))
-	for i, n := range group.nodes {
+	ended := make(chan error, len(nodes))
+	for i, n := range nodes {
 		f := config.Flags()
 		if err := f.Parse([]string{
-			"--name=" + n.name, "--data-dir=" + filepath.Join(group.dir, n.name), "--listen-peer-urls=http://" + peers[i], "--listen-client-urls=http://" + n.client,
+			"--name=" + n.name, "--data-dir=" + filepath.Join(dir, n.name), "--listen-peer-urls=http://" + peers[i], "--listen-client-urls=http://" + n.client,
 			"--listen-metrics-urls=http://" + n.metrics, "--initial-cluster=" + strings.Join(members, ","), "--log-level=error",
 			// A RaftCluster's nodes tell each other these.
 			"--advertise-client-urls=http://" + n.name + ".demo-peers." + namespaceName + ".svc:2379",
 		}); err != nil {
-			return err
+			return nodes, err
 		}
 		cfg, err := config.Load(f, nil)
 		if err != nil {
-			return err
+			return nodes, err
 		}
-		group.ended.Go(func() { ended <- server.Run(ctx, cfg, server.Options{Version: "test", Log: os.Stderr}) })
+		running.Go(func() { ended <- server.Run(contexts[i], cfg, server.Options{Version: "test", Log: os.Stderr}) })
 	}
-	for _, n := range group.nodes {
+	for _, n := range nodes {
 		if err := ready(n, ended); err != nil {
-			return err
+			return nodes, err
 		}
 	}
-	return nil
+	return nodes, nil
 }
 
 func ready(n node, ended <-chan error) error {

@@ -2,12 +2,14 @@ package command
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -100,6 +102,34 @@ func TestSnapshots(t *testing.T) {
 	gone := filepath.Join(t.TempDir(), "no", "folder")
 	if s := attempt(t, "", "snapshot", "save", gone); s.code != ExitUsage {
 		t.Errorf("no folder: %+v", s)
+	}
+}
+
+// What is left of a cluster that has lost its quorum can still be saved.
+func TestASnapshotOfAMemberWithoutAQuorum(t *testing.T) {
+	dir := t.TempDir()
+	var running sync.WaitGroup
+	t.Cleanup(running.Wait)
+	others, stop := context.WithCancel(t.Context())
+	defer stop()
+	all, err := startNodes(dir, &running, t.Context(), others, others)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(arguments ...string) said {
+		return with{env: map[string]string{EnvEndpoints: all[0].client}}.run(t.Context(), arguments...)
+	}
+	if s := run("--timeout=60s", "put", "a", "1"); s.code != ExitOK {
+		t.Fatalf("%+v", s)
+	}
+	stop()
+	eventually(t, "the loss of the quorum", func() bool { return run("--timeout=1s", "get", "a").code != ExitOK })
+	path := filepath.Join(dir, "a.snapshot")
+	if s := run("--timeout=1s", "snapshot", "save", path); s.code == ExitOK {
+		t.Errorf("without a quorum it is not known what was acknowledged: %+v", s)
+	}
+	if s := run("--timeout=60s", "snapshot", "save", "--serializable", path); s.code != ExitOK || !strings.Contains(s.out, "is saved and checked") {
+		t.Errorf("with --serializable: %+v", s)
 	}
 }
 

@@ -15,7 +15,7 @@ func (a *app) replaceCommand() *cobra.Command {
 		Long: "Deletes the claim and the pod of a member, given by its pod's name, for one whose machine or volume is damaged or gone. Kubernetes makes both\n" +
 			"anew; the operator adds the new node under a new ID, lets it catch up, and only then takes the old member's vote away.\n" +
 			"The data on that volume is given up, which --delete-volume has to say. It is refused while the other members are not all well, since the\n" +
-			"data might be needed, and for a cluster of one member. A leader hands over first.",
+			"data might be needed, and for a cluster of one member or two. A leader hands over first.",
 		Example: a.examples("replace demo-1 --delete-volume", "% replace demo-1 -n shop --delete-volume && % status demo -n shop"),
 		Args:    exactly("MEMBER"),
 		RunE: func(cmd *cobra.Command, words []string) error {

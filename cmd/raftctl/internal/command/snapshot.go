@@ -33,14 +33,17 @@ func (a *app) snapshotCommand() *cobra.Command {
 }
 
 func (a *app) snapshotSaveCommand() *cobra.Command {
-	var force bool
+	var force, serializable bool
 	var from string
 	cmd := &cobra.Command{
 		Use:   "save FILE",
 		Short: "Save a snapshot of one node",
 		Long: "Saves a snapshot of one node, with all that was acknowledged before it began. The file appears under its name only when it is whole and was\n" +
-			"checked, on its way and on the disk. A file that is there already is not touched without --force. --timeout bounds the whole.",
-		Example:           a.examples("snapshot save backup.snapshot", "snapshot save --cluster demo --timeout 10m backup.snapshot", "snapshot save --force --from 10.0.0.1:2379 backup.snapshot"),
+			"checked, on its way and on the disk. A file that is there already is not touched without --force. --timeout bounds the whole.\n" +
+			"It takes a leader to know what was acknowledged. Where nobody leads, --serializable saves what the node has applied: writes may be missing, also\n" +
+			"some that it has in its log and does not know to be committed.",
+		Example: a.examples("snapshot save backup.snapshot", "snapshot save --cluster demo --timeout 10m backup.snapshot", "snapshot save --force --from 10.0.0.1:2379 backup.snapshot",
+			"snapshot save --serializable --from 10.0.0.1:2379 left.snapshot"),
 		Args:              exactly("FILE"),
 		ValidArgsFunction: completeFile,
 		RunE: func(cmd *cobra.Command, words []string) error {
@@ -52,11 +55,15 @@ func (a *app) snapshotSaveCommand() *cobra.Command {
 			}
 			return a.withStore(cmd, func(ctx context.Context, c *client.Client) error {
 				// What the whole cluster agrees on now is to be in the snapshot: the node that it is taken from may lag behind.
-				latest, err := c.Get(ctx, "snapshot")
-				if err != nil {
-					return err
+				var least uint64
+				if !serializable {
+					latest, err := c.Get(ctx, "snapshot")
+					if err != nil {
+						return err
+					}
+					least = latest.Revision
 				}
-				found, err := saveFile(words[0], force, latest.Revision, func(w io.Writer) error {
+				found, err := saveFile(words[0], force, least, func(w io.Writer) error {
 					_, err := c.Snapshot(ctx, from, w)
 					return err
 				})
@@ -68,6 +75,7 @@ func (a *app) snapshotSaveCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "replace FILE if it is there already")
+	cmd.Flags().BoolVar(&serializable, "serializable", false, "what the node itself has applied: works without a quorum, perhaps stale")
 	cmd.Flags().StringVar(&from, "from", "", "the node to take it from: host:port, or with --cluster a pod's name; whichever answers if left out")
 	return cmd
 }

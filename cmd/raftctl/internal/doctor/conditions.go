@@ -100,7 +100,7 @@ func (p *patient) decision(reason string) []string {
 		return []string{"let the StorageClass expand volumes (allowVolumeExpansion: true), or do what the message says: spec.storage.size of a RaftCluster that exists cannot be lowered"}
 	case plan.ReasonClaimDeleted:
 		advice := []string{"end no pod of it: the claim that was deleted goes with its pod, and the data with the claim",
-			"save a snapshot: " + p.raftctl("snapshot save --cluster %s FILE", p.name)}
+			"save a snapshot: " + p.saveSnapshot(p.mostApplied())}
 		if p.Desired() < 3 {
 			return append(advice, "ask for three members, and the one of that claim is replaced: "+p.kubectl("scale raftcluster %s --replicas 3", p.name))
 		}

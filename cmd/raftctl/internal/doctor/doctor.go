@@ -91,6 +91,19 @@ func (p *patient) raftctl(command string, arguments ...any) string {
 	return fmt.Sprintf("%s%s -n %s %s", p.Program, p.Where, p.namespace, fmt.Sprintf(command, arguments...))
 }
 
+// saveSnapshot is the command that saves the state of a member, or of any if it is empty, in the time that a large store takes. Where nobody leads, nobody knows
+// what was acknowledged.
+func (p *patient) saveSnapshot(member string) string {
+	flags := ""
+	if p.leader == nil {
+		flags += " --serializable"
+	}
+	if member != "" {
+		flags += " --from " + member
+	}
+	return p.raftctl("snapshot save --cluster %s --timeout 10m%s FILE", p.name, flags)
+}
+
 // kubectl is a command of kubectl, as it is typed for this cluster.
 func (p *patient) kubectl(command string, arguments ...any) string {
 	return fmt.Sprintf("kubectl%s -n %s %s", p.Where, p.namespace, fmt.Sprintf(command, arguments...))

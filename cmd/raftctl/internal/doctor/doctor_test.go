@@ -357,6 +357,39 @@ func TestTheWorstComesFirst(t *testing.T) {
 	}
 }
 
+// The flags are those of a member that can be asked: without a leader nobody knows what was acknowledged.
+func TestTheSnapshotThatIsAdvisedCanBeTaken(t *testing.T) {
+	goes := func(o *cluster.Observation) {
+		o.Claims[0].DeletionTimestamp = ptr.To(ago(0))
+		setCondition(o.Cluster, v1.ConditionStalled, true, plan.ReasonClaimDeleted, "claim data-demo-0 was deleted")
+	}
+	for what, x := range map[string]struct {
+		change func(*cluster.Observation)
+		want   string
+	}{
+		"with a leader":    {func(*cluster.Observation) {}, "raftctl -n shop snapshot save --cluster demo --timeout 10m --from demo-0 FILE"},
+		"without a quorum": {func(o *cluster.Observation) { silence(&o.Pods[1]) }, "raftctl -n shop snapshot save --cluster demo --timeout 10m --serializable --from demo-0 FILE"},
+	} {
+		o := healthy(2)
+		goes(o)
+		x.change(o)
+		advised := 0
+		for _, f := range Diagnose(o, Context{Program: "raftctl", Now: now}) {
+			for _, a := range f.Advice {
+				if _, command, found := strings.Cut(a, "raftctl -n shop snapshot save"); found {
+					advised++
+					if !strings.HasSuffix(x.want, command) {
+						t.Errorf("%s: %s", what, a)
+					}
+				}
+			}
+		}
+		if advised < 2 {
+			t.Errorf("%s: a snapshot is advised %d times", what, advised)
+		}
+	}
+}
+
 // Advice is typed where the cluster is: another Kubernetes may have one of the same name, in a namespace of the same name.
 func TestAdviceNamesTheKubernetesThatWasLookedAt(t *testing.T) {
 	const where = " --kubeconfig /k --context other"

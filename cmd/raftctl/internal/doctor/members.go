@@ -84,7 +84,7 @@ func (p *patient) alarms() {
 				"the alarm clears by itself once there is room")
 		case kv.AlarmCorrupt.String():
 			p.add(Critical, subject, "its state differs from the others'",
-				"save a snapshot of a member that agrees with the others: "+p.raftctl("snapshot save FILE --cluster %s", p.name),
+				"save a snapshot of a member that agrees with the others: "+p.saveSnapshot("MEMBER"),
 				"see who differs: "+p.raftctl("hash --cluster %s", p.name)+", then "+p.raftctl("replace MEMBER --delete-volume")+" for the one")
 		default:
 			p.add(Warning, subject, "the alarm "+a.Type+" is up", p.raftctl("alarm list --cluster %s", p.name))

@@ -56,7 +56,7 @@ func (p *patient) claims() {
 		case c.DeletionTimestamp != nil:
 			advice := "the operator replaces the member by itself once all others are well: leave pod " + resources.PodName(p.name, ordinal) + " alone until then"
 			if p.stalledBecause(plan.ReasonClaimDeleted) {
-				advice = "do not end pod " + resources.PodName(p.name, ordinal) + ": the other members cannot do without what it holds. Save a snapshot first: " + p.raftctl("snapshot save --cluster %s FILE", p.name)
+				advice = "do not end pod " + resources.PodName(p.name, ordinal) + ": the other members cannot do without what it holds. Save a snapshot first: " + p.saveSnapshot(resources.PodName(p.name, ordinal))
 			}
 			p.add(Warning, "claim "+c.Name, "is deleted and goes, with the data on it, as soon as its pod ends", advice)
 		case c.Status.Phase == corev1.ClaimPending && p.Now.Sub(c.CreationTimestamp.Time) > startPatience:

@@ -78,12 +78,24 @@ func (p *patient) quorum() {
 			advice = p.undecided()
 		}
 		p.add(Critical, p.name, fmt.Sprintf("no quorum: %d of %d voters answer, %d are needed. Writes and linearizable reads are refused. Missed: %s", answering, voters, need, strings.Join(missed, ", ")),
-			append(advice, "what the members that are left know can still be read, perhaps stale: "+p.raftctl("get KEY --serializable --cluster %s", p.name))...)
+			append(advice, "what the members that are left know can still be read, perhaps stale: "+p.raftctl("get KEY --serializable --cluster %s", p.name),
+				"keep a copy of it before anything else is given up: "+p.saveSnapshot(p.mostApplied()))...)
 	default:
 		p.add(Critical, p.name, fmt.Sprintf("no leader, although %d of %d voters answer: an election takes about a second", answering, voters),
 			"look again in a few seconds; if it stays so, see whether the members reach each other's peer port (2380): NetworkPolicies, DNS names of the Service "+resources.PeerServiceName(p.name),
 			"read what the members say of elections: "+p.raftctl("logs %s --since 5m", p.name))
 	}
+}
+
+// mostApplied is the member that has applied most of those that answer, empty if none does.
+func (p *patient) mostApplied() string {
+	name, most := "", raft.Index(0)
+	for i := range p.Pods {
+		if n := p.Pods[i].Node; n != nil && n.State == admin.StateMember && (name == "" || n.Applied > most) {
+			name, most = p.Pods[i].Name, n.Applied
+		}
+	}
+	return name
 }
 
 // volumeless tells that the member's claim is no more, has lost its volume, or is a new one that never had any, as far as claims could be read. What still runs has its
