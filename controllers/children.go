@@ -375,7 +375,7 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *snapshot, d *plan.Dec
 	if err := r.askForPods(ctx, s); err != nil {
 		return err
 	}
-	if err := r.ownClaims(ctx, s); err != nil {
+	if err := errors.Join(r.ownClaims(ctx, s), r.markForeign(ctx, s)); err != nil {
 		return err
 	}
 	if s.policy != nil {

@@ -19,6 +19,7 @@ import (
 	v1 "github.com/raftkv/raftkv/api/v1"
 	"github.com/raftkv/raftkv/controllers/nodes"
 	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/server/admin"
 )
 
@@ -54,17 +55,60 @@ func deletesScaled(set *appsv1.StatefulSet) bool {
 	return p != nil && p.WhenScaled == appsv1.DeletePersistentVolumeClaimRetentionPolicyType
 }
 
-// holdsForeign tells that a pod which nobody asks for says that it holds data of another cluster. Who lowers replicas because of that, as the condition advises, wants
+// holdsAnnotation is on the claim of a pod whose node says that it holds another cluster's data, and names that cluster. A node that does not answer does not say so any more.
+const holdsAnnotation = "raftkv.io/holds-data-of"
+
+// dataOfAnother is the other cluster whose data the node has; zero if it has none, or this cluster's.
+func (s *snapshot) dataOfAnother(node *admin.Status) raft.ClusterID {
+	if ours := s.observation.ClusterID; ours == 0 || node.State != admin.StateMember || node.ClusterID == ours {
+		return 0
+	}
+	return node.ClusterID
+}
+
+// holdsForeign tells that a pod which nobody asks for says, or said last, that it holds data of another cluster. Who lowers replicas because of that, as the condition advises, wants
 // to keep that data: its claim stays, whatever whenScaled says of those that the cluster needs no more.
 func holdsForeign(s *snapshot, answers map[types.UID]nodes.Answer) bool {
-	o := &s.observation
-	for i := range s.pods {
-		a, ok := answers[s.pods[i].UID]
-		if ok && a.Err == nil && o.ClusterID != 0 && podOrdinal(s, &s.pods[i]) >= o.Desired && a.Status.State == admin.StateMember && a.Status.ClusterID != o.ClusterID {
-			return true
+	return slices.ContainsFunc(s.pods, func(p corev1.Pod) bool {
+		ordinal := podOrdinal(s, &p)
+		if ordinal < s.observation.Desired {
+			return false
+		}
+		if a, asked := answers[p.UID]; asked && a.Err == nil {
+			return s.dataOfAnother(a.Status) != 0
+		}
+		c := s.claimOf(ordinal)
+		return c != nil && c.Annotations[holdsAnnotation] != ""
+	})
+}
+
+// markForeign notes on the claims which other cluster's data they hold, as their pods' nodes say.
+func (r *Reconciler) markForeign(ctx context.Context, s *snapshot) error {
+	for i := range s.observation.Pods {
+		p := &s.observation.Pods[i]
+		c := s.claimOf(p.Ordinal)
+		if c == nil || c.DeletionTimestamp != nil || p.Node == nil || s.observation.ClusterID == 0 {
+			continue
+		}
+		var of any // null takes the annotation off
+		text := ""
+		if id := s.dataOfAnother(p.Node); id != 0 {
+			text = id.String()
+			of = text
+		}
+		if c.Annotations[holdsAnnotation] == text {
+			continue
+		}
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": c.UID, "annotations": map[string]any{holdsAnnotation: of}}})
+		if err != nil {
+			return err
+		}
+		err = r.Client.Patch(ctx, c.DeepCopy(), client.RawPatch(types.MergePatchType, patch), fieldOwner)
+		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			return fmt.Errorf("mark claim %s: %w", c.Name, err)
 		}
 	}
-	return false
+	return nil
 }
 
 // keepPolicy brings the claims' retention policy to a StatefulSet whose template is held back, so that it is not applied.

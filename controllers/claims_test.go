@@ -18,6 +18,7 @@ import (
 	v1 "github.com/raftkv/raftkv/api/v1"
 	"github.com/raftkv/raftkv/controllers/plan"
 	"github.com/raftkv/raftkv/controllers/resources"
+	"github.com/raftkv/raftkv/raft"
 )
 
 func (s *story) policy() appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy {
@@ -150,6 +151,54 @@ func TestClaimsGoWithPodsThatHaveEndedAndAreNotDeletedYet(t *testing.T) {
 		if scalesIn(s, 3) != c.want {
 			t.Errorf("%s: claims follow whenScaled: %v", name, !c.want)
 		}
+	}
+}
+
+// A pod with another cluster's data does not answer any more when replicas are lowered, as the condition advises: its claim stays.
+func TestAClaimWithAnotherClustersDataStaysAlsoWhenItsNodeIsSilent(t *testing.T) {
+	s := newStory(t, 132)
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi, retentionPolicy: {whenScaled: Delete}}}")
+	s.until("ready", asSpecified)
+	s.k.volumes["demo-3"] = 1
+	foreign := s.k.incarnation("demo-3")
+	delete(s.k.volumes, "demo-3")
+	unlock := s.g.lock()
+	s.g.lost, s.g.lostMembers = 0xbad, raft.NewMembership(raft.Member{ID: 1, Incarnation: foreign, Name: "demo-3"})
+	unlock()
+	s.change(`{"spec":{"replicas":4}}`)
+	s.until("stalled", s.stalled(plan.ReasonForeignData))
+	var p corev1.Pod
+	s.get("demo-3", &p)
+	s.g.fail(p.Status.PodIP)
+	s.change(`{"spec":{"replicas":3}}`)
+	s.until("shrunk", func(c *v1.RaftCluster) bool {
+		return c.Status.ObservedGeneration == c.Generation && asSpecified(c) && s.policy() == keepAll
+	})
+	var c corev1.PersistentVolumeClaim
+	s.get("data-demo-3", &c)
+	if c.DeletionTimestamp != nil || c.Annotations[holdsAnnotation] != raft.ClusterID(0xbad).String() {
+		t.Errorf("the claim of demo-3: %+v", c.ObjectMeta)
+	}
+	if err := s.c.Get(t.Context(), client.ObjectKeyFromObject(&p), &p); !apierrors.IsNotFound(err) {
+		t.Errorf("pod demo-3 is there: %v", err)
+	}
+
+	// Once the volume holds nothing of another cluster, its claim goes with the member as the spec asks.
+	unlock = s.g.lock()
+	s.g.lost, s.g.lostMembers = 0, raft.Membership{}
+	unlock()
+	s.change(`{"spec":{"replicas":4}}`)
+	s.until("four", asSpecified)
+	s.get("data-demo-3", &c)
+	if mark, marked := c.Annotations[holdsAnnotation]; marked {
+		t.Errorf("the claim is marked %q", mark)
+	}
+	s.change(`{"spec":{"replicas":3}}`)
+	s.until("three again", func(c *v1.RaftCluster) bool {
+		return c.Status.ObservedGeneration == c.Generation && asSpecified(c) && s.policy() == keepAll
+	})
+	if err := s.c.Get(t.Context(), client.ObjectKeyFromObject(&c), &c); !apierrors.IsNotFound(err) {
+		t.Errorf("the claim is there: %v", err)
 	}
 }
 
