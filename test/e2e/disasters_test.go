@@ -347,8 +347,8 @@ func childrenEdited(t *testing.T) {
 		}
 	}
 
-	// With all its pods: the store goes down with them and comes back with everything. One of them ends late, and its namesake cannot be made before. Kubernetes tries again when a pause is over that is long by then, and
-	// longer with everything that happens to the other pods; by itself it would take a quarter of an hour.
+	// With all its pods: the store goes down with them and comes back with everything. One of them ends late, and its namesake cannot be made before. Kubernetes tries that again after pauses that grow, also with
+	// everything that happens to the other pods meanwhile: by the time that it could, the next try is a quarter of an hour away.
 	late := before[name+"-1"]
 	const holds = "test.raftkv.io/holds"
 	patch(t, &late, func(p *corev1.Pod) { p.Finalizers = append(p.Finalizers, holds) })
@@ -360,8 +360,9 @@ func childrenEdited(t *testing.T) {
 			waitReplaced(t, pod)
 		}
 	}
-	for i := range 100 {
+	for i := range 150 {
 		patch(t, &corev1.Pod{ObjectMeta: named(name + "-0")}, func(p *corev1.Pod) { metav1.SetMetaDataAnnotation(&p.ObjectMeta, holds, strconv.Itoa(i)) })
+		o.waitWrites(t, 10)
 	}
 	patch(t, &late, func(p *corev1.Pod) {
 		p.Finalizers = slices.DeleteFunc(p.Finalizers, func(f string) bool { return f == holds })
