@@ -23,6 +23,7 @@ import (
 	"github.com/raftkv/raftkv/server/memory"
 	"github.com/raftkv/raftkv/server/mux"
 	"github.com/raftkv/raftkv/server/native"
+	"github.com/raftkv/raftkv/server/quota"
 	"github.com/raftkv/raftkv/server/rest"
 	"github.com/raftkv/raftkv/server/secure"
 	"github.com/raftkv/raftkv/server/status"
@@ -87,7 +88,11 @@ func Run(ctx context.Context, cfg config.Config, options Options) (err error) {
 			return err
 		}
 	}
-	n.logger.Info("starting", "version", options.Version, "dataDir", cfg.DataDir, "memoryLimit", options.MemoryLimit)
+	quotaBytes, err := quota.Of(cfg.QuotaBackendBytes, cfg.DataDir)
+	if err != nil {
+		n.logger.Warn("the size of the file system is not known, so it may be full before the store is: give --quota-backend-bytes", "quotaBytes", quotaBytes, "reason", err)
+	}
+	n.logger.Info("starting", "version", options.Version, "dataDir", cfg.DataDir, "memoryLimit", options.MemoryLimit, "quotaBytes", quotaBytes)
 
 	defer func() { closeAll(n.peers) }() // if no life has taken them
 	fronts, err := n.openFronts()

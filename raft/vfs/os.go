@@ -95,11 +95,21 @@ func (OS) Size(name string) (int64, error) {
 
 // FreeSpace implements FS.
 func (OS) FreeSpace(dir string) (int64, error) {
-	var s syscall.Statfs_t
+	s, err := statfs(dir)
+	return int64(s.Bavail) * blockBytes(s), err
+}
+
+// Capacity returns the bytes that the file system of dir has, free or not.
+func (OS) Capacity(dir string) (int64, error) {
+	s, err := statfs(dir)
+	return int64(s.Blocks) * blockBytes(s), err
+}
+
+func statfs(dir string) (s syscall.Statfs_t, err error) {
 	if err := ignoringInterrupts(func() error { return syscall.Statfs(dir, &s) }); err != nil {
-		return 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
+		return syscall.Statfs_t{}, &os.PathError{Op: "statfs", Path: dir, Err: err}
 	}
-	return int64(s.Bavail) * int64(s.Bsize), nil
+	return s, nil
 }
 
 type osFile struct{ *os.File }

@@ -123,6 +123,20 @@ func behave(t *testing.T, disk FS, dir string) {
 	}
 }
 
+func TestCapacityIsMoreThanWhatIsFree(t *testing.T) {
+	dir := t.TempDir()
+	free, err := OS{}.FreeSpace(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if capacity, err := (OS{}).Capacity(dir); err != nil || capacity < free {
+		t.Fatalf("%d bytes, of which %d are free, %v", capacity, free, err)
+	}
+	if _, err := (OS{}).Capacity(filepath.Join(dir, "nowhere")); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("the capacity of nothing: %v", err)
+	}
+}
+
 // TestWritingZerosReservesLikePreallocate is the way of file systems that cannot reserve blocks.
 func TestWritingZerosReservesLikePreallocate(t *testing.T) {
 	f, err := OS{}.Create(filepath.Join(t.TempDir(), "x"))

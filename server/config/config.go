@@ -12,7 +12,6 @@ const (
 	DefaultHeartbeatInterval = 50 * time.Millisecond
 	DefaultElectionTimeout   = 500 * time.Millisecond
 	DefaultSnapshotCount     = 50_000
-	DefaultQuotaBackendBytes = 2 << 30
 	// DefaultAutoCompactionRetention is in revisions.
 	DefaultAutoCompactionRetention = 100_000
 	// DefaultMaxKeyBytes is the most that the store's format takes, since etcd bounds the request only.
@@ -68,7 +67,8 @@ type Config struct {
 	LeaseReads        bool
 	ClockDriftPercent int
 	// SnapshotCount is the number of applied entries after which the log is compacted.
-	SnapshotCount     uint64
+	SnapshotCount uint64
+	// QuotaBackendBytes is zero where server/quota is to fit it to the file system.
 	QuotaBackendBytes int64
 	// AutoCompactionRetention is the number of revisions whose history the leader keeps, AutoCompactionAge the time that it keeps it
 	// for; at most one is set, and neither keeps all.

@@ -141,7 +141,8 @@ func Flags() *pflag.FlagSet {
 	f.Int(keySnapshotRate, transport.DefaultSnapshotBytesPerSecond, "`bytes` a second of all snapshots to members that are behind, together; 0 for no bound")
 	f.Bool(keyLeaseReads, false, "answer linearizable reads under the leader's lease; only for machines whose clocks keep to --"+keyClockDrift)
 	f.Int(keyClockDrift, raft.DefaultClockDriftPercent, "most `percent` by which two members' clocks may disagree over an election timeout, with --"+keyLeaseReads)
-	f.Int64(keyQuotaBackendBytes, DefaultQuotaBackendBytes, "`bytes` that the state may take on disk; past it puts are refused")
+	f.Int64(keyQuotaBackendBytes, 0, "`bytes` that the state may take on disk; past it puts are refused (default: 2 GiB, or a quarter of the file system of --"+keyDataDir+
+		" if that is less)")
 	f.String(keyCompactionMode, "", "`mode` of giving up history: periodic or revision (default: periodic, if --"+keyCompactionRetention+" is given)")
 	f.String(keyCompactionRetention, "", "`history` that is kept: hours, or a time such as 30m; in mode revision a number of revisions; 0 keeps all of it "+
 		fmt.Sprintf("(default: %d revisions, if neither flag is given)", DefaultAutoCompactionRetention))

@@ -50,7 +50,8 @@ func FuzzLoad(f *testing.F) {
 		}
 		if c.Name == "" || c.DataDir == "" || c.HeartbeatInterval <= 0 || c.ElectionTimeout < minElectionHeartbeats*c.HeartbeatInterval ||
 			c.SnapshotCount < minSnapshotCount || c.MaxKeyBytes < 1 || c.MaxKeyBytes > hardMaxKeyBytes ||
-			c.MaxValueBytes < 1 || c.MaxValueBytes > hardMaxValueBytes || c.QuotaBackendBytes < minQuotaBytes {
+			c.MaxValueBytes < 1 || c.MaxValueBytes > hardMaxValueBytes ||
+			c.QuotaBackendBytes != 0 && c.QuotaBackendBytes < minQuotaBytes {
 			t.Fatalf("out of bounds: %+v", c)
 		}
 		switch c.LogLevel {

@@ -446,11 +446,9 @@ func (r *reader) timing(c *Config) {
 }
 
 func (r *reader) limits(c *Config) {
-	if c.QuotaBackendBytes, _ = r.flags.GetInt64(keyQuotaBackendBytes); c.QuotaBackendBytes == 0 {
-		c.QuotaBackendBytes = DefaultQuotaBackendBytes // what zero is to etcd
-	}
-	if c.QuotaBackendBytes < minQuotaBytes || c.QuotaBackendBytes > maxQuotaBytes {
-		r.failf(keyQuotaBackendBytes, "%d bytes, it must be from %d to %d", c.QuotaBackendBytes, minQuotaBytes, int64(maxQuotaBytes))
+	c.QuotaBackendBytes, _ = r.flags.GetInt64(keyQuotaBackendBytes)
+	if c.QuotaBackendBytes != 0 && (c.QuotaBackendBytes < minQuotaBytes || c.QuotaBackendBytes > maxQuotaBytes) { // zero is the default to etcd, too
+		r.failf(keyQuotaBackendBytes, "%d bytes, it must be from %d to %d, or 0 for the default", c.QuotaBackendBytes, minQuotaBytes, int64(maxQuotaBytes))
 	}
 	c.MaxKeyBytes, c.MaxValueBytes = r.integer(keyMaxKeyBytes), r.integer(keyMaxValueBytes)
 	if c.MaxKeyBytes < 1 || c.MaxKeyBytes > hardMaxKeyBytes {

@@ -19,6 +19,7 @@ import (
 	"github.com/raftkv/raftkv/server/backend/local"
 	"github.com/raftkv/raftkv/server/config"
 	"github.com/raftkv/raftkv/server/memory"
+	"github.com/raftkv/raftkv/server/quota"
 	"github.com/raftkv/raftkv/server/status"
 )
 
@@ -68,15 +69,17 @@ const minLeaseElections = 3
 
 // OpenMachine opens the store in a member's directory.
 func OpenMachine(o Options, p replica.Place) (*Machine, error) {
+	room := func() (int64, error) { return quota.Of(o.Config.QuotaBackendBytes, o.Config.DataDir) }
+	quotaBytes, _ := room() // server.Run has logged the error
 	store := local.New(local.Options{
 		Limits: limits(o.Config), MinLeaseTTL: int64((minLeaseElections*o.Config.ElectionTimeout + time.Second - 1) / time.Second),
 		MaxRangeBytes: o.Memory.Range, ReadingBytes: o.Memory.Ranges, Watch: watch.Options{HeldBytes: o.Memory.Watches},
-		QuotaBytes:       o.Config.QuotaBackendBytes,
+		QuotaBytes: quotaBytes, QuotaNow: room,
 		Retention:        kv.Retention{Revisions: o.Config.AutoCompactionRetention, Age: o.Config.AutoCompactionAge},
 		ProgressInterval: o.Config.WatchProgressInterval, Logger: p.Logger,
 	})
 	m, err := kv.Open(kv.Options{
-		Dir: filepath.Join(p.Dir, stateDir), ClusterID: p.Cluster, Ancestor: p.Ancestor, MustExist: !p.New, QuotaBytes: o.Config.QuotaBackendBytes, MaxBatchReadBytes: o.Memory.Batch,
+		Dir: filepath.Join(p.Dir, stateDir), ClusterID: p.Cluster, Ancestor: p.Ancestor, MustExist: !p.New, QuotaBytes: quotaBytes, MaxBatchReadBytes: o.Memory.Batch,
 		Check:    func(m *kv.Machine) error { return settleDamage(p.Dir, m, p.Logger) },
 		Observer: store, Logger: p.Logger,
 	})

@@ -11,6 +11,7 @@ import (
 	"github.com/raftkv/raftkv/replica"
 	"github.com/raftkv/raftkv/server/backend"
 	"github.com/raftkv/raftkv/server/config"
+	"github.com/raftkv/raftkv/server/quota"
 	"github.com/raftkv/raftkv/server/status"
 )
 
@@ -19,8 +20,13 @@ const patience = time.Minute
 // alone starts the only member of a cluster.
 func alone(t *testing.T, dir string) (*Member, *replica.Replica) {
 	t.Helper()
+	return aloneWith(t, dir, 1<<30)
+}
+
+func aloneWith(t *testing.T, dir string, quotaBytes int64) (*Member, *replica.Replica) {
+	t.Helper()
 	o := Options{Metrics: status.NewMetrics("test"), Logger: slog.New(slog.DiscardHandler), Config: config.Config{
-		QuotaBackendBytes: 1 << 30, MaxKeyBytes: 10, MaxValueBytes: 10, MaxTxnOps: 10, MaxRequestBytes: 100,
+		DataDir: dir, QuotaBackendBytes: quotaBytes, MaxKeyBytes: 10, MaxValueBytes: 10, MaxTxnOps: 10, MaxRequestBytes: 100,
 	}}
 	var machine *Machine
 	r, err := replica.Open(replica.Config{
@@ -36,6 +42,25 @@ func alone(t *testing.T, dir string) (*Member, *replica.Replica) {
 	}
 	<-r.Running()
 	return Start(o, r, machine), r
+}
+
+// TestTheQuotaFitsTheFileSystemUnlessItIsGiven.
+func TestTheQuotaFitsTheFileSystemUnlessItIsGiven(t *testing.T) {
+	for _, given := range []int64{0, 3 << 30} {
+		dir := t.TempDir()
+		want, err := quota.Of(given, dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, r := aloneWith(t, dir, given)
+		if got, err := m.Store().Status(t.Context()); err != nil || got.QuotaBytes != want || want == 0 {
+			t.Errorf("given %d, it is %d, want %d, %v", given, got.QuotaBytes, want, err)
+		}
+		m.Stop()
+		if err := r.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestAFirstMemberServesAndRestarts(t *testing.T) {

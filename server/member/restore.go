@@ -13,6 +13,7 @@ import (
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/replica"
 	"github.com/raftkv/raftkv/replica/identity"
+	"github.com/raftkv/raftkv/server/quota"
 )
 
 // Restored is a data directory that was made of a snapshot.
@@ -34,13 +35,14 @@ func Restore(o Options, file io.Reader, how kv.RestoreOptions) (Restored, error)
 		return Restored{}, errors.New("raising the revisions makes a gap in the history, of which only those are told whose revisions are compacted: mark them so, " +
 			"or raise by 0")
 	}
+	quotaBytes, _ := quota.Of(c.QuotaBackendBytes, c.DataDir) // without the size of the disk, what a larger one has
 	var state kv.Restored
 	id, err := replica.Found(replica.Foundation{
 		Dir: c.DataDir, Name: c.Name, Cluster: drawCluster(), FeatureLevel: FeatureLevel, Logger: o.Logger,
 		First: raft.Member{PeerAddress: c.AdvertisePeer, ClientAddress: c.AdvertiseClient},
 		OpenMachine: func(p replica.Place) (replica.Machine, error) {
 			m, err := kv.Open(kv.Options{
-				Dir: filepath.Join(p.Dir, stateDir), ClusterID: p.Cluster, QuotaBytes: c.QuotaBackendBytes, Logger: p.Logger,
+				Dir: filepath.Join(p.Dir, stateDir), ClusterID: p.Cluster, QuotaBytes: quotaBytes, Logger: p.Logger,
 			})
 			if err != nil {
 				return nil, err

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -293,6 +295,52 @@ func TestFullStore(t *testing.T) {
 	}
 	if alarms, err := s.Alarm(ctx, backend.AlarmRequest{}); err != nil || len(alarms) != 0 {
 		t.Fatal(alarms, err)
+	}
+}
+
+// TestAFullStoreTakesWritesOnceItsVolumeHasGrown, without a restart, and turns none away because the volume seems smaller or does not answer.
+func TestAFullStoreTakesWritesOnceItsVolumeHasGrown(t *testing.T) {
+	ctx := context.Background()
+	var volume atomic.Int64 // negative for one that does not answer
+	volume.Store(200_000)
+	s, n := start(t, Options{QuotaBytes: 200_000, QuotaNow: func() (int64, error) {
+		if now := volume.Load(); now >= 0 {
+			return now, nil
+		}
+		return 1 << 40, errors.New("no answer")
+	}}, 2)
+	put := func(i int) error {
+		_, err := s.Put(ctx, backend.PutRequest{Key: fmt.Appendf(nil, "k%d", i%50), Value: make([]byte, 4000)})
+		return err
+	}
+	for i := range 100 {
+		if err := put(i); err != nil && !errors.Is(err, backend.ErrNoSpace) {
+			t.Fatal(err)
+		}
+	}
+	deadline := time.Now().Add(time.Minute)
+	for len(n.machine.Alarms()) == 0 {
+		if time.Now().After(deadline) {
+			t.Fatal("no alarm is raised")
+		}
+		runtime.Gosched()
+	}
+	volume.Store(100 << 20)
+	for {
+		err := put(0)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, backend.ErrNoSpace) || time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+	}
+	for _, later := range []int64{200_000, 0, -1} {
+		volume.Store(later)
+		s.measure()
+		if status, err := s.Status(ctx); err != nil || status.QuotaBytes != 100<<20 {
+			t.Fatalf("%d: %+v, %v", later, status, err)
+		}
 	}
 }
 

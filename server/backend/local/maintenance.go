@@ -40,8 +40,9 @@ func (s *Store) maintain(ctx context.Context) {
 	}
 }
 
-// measure takes down how large the store is.
+// measure takes down how large the store is, and may be.
 func (s *Store) measure() {
+	s.extend()
 	stats := s.machine.Stats()
 	if stats.FileBytes == 0 {
 		return // its file is closed, or being replaced: what was seen last is nearer to the truth
@@ -49,14 +50,25 @@ func (s *Store) measure() {
 	s.used.Store(stats.UsedBytes + int64(stats.OverlayBytes))
 }
 
+// extend takes a larger quota: who enlarges the volume of a full store is not to restart the node for it.
+func (s *Store) extend() {
+	if s.options.QuotaNow == nil {
+		return
+	}
+	now, err := s.options.QuotaNow()
+	if before := s.quota.Load(); err == nil && now > before && s.quota.CompareAndSwap(before, now) {
+		s.options.Logger.Info("the quota has grown with the file system", "quotaBytes", now, "before", before)
+	}
+}
+
 // room refuses what can grow a store that is full. The alarm does so on all nodes; this does before it is up.
 func (s *Store) room(c *kv.Command) error {
-	used := s.used.Load()
-	if s.options.QuotaBytes <= 0 || used <= s.options.QuotaBytes || !c.Grows() {
+	used, quota := s.used.Load(), s.quota.Load()
+	if quota <= 0 || used <= quota || !c.Grows() {
 		return nil
 	}
 	return fmt.Errorf("%w: %d of %d bytes are used: delete keys, compact the history, keep less of it (--auto-compaction-retention), or raise "+
-		"--quota-backend-bytes on all nodes", backend.ErrNoSpace, used, s.options.QuotaBytes)
+		"--quota-backend-bytes on all nodes", backend.ErrNoSpace, used, quota)
 }
 
 // alarmChange decides whether the alarm of a store is to be raised or lowered.
@@ -77,7 +89,7 @@ func (s *Store) sound(ctx context.Context) {
 	for _, a := range s.machine.Alarms() {
 		up = up || a == own
 	}
-	raise, lower := alarmChange(s.used.Load(), s.options.QuotaBytes, up)
+	raise, lower := alarmChange(s.used.Load(), s.quota.Load(), up)
 	if !raise && !lower {
 		return
 	}
@@ -91,7 +103,7 @@ func (s *Store) sound(ctx context.Context) {
 		}
 		return
 	}
-	s.options.Logger.Warn("the store has crossed its quota", "usedBytes", s.used.Load(), "quotaBytes", s.options.QuotaBytes, "takesWrites", lower)
+	s.options.Logger.Warn("the store has crossed its quota", "usedBytes", s.used.Load(), "quotaBytes", s.quota.Load(), "takesWrites", lower)
 }
 
 // lowerOrphans lowers the alarms for want of space of members that are gone. Those that were up go with their member, but what it proposed last may
@@ -135,7 +147,7 @@ func (s *Store) Status(context.Context) (backend.Status, error) {
 	at, applied, stats := s.node.Standing(), s.machine.Applied(), s.machine.Stats()
 	out := backend.Status{
 		Header: at.Header, Leader: at.Leader, Learner: at.Learner, Committed: max(at.Committed, applied.Index), Applied: applied.Index,
-		FileBytes: stats.FileBytes, UsedBytes: stats.UsedBytes, QuotaBytes: s.options.QuotaBytes,
+		FileBytes: stats.FileBytes, UsedBytes: stats.UsedBytes, QuotaBytes: s.quota.Load(),
 	}
 	out.Revision, out.CompactedRevision = s.machine.Revision()
 	if at.Leader == 0 {

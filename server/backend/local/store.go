@@ -67,6 +67,9 @@ type Options struct {
 	MinLeaseTTL int64
 	// QuotaBytes is the size that the store is to stay below; zero for no quota.
 	QuotaBytes int64
+	// QuotaNow, if not nil, tells it anew: it grows with its file system. A smaller one counts only after a start, so that nothing else that takes
+	// of the same disk turns writes away.
+	QuotaNow func() (int64, error)
 	// Retention is how much history is kept.
 	Retention kv.Retention
 	// ProgressInterval is how long a watch is silent before it tells how far it is.
@@ -85,8 +88,8 @@ type Store struct {
 	renewal renewal
 	reading *semaphore.Weighted // of ReadingBytes
 	first   *semaphore.Weighted // of a part of them; see inTurn
-	// used is how large the store was when it was looked at last.
-	used atomic.Int64
+	// used is how large the store was when it was looked at last, quota what it may take.
+	used, quota atomic.Int64
 
 	// mu guards deadlines.
 	mu        sync.Mutex
@@ -116,11 +119,13 @@ func New(o Options) *Store {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Store{
+	s := &Store{
 		options: o, hub: watch.NewHub(o.Watch), began: time.Now(), renewal: newRenewal(),
 		deadlines: lease.New(), leases: make(chan struct{}, 1), reading: semaphore.NewWeighted(int64(o.ReadingBytes)),
 		first: semaphore.NewWeighted(int64(max(o.ReadingBytes/firstPart, firstBytes))),
 	}
+	s.quota.Store(o.QuotaBytes)
+	return s
 }
 
 // Run serves the node and the machine until the context ends; methods may be called once running is closed, which happens at once.
