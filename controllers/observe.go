@@ -68,6 +68,8 @@ type snapshot struct {
 	finished int
 	// unasked says that a node was not heard only since no call to it has ended yet.
 	unasked bool
+	// news is closed as soon as a node says what this does not know of.
+	news <-chan struct{}
 	// applied says that the StatefulSet is as the spec asks.
 	applied bool
 }
@@ -90,8 +92,8 @@ func (s *snapshot) claimOf(ordinal int) *corev1.PersistentVolumeClaim {
 	return nil
 }
 
-// observe gathers what is known of the cluster. The error is NotFound if the RaftCluster is no more.
-func (r *Reconciler) observe(ctx context.Context, key types.NamespacedName, d depth) (*snapshot, error) {
+// observe gathers what is known of the cluster; seen is what has been observed before of it in this round, if anything. The error is NotFound if the RaftCluster is no more.
+func (r *Reconciler) observe(ctx context.Context, key types.NamespacedName, d depth, seen *snapshot) (*snapshot, error) {
 	reader := client.Reader(r.Client)
 	if d == live {
 		reader = r.Live
@@ -106,7 +108,7 @@ func (r *Reconciler) observe(ctx context.Context, key types.NamespacedName, d de
 	if err := r.observeToken(ctx, s); err != nil {
 		return nil, err
 	}
-	answers := r.observeNodes(ctx, key, s, d)
+	answers := r.observeNodes(ctx, key, s, d, seen)
 	for _, a := range answers {
 		s.unasked = s.unasked || errors.Is(a.Err, nodes.ErrNotAsked)
 	}
@@ -211,8 +213,9 @@ func claimOrdinal(cluster, claim string) (int, bool) {
 	return resources.Ordinal(resources.DataVolume+"-"+cluster, claim)
 }
 
-// observeNodes follows the nodes of the pods that have an address, and gives their answers.
-func (r *Reconciler) observeNodes(ctx context.Context, key types.NamespacedName, s *snapshot, d depth) map[types.UID]nodes.Answer {
+// observeNodes follows the nodes of the pods that have an address, and gives their answers. Who asks them anew waits no longer for those that are slow to answer when there is news
+// which was not there to be seen before.
+func (r *Reconciler) observeNodes(ctx context.Context, key types.NamespacedName, s *snapshot, d depth, seen *snapshot) map[types.UID]nodes.Answer {
 	var targets []nodes.Target
 	for i := range s.pods {
 		p := &s.pods[i]
@@ -225,11 +228,12 @@ func (r *Reconciler) observeNodes(ctx context.Context, key types.NamespacedName,
 		})
 	}
 	r.Nodes.Follow(key, targets)
+	s.news = r.Nodes.News(key)
 	switch d {
 	case live:
 		return r.Nodes.Read(ctx, key)
 	case asked:
-		return r.Nodes.ReadUntilNews(ctx, key)
+		return r.Nodes.ReadUntilNews(ctx, key, seen.news)
 	}
 	answers := make(map[types.UID]nodes.Answer, len(targets))
 	for _, t := range targets {

@@ -145,7 +145,7 @@ func options() controller.Options {
 
 // Reconcile observes, plans, acts and reports. It waits for nothing.
 func (r *Reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	s, err := r.observe(ctx, req.NamespacedName, cached)
+	s, err := r.observe(ctx, req.NamespacedName, cached, nil)
 	if gone(s, err) {
 		r.Nodes.Follow(req.NamespacedName, nil)
 		r.reports.LoadAndDelete(req.NamespacedName)
@@ -229,7 +229,7 @@ func (r *Reconciler) deepen(ctx context.Context, key types.NamespacedName, s *sn
 			break
 		}
 		var err error
-		if s, err = r.observe(ctx, key, depth); err != nil {
+		if s, err = r.observe(ctx, key, depth, s); err != nil {
 			return nil, d, err
 		}
 		d = plan.Plan(&s.observation)

@@ -28,8 +28,8 @@ import (
 func (r *Reconciler) report(ctx context.Context, s *snapshot, d *plan.Decision, before *v1.RaftClusterStatus, result outcome) (time.Duration, error) {
 	status := &s.cluster.Status
 	describe(s, d, status)
-	if s.unasked && before.Leader != nil && status.Leader == nil {
-		return afterStep, nil // nobody has been heard yet, as when an operator begins: that is no news of the cluster
+	if s.unasked && before.Leader != nil && (status.Leader == nil || d.View == nil) {
+		return afterStep, nil // the leader may be one that has not been heard yet, as when an operator begins: that is no news of the cluster
 	}
 	key, observed := client.ObjectKeyFromObject(s.cluster), s.cluster.ResourceVersion
 	last := r.lastReport(key)

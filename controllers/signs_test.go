@@ -2,6 +2,8 @@ package controllers
 
 import (
 	"context"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -10,6 +12,7 @@ import (
 
 	v1 "github.com/raftkv/raftkv/api/v1"
 	"github.com/raftkv/raftkv/controllers/plan"
+	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/server/admin"
 )
 
@@ -83,7 +86,7 @@ func TestAWriteOfSignsThatChangesNothingIsNotWaitedFor(t *testing.T) {
 	s := newStory(t, 133)
 	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
 	s.until("ready", asSpecified)
-	x, err := s.r.observe(context.Background(), s.key, cached)
+	x, err := s.r.observe(context.Background(), s.key, cached, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,5 +97,62 @@ func TestAWriteOfSignsThatChangesNothingIsNotWaitedFor(t *testing.T) {
 	}
 	if past := s.r.lastReport(s.key).past; len(past) > 0 && past[len(past)-1] == s.cluster().ResourceVersion {
 		t.Errorf("the present version %s is taken for a past one: %v", s.cluster().ResourceVersion, past)
+	}
+}
+
+// What is news between the look at the streams and the nodes' own answers ends the wait for a node that is cut off: it is quoted with what it said last.
+func TestNodesAreNotWaitedForWhenThereIsNewsAlready(t *testing.T) {
+	s := newStory(t, 134)
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
+	s.until("ready", asSpecified)
+	next, _ := s.g.membership.FindIncarnation(s.k.incarnation("demo-2"))
+	s.g.cutOff("demo-0", next.ID, func() {})
+	s.heard("demo-2", func(n *admin.Status) bool { return n.Role == raft.RoleLeader.String() })
+	seen, err := s.r.observe(context.Background(), s.key, cached, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.g.lock()()
+	s.heard("demo-2", func(n *admin.Status) bool { return n.Generation == s.generation() })
+	x, err := s.r.observe(context.Background(), s.key, asked, seen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := x.observation.Pods[0]; p.Node == nil {
+		t.Errorf("%s was waited for: %s", p.Name, p.NodeError)
+	}
+}
+
+// An operator that begins calls nobody ill while it has not heard the leader yet, though others say who that is.
+func TestNobodyIsIllWhileTheLeaderIsYetToBeHeard(t *testing.T) {
+	s := newStory(t, 135)
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
+	before := s.until("ready", asSpecified)
+	var leader corev1.Pod
+	s.get("demo-0", &leader)
+	s.r.Nodes.Follow(s.key, nil)
+	operator := asOperator(t)
+	var once sync.Once
+	s.r = NewReconciler(operator, operator, s.events, func(address, token string) (admin.Service, func(), error) {
+		service, end, err := s.g.dial(address, token)
+		if strings.HasPrefix(address, leader.Status.PodIP+":") {
+			service.WaitStatus = func(ctx context.Context, _ *admin.WaitStatusRequest) (*admin.Status, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return service, end, err
+		}
+		answer := service.Status
+		service.Status = func(ctx context.Context, r *admin.StatusRequest) (*admin.Status, error) {
+			once.Do(func() { s.g.lock()() }) // news
+			return answer(ctx, r)
+		}
+		return service, end, err
+	}, "raftkv/node:default")
+	if again := s.reconcile(); again != afterStep {
+		t.Errorf("it looks again in %v", again)
+	}
+	if c := s.cluster(); c.ResourceVersion != before.ResourceVersion {
+		t.Errorf("the status says %+v", c.Status)
 	}
 }

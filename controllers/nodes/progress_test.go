@@ -50,7 +50,7 @@ func TestWhatANodeSaysWhenAskedIsWhatItSaidLast(t *testing.T) {
 		read := func(f func() *admin.Status) {
 			asked = f
 			_ = w.Read(t.Context(), demo)
-			_ = w.ReadUntilNews(t.Context(), demo)
+			_ = w.ReadUntilNews(t.Context(), demo, w.News(demo))
 		}
 		bring(says(5, 1))
 		read(func() *admin.Status { return says(5, 2) })

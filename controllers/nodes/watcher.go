@@ -20,6 +20,8 @@ const (
 	minRound = 20 * time.Millisecond
 	// readTimeout bounds a live read, so that a node that hangs does not hold up a reconcile for long.
 	readTimeout = 2 * time.Second
+	// minPatience is how long nodes have at least to answer a read that ends with news, so that those which answer at once are not quoted with what they said before.
+	minPatience = 50 * time.Millisecond
 	// minRetry and maxRetry bound the pause after a failed call.
 	minRetry = 100 * time.Millisecond
 	maxRetry = 2 * time.Second
@@ -57,27 +59,43 @@ type Watcher struct {
 
 	mu       sync.Mutex
 	closed   bool
-	clusters map[types.NamespacedName]map[types.UID]*follower
-	// news has, for clusters whose nodes are being read, what is closed when one of them is heard meanwhile.
-	news    map[types.NamespacedName]chan struct{}
-	running sync.WaitGroup
+	clusters map[types.NamespacedName]*followed
+	running  sync.WaitGroup
+}
+
+// followed is a cluster whose nodes are followed.
+type followed struct {
+	followers map[types.UID]*follower
+	// news is closed, and another one takes its place, when a node says something new.
+	news chan struct{}
 }
 
 // NewWatcher makes a Watcher that calls notify, which must not block, after each change of a node's status.
 func NewWatcher(dial Dial, notify func(cluster types.NamespacedName)) *Watcher {
-	return &Watcher{dial: dial, notify: notify, clusters: map[types.NamespacedName]map[types.UID]*follower{},
-		news: map[types.NamespacedName]chan struct{}{}}
+	return &Watcher{dial: dial, notify: notify, clusters: map[types.NamespacedName]*followed{}}
 }
 
-// tell wakes who waits for the cluster.
-func (w *Watcher) tell(cluster types.NamespacedName) {
-	w.mu.Lock()
-	if news := w.news[cluster]; news != nil {
-		close(news)
-		delete(w.news, cluster)
+// tell wakes who waits for the cluster. What a node says first ends no read: all are waited for that have just begun to be followed, as when an operator begins.
+func (w *Watcher) tell(cluster types.NamespacedName, first bool) {
+	if !first {
+		w.mu.Lock()
+		if c := w.clusters[cluster]; c != nil {
+			close(c.news)
+			c.news = make(chan struct{})
+		}
+		w.mu.Unlock()
 	}
-	w.mu.Unlock()
 	w.notify(cluster)
+}
+
+// News is closed as soon as a node of the cluster says something new. It is nil for a cluster that is not followed.
+func (w *Watcher) News(cluster types.NamespacedName) <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if c := w.clusters[cluster]; c != nil {
+		return c.news
+	}
+	return nil
 }
 
 // Start ends all following once the context ends. It makes the Watcher a part of the manager.
@@ -104,8 +122,11 @@ func (w *Watcher) Follow(cluster types.NamespacedName, targets []Target) {
 }
 
 func (w *Watcher) followLocked(cluster types.NamespacedName, targets []Target) {
-	old := w.clusters[cluster]
-	next := make(map[types.UID]*follower, len(targets))
+	c := w.clusters[cluster]
+	if c == nil {
+		c = &followed{news: make(chan struct{})}
+	}
+	old, next := c.followers, make(map[types.UID]*follower, len(targets))
 	for _, t := range targets {
 		if f := old[t.UID]; f != nil && f.target.Name == t.Name && f.target.Address == t.Address {
 			w.renewLocked(f, t.Token)
@@ -120,15 +141,15 @@ func (w *Watcher) followLocked(cluster types.NamespacedName, targets []Target) {
 	}
 	if len(next) == 0 {
 		delete(w.clusters, cluster)
-		delete(w.news, cluster)
 		return
 	}
-	w.clusters[cluster] = next
+	c.followers = next
+	w.clusters[cluster] = c
 }
 
 func (w *Watcher) startFollower(cluster types.NamespacedName, t Target) *follower {
 	ctx, cancel := context.WithCancel(context.Background())
-	f := &follower{target: t, token: t.Token, ctx: ctx, cancel: cancel, notify: func() { w.tell(cluster) }, asked: make(chan struct{}),
+	f := &follower{target: t, token: t.Token, ctx: ctx, cancel: cancel, tell: func(first bool) { w.tell(cluster, first) }, asked: make(chan struct{}),
 		answer: Answer{Err: ErrNotAsked}}
 	line, err := w.connect(t.Address, t.Token)
 	if err != nil {
@@ -202,7 +223,10 @@ func (w *Watcher) tryToken(ctx context.Context, f *follower, token string) bool 
 func (w *Watcher) follower(cluster types.NamespacedName, pod types.UID) *follower {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.clusters[cluster][pod]
+	if c := w.clusters[cluster]; c != nil {
+		return c.followers[pod]
+	}
+	return nil
 }
 
 // Last is what the pod's node said last.
@@ -217,39 +241,30 @@ func (w *Watcher) Last(cluster types.NamespacedName, pod types.UID) Answer {
 // Read asks all followed nodes of the cluster anew, at the same time. A node that did not answer its last call is not
 // asked: it is asked again and again by its follower, whose success wakes the reconcile loop.
 func (w *Watcher) Read(ctx context.Context, cluster types.NamespacedName) map[types.UID]Answer {
-	w.mu.Lock()
-	followers := w.followersLocked(cluster)
-	w.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	return read(followers, func(f *follower) Answer { return f.read(ctx, ctx) })
+	return read(w.followers(cluster), func(f *follower) Answer { return f.read(ctx) })
 }
 
-// ReadUntilNews is Read, but for nodes that have not answered when there is news of any: these answer what they said last. A node that was cut off a moment ago keeps
-// nobody from hearing of the others that way. For what must be so at this moment it is not.
-func (w *Watcher) ReadUntilNews(ctx context.Context, cluster types.NamespacedName) map[types.UID]Answer {
-	w.mu.Lock()
-	followers := w.followersLocked(cluster)
-	news := w.news[cluster]
-	if news == nil {
-		news = make(chan struct{})
-		w.news[cluster] = news
-	}
-	w.mu.Unlock()
+// ReadUntilNews is Read, but for nodes that have not answered when that News is closed: these answer what they said last. A node that was cut off a moment ago keeps
+// nobody from hearing of the others that way, also of what has come since the news were taken, before a look at what they said last. For what must be so at this moment it is not.
+func (w *Watcher) ReadUntilNews(ctx context.Context, cluster types.NamespacedName, news <-chan struct{}) map[types.UID]Answer {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	patient, stop := context.WithCancel(ctx)
 	defer stop()
+	began := time.Now()
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		select {
 		case <-news:
+			rest(patient, minPatience-time.Since(began))
 			stop()
 		case <-patient.Done():
 		}
 	})
-	out := read(followers, func(f *follower) Answer {
-		a := f.read(ctx, patient)
+	out := read(w.followers(cluster), func(f *follower) Answer {
+		a := f.read(patient)
 		if a.Err != nil && patient.Err() != nil && ctx.Err() == nil {
 			return f.last()
 		}
@@ -260,8 +275,13 @@ func (w *Watcher) ReadUntilNews(ctx context.Context, cluster types.NamespacedNam
 	return out
 }
 
-func (w *Watcher) followersLocked(cluster types.NamespacedName) map[types.UID]*follower {
-	return maps.Clone(w.clusters[cluster])
+func (w *Watcher) followers(cluster types.NamespacedName) map[types.UID]*follower {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if c := w.clusters[cluster]; c != nil {
+		return maps.Clone(c.followers)
+	}
+	return nil
 }
 
 // read asks all at the same time.
@@ -295,7 +315,8 @@ type follower struct {
 	target Target
 	ctx    context.Context
 	cancel context.CancelFunc
-	notify func()
+	// tell says that there is something new, or that it is the first thing that is known.
+	tell func(first bool)
 	// asked is closed when the first call has ended, well or not.
 	asked chan struct{}
 
@@ -334,8 +355,8 @@ func (f *follower) last() Answer {
 }
 
 // read waits for the first call if that is still under way: an operator that has just started must not take nodes that it
-// never asked for silent ones. The call itself ends with its own context.
-func (f *follower) read(ctx, call context.Context) Answer {
+// never asked for silent ones.
+func (f *follower) read(ctx context.Context) Answer {
 	select {
 	case <-f.asked:
 	case <-ctx.Done():
@@ -346,7 +367,7 @@ func (f *follower) read(ctx, call context.Context) Answer {
 	}
 	for {
 		line := f.current()
-		s, err := line.service.Status(call, &admin.StatusRequest{})
+		s, err := line.service.Status(ctx, &admin.StatusRequest{})
 		if err == nil || f.current() == line {
 			now := f.check(s, err)
 			f.keep(before, now)
@@ -379,7 +400,6 @@ func (f *follower) check(s *admin.Status, err error) Answer {
 func (f *follower) run(ctx context.Context) {
 	var generation uint64
 	pause := minRetry
-	first := true
 	for {
 		line, began := f.current(), time.Now()
 		s, err := wait(ctx, line.service, generation)
@@ -394,15 +414,15 @@ func (f *follower) run(ctx context.Context) {
 		before := f.answer
 		f.answer = next
 		f.mu.Unlock()
+		first := errors.Is(before.Err, ErrNotAsked)
 		if first {
 			close(f.asked)
-			first = false
 		}
 
 		if next.Err != nil {
 			generation = 0
 			if before.Err == nil {
-				f.notify()
+				f.tell(first)
 			}
 			if !rest(ctx, pause) {
 				return
@@ -412,7 +432,7 @@ func (f *follower) run(ctx context.Context) {
 		}
 		pause = minRetry
 		if before.Err != nil || s.Generation != generation {
-			f.notify()
+			f.tell(first)
 		}
 		generation = s.Generation
 		if !rest(ctx, minRound-time.Since(began)) {

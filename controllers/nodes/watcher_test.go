@@ -156,7 +156,7 @@ func TestAReadEndsWithNews(t *testing.T) {
 	awake(t, wakes)
 	elected := func() { other.status <- admin.Status{Name: "demo-1", Generation: 2, Role: "leader"} }
 	gone.hung.Store(&elected)
-	answers := w.ReadUntilNews(t.Context(), demo)
+	answers := w.ReadUntilNews(t.Context(), demo, w.News(demo))
 	if a := answers["gone"]; a.Err != nil || a.Status.Generation != 1 {
 		t.Errorf("the node that is cut off is said to answer %+v, want what it said last", a)
 	}
@@ -165,7 +165,7 @@ func TestAReadEndsWithNews(t *testing.T) {
 	}
 	quiet := func() {}
 	gone.hung.Store(&quiet)
-	if a := w.ReadUntilNews(t.Context(), demo)["gone"]; a.Err == nil {
+	if a := w.ReadUntilNews(t.Context(), demo, w.News(demo))["gone"]; a.Err == nil {
 		t.Errorf("without news, a node that does not answer says %+v", a)
 	}
 	if a := w.Read(t.Context(), demo)["gone"]; a.Err == nil {
