@@ -41,6 +41,9 @@ func (r *Reconciler) report(ctx context.Context, s *snapshot, d *plan.Decision, 
 	if result == done {
 		last.stepped = r.now()
 	}
+	if s.depth != cached {
+		last.news = s.news
+	}
 	if s.applied {
 		last.applied = s.cluster.Generation
 	}
@@ -73,12 +76,13 @@ func unread(c *v1.RaftCluster) error {
 
 // reportSigns writes who leads and who is healthy as soon as that is known, where nodes are asked anew before the rest of the status is: one that was cut off a moment ago is
 // waited for then, and nobody is to hear of the new leader that late. It is for clusters that were complete once, and only for what their leader says, and what its stream is there to say.
+// Without news the streams say nothing that was not known when the nodes were asked last; they may say less, since that of a leader that is cut off goes on to say for half a minute that it leads.
 // On a conflict nothing is waited for: the next look comes at once.
 func (r *Reconciler) reportSigns(ctx context.Context, s *snapshot, d *plan.Decision) error {
 	status, o := &s.cluster.Status, &s.observation
 	key, observed := client.ObjectKeyFromObject(s.cluster), s.cluster.ResourceVersion
 	last := r.lastReport(key)
-	if status.GoodRevision == "" || d.View == nil || s.unasked {
+	if status.GoodRevision == "" || d.View == nil || s.unasked || s.news == last.news {
 		return nil
 	}
 	before := status.DeepCopy()
@@ -164,6 +168,8 @@ type reported struct {
 	applied int64
 	// stepped is when the last step was taken.
 	stepped time.Time
+	// news is closed once a node has said something new since all were asked last.
+	news <-chan struct{}
 }
 
 // wrote takes note of a write that was based on that version. One that changed nothing leaves it the present one.

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 
 	v1 "github.com/raftkv/raftkv/api/v1"
 	"github.com/raftkv/raftkv/controllers/plan"
+	"github.com/raftkv/raftkv/controllers/resources"
 	"github.com/raftkv/raftkv/raft"
 	"github.com/raftkv/raftkv/server/admin"
 )
@@ -154,5 +156,47 @@ func TestNobodyIsIllWhileTheLeaderIsYetToBeHeard(t *testing.T) {
 	}
 	if c := s.cluster(); c.ResourceVersion != before.ResourceVersion {
 		t.Errorf("the status says %+v", c.Status)
+	}
+}
+
+// The stream of a leader that is cut off says that it leads until its connection counts as dead. Where no other one can be elected it is lost once, and not found again at each look.
+func TestALeaderThatIsCutOffIsLostOnce(t *testing.T) {
+	s := newStory(t, 136)
+	n := s.counting()
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
+	s.until("ready", asSpecified)
+	s.g.cutOff("demo-0", 0, func() {})
+	for _, pod := range []string{"demo-1", "demo-2"} {
+		s.heard(pod, func(n *admin.Status) bool { return n.Leader == 0 })
+	}
+	s.reconcile()
+	if c := s.cluster(); c.Status.Leader != nil {
+		t.Fatalf("the status says %+v", c.Status)
+	}
+	writes := n.of("write RaftCluster")
+	for range 2 {
+		s.reconcile()
+	}
+	told := strings.Join(s.drain(), "\n")
+	if more := n.of("write RaftCluster") - writes; more != 0 || strings.Count(told, "LeaderLost") != 1 || strings.Count(told, "LeaderElected") != 1 {
+		t.Errorf("%d writes more, and the events %s", more, told)
+	}
+}
+
+func TestStreamsTellWhoIsNotHeardAndNothingOfProgress(t *testing.T) {
+	member := func(id raft.NodeID, active, caughtUp bool) admin.MemberStatus {
+		return admin.MemberStatus{Member: raft.Member{ID: id}, Active: active, CaughtUp: caughtUp}
+	}
+	v := &plan.View{Status: &admin.Status{MemberID: 1, Members: []admin.MemberStatus{member(1, false, false), member(2, true, false), member(3, true, true), member(4, false, true), member(5, true, true)}}}
+	said := func(id, role, version string, healthy bool) v1.MemberStatus {
+		return v1.MemberStatus{ID: id, Role: role, Version: version, Healthy: healthy}
+	}
+	voter, learner := resources.RoleFollower, resources.RoleLearner
+	before := []v1.MemberStatus{said("1", voter, "1", false), said("2", voter, "1", true), said("3", voter, "", false), said("4", voter, "1", true), said("5", learner, "", false)}
+	now := []v1.MemberStatus{said("1", resources.RoleLeader, "1", true), said("2", voter, "2", false), said("3", voter, "1", true), said("4", voter, "1", false), said("5", voter, "1", true)}
+	want := []v1.MemberStatus{said("1", resources.RoleLeader, "1", true), said("2", voter, "1", true), said("3", voter, "", false), said("4", voter, "1", false), said("5", voter, "1", true)}
+	keepUnstreamed(v, before, now)
+	if !slices.Equal(now, want) {
+		t.Errorf("got  %+v\nwant %+v", now, want)
 	}
 }
