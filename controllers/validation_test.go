@@ -46,6 +46,20 @@ func TestBadSpecsAreRefusedWithWhatIsAllowed(t *testing.T) {
 		"half a millisecond":   {"a", "spec: {raft: {heartbeatInterval: 10500us}}", "heartbeatInterval must be a duration from 10ms to 10s"},
 		"snapshots too often":  {"a", "spec: {raft: {snapshotEntries: 1}}", "snapshotEntries must be from 1000 to 10000000"},
 		"storage too small":    {"a", "spec: {storage: {size: 1Mi}}", "storage.size must be at least 256Mi"},
+		"no room at all":       {"a", "spec: {storage: {quota: 0}}", "storage.quota must be from 16Mi to 1Ti"},
+		"room below zero":      {"a", "spec: {storage: {quota: -1Gi}}", "storage.quota must be from 16Mi to 1Ti"},
+		"hardly any room":      {"a", "spec: {storage: {quota: 16383Ki}}", "storage.quota must be from 16Mi to 1Ti"},
+		"too much room":        {"a", "spec: {storage: {size: 2Ti, quota: 1025Gi}}", "storage.quota must be from 16Mi to 1Ti"},
+		"no room on the disk":  {"a", "spec: {storage: {size: 1Gi, quota: 1025Mi}}", "storage.quota must not be more than storage.size"},
+		"past the default":     {"a", "spec: {storage: {quota: 9Gi}}", "storage.quota must not be more than storage.size"},
+		"history by moon":      {"a", "spec: {autoCompaction: {mode: lunar, retention: '1'}}", `supported values: "periodic", "revision"`},
+		"history of no mode":   {"a", "spec: {autoCompaction: {retention: '1'}}", "spec.autoCompaction.mode: Required value"},
+		"history of no length": {"a", "spec: {autoCompaction: {mode: periodic}}", "spec.autoCompaction.retention: Required value"},
+		"history of nothing":   {"a", "spec: {autoCompaction: {mode: periodic, retention: ''}}", "autoCompaction.retention must be a number of revisions"},
+		"revisions in hours":   {"a", "spec: {autoCompaction: {mode: revision, retention: 1h}}", "autoCompaction.retention must be a number of revisions"},
+		"history for long":     {"a", "spec: {autoCompaction: {mode: periodic, retention: '87601'}}", "autoCompaction.retention must be a number of revisions"},
+		"history for longer":   {"a", "spec: {autoCompaction: {mode: periodic, retention: 87600h1s}}", "autoCompaction.retention must be a number of revisions"},
+		"history of half a s":  {"a", "spec: {autoCompaction: {mode: periodic, retention: 500ms}}", "autoCompaction.retention must be a number of revisions"},
 		"class in capitals":    {"a", "spec: {storage: {storageClassName: Fast}}", "storage.storageClassName must be the name of a StorageClass"},
 		"class with a blank":   {"a", "spec: {storage: {storageClassName: 'fast ssd'}}", "storage.storageClassName must be the name of a StorageClass"},
 		"class with two dots":  {"a", "spec: {storage: {storageClassName: fast..ssd}}", "storage.storageClassName must be the name of a StorageClass"},
@@ -88,6 +102,13 @@ func TestGoodSpecsAreAccepted(t *testing.T) {
 		"exactly 5 times":  {"a", "spec: {raft: {electionTimeout: 500ms, heartbeatInterval: 100ms}}"},
 		"size as a number": {"a", "spec: {storage: {size: 1073741824}}"},
 		"storage":          {"a", "spec: {storage: {size: 256Mi, storageClassName: fast, retentionPolicy: {whenScaled: Delete}}}"},
+		"all of a volume":  {"a", "spec: {storage: {size: 256Mi, quota: 256Mi}}"},
+		"room as a number": {"a", "spec: {storage: {quota: 2147483648}}"},
+		"room in decimals": {"a", "spec: {storage: {size: 1500G, quota: 1.5Gi}}"},
+		"history in hours": {"a", "spec: {autoCompaction: {mode: periodic, retention: '87600'}}"},
+		"history by time":  {"a", "spec: {autoCompaction: {mode: periodic, retention: 1h30m0s}}"},
+		"all history":      {"a", "spec: {autoCompaction: {mode: periodic, retention: '0'}}"},
+		"many revisions":   {"a", "spec: {autoCompaction: {mode: revision, retention: '100000000000000000'}}"},
 		"no class":         {"a", "spec: {storage: {storageClassName: ''}, podTemplate: {priorityClassName: ''}}"},
 		"classes":          {"a", "spec: {storage: {storageClassName: a.fast-ssd.example.com}, podTemplate: {priorityClassName: system-cluster-critical}}"},
 		"recovery":         {"a", "spec: {recovery: {clusterID: 1f2e3d4c5b6a7988, acknowledgeDataLoss: true, startEmpty: true}}"},
@@ -137,7 +158,7 @@ func TestDefaults(t *testing.T) {
 	if *s.Replicas != 3 || s.Storage.Size.String() != "8Gi" || s.Storage.RetentionPolicy.WhenDeleted != v1.RetainVolumes ||
 		s.Storage.RetentionPolicy.WhenScaled != v1.RetainVolumes || s.Raft.ElectionTimeout.Duration != 500*time.Millisecond ||
 		s.Raft.HeartbeatInterval.Duration != 50*time.Millisecond || s.Raft.SnapshotEntries != config.DefaultSnapshotCount ||
-		s.UpdateStrategy.ProgressDeadline.Duration != 10*time.Minute || s.Replacement.UnreachableAfter != nil || s.NetworkPolicy.Enabled || s.Hibernate {
+		s.UpdateStrategy.ProgressDeadline.Duration != 10*time.Minute || s.Replacement.UnreachableAfter != nil || s.Storage.Quota != nil || s.AutoCompaction != nil || s.NetworkPolicy.Enabled || s.Hibernate {
 		t.Errorf("got spec %+v", s)
 	}
 }
@@ -145,7 +166,7 @@ func TestDefaults(t *testing.T) {
 func TestForbiddenChangesAreRefusedWithWhatIsAllowed(t *testing.T) {
 	c := apiServer(t)
 	ns := namespace(t, c)
-	cluster := fromYAML(t, ns, "demo", "spec: {replicas: 3, storage: {size: 2Gi, storageClassName: fast}}")
+	cluster := fromYAML(t, ns, "demo", "spec: {replicas: 3, storage: {size: 2Gi, quota: 1Gi, storageClassName: fast}}")
 	if err := c.Create(context.Background(), cluster); err != nil {
 		t.Fatal(err)
 	}
@@ -159,6 +180,9 @@ func TestForbiddenChangesAreRefusedWithWhatIsAllowed(t *testing.T) {
 		"the same":         {[]string{"spec", "storage", "size"}, "2048Mi", ""},
 		"another class":    {[]string{"spec", "storage", "storageClassName"}, "slow", "storage.storageClassName cannot be changed"},
 		"no class":         {[]string{"spec", "storage", "storageClassName"}, nil, "storage.storageClassName cannot be changed"},
+		"less room":        {[]string{"spec", "storage", "quota"}, "512Mi", ""},
+		"room no more":     {[]string{"spec", "storage", "quota"}, nil, ""},
+		"too much room":    {[]string{"spec", "storage", "quota"}, "3Gi", "raise storage.size, or lower storage.quota"},
 		"scaled to eight":  {[]string{"spec", "replicas"}, int64(8), "replicas must be from 1 to 7"},
 		"scaled to five":   {[]string{"spec", "replicas"}, int64(5), ""},
 		"storage left out": {[]string{"spec", "storage"}, nil, "cannot be changed"},

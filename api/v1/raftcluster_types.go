@@ -70,6 +70,10 @@ type RaftClusterSpec struct {
 	// +optional
 	Raft RaftSpec `json:"raft,omitzero"`
 
+	// autoCompaction says how much history the members keep. Left out, that of the last 100,000 revisions. A change restarts the members one by one.
+	// +optional
+	AutoCompaction *AutoCompactionSpec `json:"autoCompaction,omitempty"`
+
 	// resources of the node's container.
 	// +optional
 	Resources corev1.ResourceRequirements `json:"resources,omitzero"`
@@ -103,6 +107,7 @@ type RaftClusterSpec struct {
 // StorageSpec is the volume of each member.
 //
 // +kubebuilder:validation:XValidation:rule="quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",message="storage.size can only grow: volumes cannot be shrunk",fieldPath=".size"
+// +kubebuilder:validation:XValidation:rule="!has(self.quota) || quantity(string(self.quota)).compareTo(quantity(string(self.size))) <= 0",message="storage.quota must not be more than storage.size, or the volume is full before the store is: raise storage.size, or lower storage.quota",fieldPath=".quota"
 // +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",message="storage.storageClassName cannot be changed: create a new RaftCluster and copy the data"
 type StorageSpec struct {
 	// size of each member's volume, at least 256Mi. It can grow later if the storage class allows expansion.
@@ -110,6 +115,12 @@ type StorageSpec struct {
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('256Mi')) >= 0",message="storage.size must be at least 256Mi"
 	// +optional
 	Size resource.Quantity `json:"size,omitzero"`
+
+	// quota is how much the store of a member may take of its volume, from 16Mi to 1Ti and not more than size; past it puts are refused. A volume also
+	// holds the log and, now and then, a second copy of the store. Left out, a quarter of the volume, at most 2Gi. A change restarts the members one by one.
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('16Mi')) >= 0 && quantity(string(self)).compareTo(quantity('1Ti')) <= 0",message="storage.quota must be from 16Mi to 1Ti; leave it out for a quarter of the volume, at most 2Gi"
+	// +optional
+	Quota *resource.Quantity `json:"quota,omitempty"`
 
 	// storageClassName of the volumes. Left out, the Kubernetes cluster's default class is used; empty, volumes without a class. It cannot be changed.
 	// +kubebuilder:validation:MaxLength=253
@@ -175,6 +186,32 @@ type RaftSpec struct {
 	SnapshotEntries int64 `json:"snapshotEntries,omitempty"`
 }
 
+// AutoCompactionMode is how the history that is kept is counted.
+//
+// +kubebuilder:validation:Enum=periodic;revision
+type AutoCompactionMode string
+
+const (
+	// CompactByAge keeps the history of a time.
+	CompactByAge AutoCompactionMode = "periodic"
+	// CompactByRevision keeps that of a number of revisions.
+	CompactByRevision AutoCompactionMode = "revision"
+)
+
+// AutoCompactionSpec says how much history the members keep.
+//
+// +kubebuilder:validation:XValidation:rule="self.mode == 'revision' ? self.retention.matches('^[0-9]{1,18}$') : self.retention.matches('^[0-9]{1,5}$') ? int(self.retention) <= 87600 : self.retention.matches('^([0-9]{1,5}h)?([0-9]{1,7}m)?([0-9]{1,9}s)?$') && self.retention.size() > 0 && duration(self.retention) <= duration('87600h')",message="autoCompaction.retention must be a number of revisions in mode revision, such as 100000, and in mode periodic a number of hours or a duration in whole seconds up to 87600h, such as 30m; 0 keeps all history",fieldPath=".retention"
+type AutoCompactionSpec struct {
+	// mode is periodic, by time, or revision, by the number of revisions.
+	// +required
+	Mode AutoCompactionMode `json:"mode"`
+	// retention is what is kept: in mode periodic a number of hours or a duration such as 30m, in mode revision a number of revisions. 0 keeps all: then
+	// clients have to compact, as kube-apiserver does, or the store fills up.
+	// +required
+	// +kubebuilder:validation:MaxLength=32
+	Retention string `json:"retention"`
+}
+
 // PodTemplateSpec is merged into the members' pods.
 type PodTemplateSpec struct {
 	// labels are added to the pods. The operator's own labels cannot be set.
@@ -211,7 +248,7 @@ type PodTemplateSpec struct {
 
 // UpdateStrategySpec says how changes reach running pods.
 type UpdateStrategySpec struct {
-	// paused holds back changes of image, resources, raft and podTemplate, also for pods that die meanwhile.
+	// paused holds back changes of image, storage.quota, raft, autoCompaction, resources and podTemplate, also for pods that die meanwhile.
 	// Members are still added, removed and replaced.
 	// +optional
 	Paused bool `json:"paused,omitempty"`

@@ -45,6 +45,34 @@ func TestNodeFlags(t *testing.T) {
 	}
 }
 
+// What is left out is left to the node, and so changes no template.
+func TestFlagsThatFollowOnlyWhatIsAskedFor(t *testing.T) {
+	args := func(c *v1.RaftCluster) []string {
+		return StatefulSet(c, StatefulSetOptions{}).Spec.Template.Spec.Containers[0].Args
+	}
+	plain := args(demo())
+	quota := resource.MustParse("1.5Gi")
+	for name, x := range map[string]struct {
+		ask  func(*v1.RaftClusterSpec)
+		want []string
+	}{
+		"nothing": {func(*v1.RaftClusterSpec) {}, nil},
+		"quota":   {func(s *v1.RaftClusterSpec) { s.Storage.Quota = &quota }, []string{"--quota-backend-bytes=1610612736"}},
+		"history": {func(s *v1.RaftClusterSpec) {
+			s.AutoCompaction = &v1.AutoCompactionSpec{Mode: v1.CompactByAge, Retention: "30m"}
+		}, []string{"--auto-compaction-mode=periodic", "--auto-compaction-retention=30m"}},
+		"all history": {func(s *v1.RaftClusterSpec) {
+			s.AutoCompaction = &v1.AutoCompactionSpec{Mode: v1.CompactByRevision, Retention: "0"}
+		}, []string{"--auto-compaction-mode=revision", "--auto-compaction-retention=0"}},
+	} {
+		c := demo()
+		x.ask(&c.Spec)
+		if got := args(c); !slices.Equal(got[:len(plain)], plain) || !slices.Equal(got[len(plain):], x.want) {
+			t.Errorf("%s: got %q after %q, want %q", name, got[len(plain):], got[:len(plain)], x.want)
+		}
+	}
+}
+
 // Services forget a pod a moment after it was told to end. Who closes the doors at once refuses clients that were sent to them.
 func TestAPodServesOnUntilServicesHaveForgottenIt(t *testing.T) {
 	pod := StatefulSet(demo(), StatefulSetOptions{Image: "i", Replicas: 3, ClaimSize: resource.MustParse("1Gi")}).Spec.Template.Spec

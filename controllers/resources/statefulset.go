@@ -165,7 +165,7 @@ func nodeContainer(c *v1.RaftCluster, image string) corev1.Container {
 // is bootstrapped or added.
 func nodeArgs(c *v1.RaftCluster) []string {
 	const pod, namespace = "$(POD_NAME)", "$(POD_NAMESPACE)"
-	return []string{
+	args := []string{
 		"--name=" + pod,
 		"--data-dir=" + dataDir,
 		"--listen-client-urls=" + listenURL(ClientPort),
@@ -178,6 +178,14 @@ func nodeArgs(c *v1.RaftCluster) []string {
 		"--election-timeout=" + milliseconds(c.Spec.Raft.ElectionTimeout.Duration),
 		"--snapshot-count=" + strconv.FormatInt(c.Spec.Raft.SnapshotEntries, 10),
 	}
+	// What is not asked for is not there: another template restarts every pod.
+	if q := c.Spec.Storage.Quota; q != nil {
+		args = append(args, "--quota-backend-bytes="+strconv.FormatInt(q.Value(), 10))
+	}
+	if a := c.Spec.AutoCompaction; a != nil {
+		args = append(args, "--auto-compaction-mode="+string(a.Mode), "--auto-compaction-retention="+a.Retention)
+	}
+	return args
 }
 
 // listenURL is a listener on all addresses of either family.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -265,6 +266,10 @@ func TestFullStore(t *testing.T) {
 	}
 	if err := put(0); !errors.Is(err, backend.ErrNoSpace) {
 		t.Fatal(err)
+	}
+	write := kv.Put([]byte("k"), nil)
+	if err := s.room(&write); err == nil || !strings.Contains(err.Error(), "--quota-backend-bytes") || !strings.Contains(err.Error(), "spec.storage.quota") {
+		t.Errorf("what is to be done is not said to all: %v", err)
 	}
 	// Another member, which has room, refuses too.
 	s.used.Store(0)

@@ -68,7 +68,7 @@ func (s *Store) room(c *kv.Command) error {
 		return nil
 	}
 	return fmt.Errorf("%w: %d of %d bytes are used: delete keys, compact the history, keep less of it (--auto-compaction-retention), or raise "+
-		"--quota-backend-bytes on all nodes", backend.ErrNoSpace, used, quota)
+		"--quota-backend-bytes on all nodes (of a RaftCluster: spec.autoCompaction, spec.storage.quota)", backend.ErrNoSpace, used, quota)
 }
 
 // alarmChange decides whether the alarm of a store is to be raised or lowered.
