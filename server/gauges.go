@@ -8,6 +8,7 @@ import (
 	raftnode "github.com/raftkv/raftkv/raft/node"
 	"github.com/raftkv/raftkv/raft/transport"
 	"github.com/raftkv/raftkv/rpc"
+	"github.com/raftkv/raftkv/server/status"
 )
 
 // gauges is a node as metrics are read from it. All of it works in every state of the node.
@@ -44,6 +45,16 @@ func (g gauges) Stats() transport.Stats {
 		return r.Stats()
 	}
 	return transport.Stats{}
+}
+
+// StoreSize is that of the running member's store.
+func (g gauges) StoreSize(ctx context.Context) (status.StoreSize, bool) {
+	m := g.node.member.Load()
+	if m == nil {
+		return status.StoreSize{}, false
+	}
+	s, err := m.Store().Status(ctx)
+	return status.StoreSize{FileBytes: s.FileBytes, UsedBytes: s.UsedBytes, QuotaBytes: s.QuotaBytes}, err == nil && s.FileBytes > 0
 }
 
 // Served are the calls on the peer port.

@@ -3,9 +3,35 @@ package server
 import (
 	"io"
 	"net/http"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
+
+// TestTheRoomOfTheStoreIsMeasured as long as it is open.
+func TestTheRoomOfTheStoreIsMeasured(t *testing.T) {
+	node := staticCluster(t, "a")[0]
+	node.mustPut("k", "v")
+	served, err := http.Get("http://" + node.metrics + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = served.Body.Close() }()
+	text, err := io.ReadAll(served.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := map[string]float64{}
+	for _, x := range regexp.MustCompile(`(?m)^raftkv_store_([a-z]+)_bytes (\S+)$`).FindAllStringSubmatch(string(text), -1) {
+		if size[x[1]], err = strconv.ParseFloat(x[2], 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(size) != 3 || size["used"] <= 0 || size["used"] > size["file"] || size["quota"] <= size["used"] {
+		t.Errorf("got %v", size)
+	}
+}
 
 // TestWhatClientsAskForIsMeasured, whichever way they come.
 func TestWhatClientsAskForIsMeasured(t *testing.T) {

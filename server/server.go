@@ -216,7 +216,7 @@ func (n *node) openFronts() (*fronts, error) {
 		closeAll(append(clients, metrics...))
 		return nil, err
 	}
-	n.metrics.Watch(status.Sources{Status: n.fresh, Raft: gauges{n}, Peers: gauges{n}})
+	n.metrics.Watch(status.Sources{Status: n.fresh, Raft: gauges{n}, Peers: gauges{n}, Store: gauges{n}})
 	handler := rest.New(n.service, rest.Options{
 		MaxKeyBytes: n.cfg.MaxKeyBytes, MaxValueBytes: n.cfg.MaxValueBytes, MaxRequestBytes: n.cfg.MaxRequestBytes,
 		Answers: n.answers, ElectionTimeout: n.cfg.ElectionTimeout, Watching: n.metrics.Watching, Logger: n.logger,

@@ -16,6 +16,7 @@ type Sources struct {
 	Status Source
 	Raft   Raft
 	Peers  Peers
+	Store  Store
 }
 
 // collector reads the sources when it is asked.
@@ -66,6 +67,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		collectRaft(now, tick, gauge)
 	}
 	collectQueues(c.Raft.Queues(), gauge)
+	collectStore(ctx, c.Store, gauge)
 	stats := c.Peers.Stats()
 	collectPeers(stats, time.Now(), gauge, counter)
 	collectCalls("client", stats.Calls, out, gauge, counter)

@@ -103,6 +103,10 @@ func (source) Stats() transport.Stats {
 	}
 }
 
+func (source) StoreSize(context.Context) (StoreSize, bool) {
+	return StoreSize{FileBytes: 30, UsedBytes: 10, QuotaBytes: 20}, true
+}
+
 func (source) Served() rpc.CallStats {
 	return rpc.CallStats{Methods: []rpc.MethodStats{{Method: "s", Successes: 7}}}
 }
@@ -147,7 +151,7 @@ func documented(t *testing.T, body string) {
 func TestMetrics(t *testing.T) {
 	m := NewMetrics("1.2.3")
 	s := leader()
-	m.Watch(Sources{Status: func(context.Context) admin.Status { return s }, Raft: source{}, Peers: source{}})
+	m.Watch(Sources{Status: func(context.Context) admin.Status { return s }, Raft: source{}, Peers: source{}, Store: source{}})
 	m.Synced(time.Millisecond, 3)
 	m.Committed(time.Millisecond)
 	m.Applied(time.Millisecond, 3)
@@ -192,6 +196,7 @@ func TestMetrics(t *testing.T) {
 		`raftkv_rpc_calls_total{method="m",result="failure",side="client"} 1`, `raftkv_rpc_call_duration_seconds_count{method="m",side="client"} 3`,
 		`raftkv_state_comparisons_total{verdict="differs"} 1`, `raftkv_state_agreed_index 8`, `raftkv_fenced 0`,
 		`raftkv_alarms{type="CORRUPT"} 1`, `raftkv_alarms{type="NOSPACE"} 0`,
+		`raftkv_store_file_bytes 30`, `raftkv_store_used_bytes 10`, `raftkv_store_quota_bytes 20`,
 		`raftkv_rpc_calls_total{method="s",result="success",side="server"} 7`,
 	} {
 		if !strings.Contains(body, line+"\n") {

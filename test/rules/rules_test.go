@@ -77,6 +77,16 @@ func TestAlertsFireOnWhatTheyAreFor(t *testing.T) {
   raftkv_alarms{namespace="shop",pod="well-0",type="NOSPACE"} 1x60
   raftkv_fenced{namespace="shop",pod="well-0"} 0x60
 `, `pod="ill-0"`},
+		"RaftkvStoreFull": {`  raftkv_alarms{namespace="shop",pod="ill-0",type="NOSPACE"} 1x60
+  raftkv_alarms{namespace="shop",pod="ill-0",type="CORRUPT"} 0x60
+  raftkv_alarms{namespace="shop",pod="well-0",type="NOSPACE"} 0x60
+  raftkv_alarms{namespace="shop",pod="well-0",type="CORRUPT"} 1x60
+`, `pod="ill-0"`},
+		"RaftkvStoreNearlyFull": {`  raftkv_store_used_bytes{namespace="shop",pod="ill-0"} 81x60
+  raftkv_store_quota_bytes{namespace="shop",pod="ill-0"} 100x60
+  raftkv_store_used_bytes{namespace="shop",pod="well-0"} 160x60
+  raftkv_store_quota_bytes{namespace="shop",pod="well-0"} 200x60
+`, `pod="ill-0"`},
 		"RaftkvSlowDisk": {disk("ill-0", 100, 10) + disk("well-0", 1000, 1), `pod="ill-0"`},
 		"RaftkvWritesFail": {`  raftkv_proposals_total{namespace="shop",pod="ill-0",result="applied"} 0+100x60
   raftkv_proposals_total{namespace="shop",pod="ill-0",result="busy"} 0+50x60
