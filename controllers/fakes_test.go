@@ -278,6 +278,8 @@ type kubelet struct {
 	pods  int
 	// bad tells pods that never become ready.
 	bad func(*corev1.Pod) bool
+	// overlooked is a pod that the StatefulSet controller does not make before it is asked for.
+	overlooked string
 	// machine is the Kubernetes node that pods to come are on; with one they end only when it says so, which nobody plays.
 	machine string
 	// volumes counts the claims that each pod has had.
@@ -308,8 +310,9 @@ func (k *kubelet) play(cluster string) {
 	}
 	k.keepRevision(&set, revision)
 	for i := range int(*set.Spec.Replicas) {
-		if k.playClaim(&set, resources.PodName(cluster, i)) {
-			k.playPod(&set, resources.PodName(cluster, i), revision)
+		name := resources.PodName(cluster, i)
+		if waits := name == k.overlooked && set.Annotations[askedForAnnotation] == ""; !waits && k.playClaim(&set, name) {
+			k.playPod(&set, name, revision)
 		}
 	}
 	cut := fmt.Sprintf("%s %d", set.UID, set.Generation)

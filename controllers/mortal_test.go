@@ -154,6 +154,7 @@ func TestOperatorThatDiesAtEveryEffect(t *testing.T) {
 		"a failed update":           failedUpdateAndWayBack,
 		"a lost machine":            lostMachine,
 		"begun empty":               beginEmpty,
+		"a pod is not made":         overlookedPod,
 	} {
 		t.Run(name, func(t *testing.T) { story(newGeneration(newStory(t, 21), points)) })
 	}
@@ -302,6 +303,21 @@ func beginEmpty(g *generation) {
 	s.change(fmt.Sprintf(`{"spec":{"recovery":{"clusterID":%q,"acknowledgeDataLoss":true,"startEmpty":true}}}`, old))
 	g.until("anew", func(c *v1.RaftCluster) bool { return c.Status.ClusterID != old && asSpecified(c) })
 	g.founded(2, 0)
+}
+
+// overlookedPod has a pod that Kubernetes does not make until it is asked for again.
+func overlookedPod(g *generation) {
+	s := g.s
+	s.apply("spec: {replicas: 3, storage: {size: 1Gi}}")
+	g.until("ready", asSpecified)
+	s.k.overlooked = "demo-1"
+	s.deletePod("demo-1", 0)
+	g.later = time.Hour
+	g.until("made", func(c *v1.RaftCluster) bool {
+		err := s.c.Get(context.Background(), client.ObjectKey{Namespace: s.key.Namespace, Name: "demo-1"}, &corev1.Pod{})
+		return err == nil && asSpecified(c)
+	})
+	g.founded(1, 0)
 }
 
 // generation is a row of mortal operators.
