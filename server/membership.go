@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,9 +30,11 @@ const clusterService = "raftkv.cluster"
 type clusterStub struct {
 	Change   func(context.Context, *changeWish) (*changeDone, error)
 	Transfer func(context.Context, *transferWish) (*changeDone, error) `rpc:"optional"`
+	// Update is Change for those of kind ChangeUpdate. An older leader, which takes what a wish leaves empty for what is to be empty, does not have it.
+	Update func(context.Context, *changeWish) (*changeDone, error) `rpc:"optional"`
 }
 
-// changeWish is a change that does not depend on the membership that it is made to.
+// changeWish is a change that does not depend on the membership that it is made to: one of kind ChangeUpdate leaves empty what the member keeps (complete).
 type changeWish struct {
 	Change raft.Change `json:"change"`
 }
@@ -55,10 +58,10 @@ var wishRefusals = []struct {
 }
 
 func registerCluster(server *rpc.Server, c cluster) error {
+	change := func(ctx context.Context, w *changeWish) (*changeDone, error) { return done(c.lead(ctx, w.Change)) }
 	return rpc.Register(server, clusterService, clusterStub{
-		Change: func(ctx context.Context, w *changeWish) (*changeDone, error) {
-			return done(c.lead(ctx, w.Change))
-		},
+		Change: change,
+		Update: change,
 		Transfer: func(ctx context.Context, w *transferWish) (*changeDone, error) {
 			return done(c.Transfer(ctx, w.To))
 		},
@@ -147,7 +150,16 @@ func (c cluster) change(ctx context.Context, change raft.Change) error {
 	if err != nil {
 		return err
 	}
-	_, err = leader.Change(ctx, &changeWish{change})
+	return leader.carry(ctx, change)
+}
+
+// carry asks a leader for a change.
+func (s *clusterStub) carry(ctx context.Context, change raft.Change) error {
+	ask := s.Change
+	if change.Kind == raft.ChangeUpdate {
+		ask = s.Update
+	}
+	_, err := ask(ctx, &changeWish{change})
 	return asked(err)
 }
 
@@ -189,8 +201,9 @@ func (c cluster) lead(ctx context.Context, change raft.Change) error {
 	}
 }
 
-// attempt makes a change to the membership that now tells, and to no other: so what admit has found holds for the one that the change is made to.
+// attempt makes a change to the membership that now tells, and to no other: so what complete and admit have found holds for the one that the change is made to.
 func (c cluster) attempt(ctx context.Context, now replica.Status, change raft.Change) error {
+	change = complete(now.Membership, change)
 	if err := admit(now.Membership, change, c.maxLearners); err != nil {
 		switch {
 		case !now.Leads():
@@ -202,6 +215,18 @@ func (c cluster) attempt(ctx context.Context, now replica.Status, change raft.Ch
 	}
 	_, _, err := c.replica.Change(ctx, now.ConfigIndex, change)
 	return err
+}
+
+// complete fills in what an update leaves empty with what the member has: package raft replaces all of it. Whoever asks for one address read the others of a membership that may have
+// been changed since, and must not put them back.
+func complete(m raft.Membership, change raft.Change) raft.Change {
+	if change.Kind != raft.ChangeUpdate {
+		return change
+	}
+	old, _ := m.Find(change.ID) // whoever is no member any more is package raft's to refuse
+	x := &change.Member
+	x.Name, x.PeerAddress, x.ClientAddress = cmp.Or(x.Name, old.Name), cmp.Or(x.PeerAddress, old.PeerAddress), cmp.Or(x.ClientAddress, old.ClientAddress)
+	return change
 }
 
 // admit refuses what package raft would carry out and etcd refuses its clients: an address that another member has, and a learner past the bound. Who is to vote is no learner
@@ -257,9 +282,8 @@ func (n *node) advertise(ctx context.Context, r *replica.Replica) {
 		changed := r.Changed()
 		now := r.Status()
 		if self, ok := now.Membership.Find(now.Identity.MemberID); ok && now.Ready && self.ClientAddress != n.cfg.AdvertiseClient {
-			self.ClientAddress = n.cfg.AdvertiseClient
 			limited, cancel := context.WithTimeout(ctx, advertiseTimeout)
-			if err := c.Change(limited, raft.Change{Kind: raft.ChangeUpdate, ID: self.ID, Member: self}); err != nil {
+			if err := c.Change(limited, reachedAt(self.ID, n.cfg.AdvertiseClient)); err != nil {
 				n.logger.Debug("the cluster could not be told the clients' address yet", "error", err)
 			}
 			cancel()
@@ -272,4 +296,9 @@ func (n *node) advertise(ctx context.Context, r *replica.Replica) {
 		case <-pause.C:
 		}
 	}
+}
+
+// reachedAt says where clients reach a member, and nothing else of it.
+func reachedAt(id raft.NodeID, client string) raft.Change {
+	return raft.Change{Kind: raft.ChangeUpdate, ID: id, Member: raft.Member{ClientAddress: client}}
 }

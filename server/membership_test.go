@@ -3,11 +3,13 @@ package server
 import (
 	"context"
 	"errors"
+	"io"
 	"testing"
 	"testing/synctest"
 
 	"github.com/raftkv/raftkv/raft"
 	raftnode "github.com/raftkv/raftkv/raft/node"
+	"github.com/raftkv/raftkv/replica"
 	"github.com/raftkv/raftkv/rpc"
 	"github.com/raftkv/raftkv/server/etcd"
 )
@@ -101,5 +103,74 @@ func TestAnOutcomeThatIsLostIsNotCalledRefused(t *testing.T) {
 	close(over)
 	if err := persist(t.Context(), over, raft.ChangeRemove, func() error { return gone }); !errors.Is(err, rpc.CodeUnavailable) {
 		t.Errorf("where the replica is over: %v", err)
+	}
+}
+
+// idle is a state machine of nothing.
+type idle struct{}
+
+func (idle) Apply(batch []replica.Command) [][]byte { return make([][]byte, len(batch)) }
+func (idle) Snapshot(io.Writer) error               { return nil }
+func (idle) Restore(io.Reader) error                { return nil }
+
+// TestAWishForOneAddressKeepsTheOther, also where that was changed after the wish was made: it may wait for an earlier change, and for a leader.
+func TestAWishForOneAddressKeepsTheOther(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	r, err := replica.Open(replica.Config{
+		Dir: t.TempDir(), Name: "a", Alone: true, StateMachine: idle{}, InitialCluster: []replica.Member{{Name: "a", PeerAddress: "a:1"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := r.Stop(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := r.Barrier(ctx); err != nil {
+		t.Fatal(err)
+	}
+	c, id := cluster{r, 1}, r.Status().Identity.MemberID
+	moved := func(to string) raft.Change {
+		return raft.Change{Kind: raft.ChangeUpdate, ID: id, Member: raft.Member{PeerAddress: to}}
+	}
+	late := reachedAt(id, "client:1")
+	for _, x := range []struct {
+		wish         raft.Change
+		peer, client string
+	}{
+		{moved("b:1"), "b:1", ""},
+		{late, "b:1", "client:1"},
+		{moved("https://b:1"), "https://b:1", "client:1"},
+		{reachedAt(id, "client:2"), "https://b:1", "client:2"},
+	} {
+		if err := c.lead(ctx, x.wish); err != nil {
+			t.Fatal(err)
+		}
+		self, _ := r.Status().Membership.Find(id)
+		if self.Name != "a" || self.PeerAddress != x.peer || self.ClientAddress != x.client {
+			t.Errorf("after %+v: %+v", x.wish.Member, self)
+		}
+	}
+	if err := c.lead(ctx, reachedAt(id+1, "client:1")); !errors.Is(err, raft.ErrChangeRefused) {
+		t.Errorf("an address for nobody: %v", err)
+	}
+}
+
+// TestNoUpdateIsAskedOfALeaderThatWouldTakeWhatItLeavesOut as empty: an older build has only Change.
+func TestNoUpdateIsAskedOfALeaderThatWouldTakeWhatItLeavesOut(t *testing.T) {
+	for kind := raft.ChangeAddLearner; kind <= raft.ChangeClaim; kind++ {
+		var asked string
+		ask := func(what string) func(context.Context, *changeWish) (*changeDone, error) {
+			return func(context.Context, *changeWish) (*changeDone, error) {
+				asked += what
+				return &changeDone{}, nil
+			}
+		}
+		leader := clusterStub{Change: ask("Change"), Update: ask("Update")}
+		if err := leader.carry(t.Context(), raft.Change{Kind: kind}); err != nil || (asked == "Update") != (kind == raft.ChangeUpdate) {
+			t.Errorf("%s: %s, %v", kind, asked, err)
+		}
 	}
 }

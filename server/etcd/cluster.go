@@ -126,10 +126,11 @@ func (s *clusterService) MemberUpdate(ctx context.Context, r *pb.MemberUpdateReq
 	if err != nil {
 		return nil, err
 	}
-	if m.PeerAddress, err = peerAddress(r.PeerURLs); err != nil {
+	address, err := peerAddress(r.PeerURLs)
+	if err != nil {
 		return nil, err
 	}
-	members, err := changed(ctx, cluster, raft.Change{Kind: raft.ChangeUpdate, ID: m.ID, Member: m})
+	members, err := changed(ctx, cluster, raft.Change{Kind: raft.ChangeUpdate, ID: m.ID, Member: raft.Member{PeerAddress: address}})
 	if err != nil {
 		return nil, err
 	}

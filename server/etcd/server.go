@@ -58,7 +58,8 @@ var ErrTooManyLearners = errors.New("there are as many learners as there may be"
 type Cluster interface {
 	// Members returns the membership in force. linearizable waits until it is surely the latest.
 	Members(ctx context.Context, linearizable bool) (raft.Membership, error)
-	// Change carries one change through; asking twice does no harm. Errors are those of package raft and raft/node, and ErrTooManyLearners.
+	// Change carries one change through; asking twice does no harm. What a ChangeUpdate leaves empty stays as it is. Errors are those of package raft and
+	// raft/node, and ErrTooManyLearners.
 	Change(ctx context.Context, change raft.Change) error
 	// Transfer hands leadership to a member. Errors are those of package raft and raft/node.
 	Transfer(ctx context.Context, to raft.NodeID) error
