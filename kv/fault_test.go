@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"strings"
 	"testing"
 
@@ -490,6 +491,78 @@ func TestFlushDiscardsSnapshotsThatTheStateHasPassed(t *testing.T) {
 				if names, err := h.machine.disk.Staged(); err != nil || len(names) != left {
 					t.Fatalf("at index %d, with one staged of index %d: %v, %v", at+1, meta.Index, names, err)
 				}
+			}
+		})
+	}
+}
+
+// faulty is a store being staged of which one step fails, once or for good.
+type faulty struct {
+	store.Staging
+	commit, sync, finish error
+}
+
+func (f *faulty) Commit(b *store.Batch) error {
+	return or(f.commit, func() error { return f.Staging.Commit(b) })
+}
+func (f *faulty) Sync() error   { return or(f.sync, f.Staging.Sync) }
+func (f *faulty) Finish() error { return or(f.finish, f.Staging.Finish) }
+
+func or(err error, step func() error) error {
+	if err != nil {
+		return err
+	}
+	return step()
+}
+
+// TestASnapshotThatCannotBeKeptLeavesNothing: nobody aborts it once it was to be committed, and the next one may never come.
+func TestASnapshotThatCannotBeKeptLeavesNothing(t *testing.T) {
+	source, _ := memory()
+	from := newHarness(t, source)
+	from.do(Put([]byte("k"), []byte("1")))
+	meta, data := stream(t, from.machine)
+	full := errors.New("no space left")
+	for name, x := range map[string]struct {
+		fault faulty
+		of    []byte
+		want  func(error) bool
+	}{
+		"its end is missing":     {of: data[:len(data)-1], want: func(err error) bool { var r *SnapshotError; return errors.As(err, &r) }},
+		"it cannot be written":   {fault: faulty{commit: full}, of: data},
+		"it cannot be finished":  {fault: faulty{finish: full}, of: data},
+		"its sync before failed": {fault: faulty{sync: full}, of: data},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			m := open(t, Options{Dir: dir})
+			stage, err := m.Stage(meta)
+			if err != nil {
+				t.Fatal(err)
+			}
+			x.fault.Staging = stage.staging
+			stage.staging = &x.fault
+			if _, err := stage.Write(x.of); err != nil {
+				t.Fatal(err)
+			}
+			if x.fault.sync != nil { // of which Commit gets the outcome
+				stage.syncing = make(chan error, 1)
+				stage.syncing <- stage.staging.Sync()
+			}
+			if err := stage.Commit(); err == nil || x.want == nil && !errors.Is(err, full) || x.want != nil && !x.want(err) {
+				t.Fatal(err)
+			}
+			left, err := os.ReadDir(dir)
+			if err != nil || len(left) != 1 {
+				t.Errorf("left in the directory: %v, %v", left, err)
+			}
+			if err := x.fault.Staging.Commit(new(store.Batch)); err == nil {
+				t.Error("its file is still open")
+			}
+			if stage.buffer != nil || stage.batch.Bytes() != 0 {
+				t.Error("what came is still in memory")
+			}
+			if err := receive(m, meta, data, 100); err != nil {
+				t.Errorf("the next one: %v", err)
 			}
 		})
 	}

@@ -267,32 +267,40 @@ func (s *Stage) synced() error {
 	return err
 }
 
-// Commit checks that all came, makes it durable and keeps it for Install.
+// Commit checks that all came, makes it durable and keeps it for Install. After an error nothing of it is left: it is of the size of the state, and the disk may be full of it.
 func (s *Stage) Commit() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.commit(); err != nil {
+		return errors.Join(err, s.abort())
+	}
+	s.err = ErrClosed
+	return nil
+}
+
+func (s *Stage) commit() error {
 	if s.err != nil {
 		return s.err
 	}
 	if !s.ended {
 		return errSnapshot("its end is missing")
 	}
-	s.err = errors.Join(s.flush(), s.synced())
-	if s.err == nil {
-		s.err = s.staging.Finish()
+	if err := errors.Join(s.flush(), s.synced()); err != nil {
+		return err
 	}
-	if s.err != nil {
-		return s.err
-	}
-	s.err = ErrClosed
-	s.machine.staged.Store(true)
-	return nil
+	err := s.staging.Finish()
+	s.machine.staged.Store(true) // also after an error, which may be that of a sync once the name was there
+	return err
 }
 
 // Abort throws away what came. It does nothing after Commit.
 func (s *Stage) Abort() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.abort()
+}
+
+func (s *Stage) abort() error {
 	s.err = ErrClosed
 	s.buffer, s.batch = nil, store.Batch{}
 	_ = s.synced() // what it wrote is thrown away

@@ -37,7 +37,7 @@ type Snapshot interface {
 	io.Closer
 }
 
-// Stage takes an incoming snapshot's bytes. Commit checks and syncs them; Abort throws them away.
+// Stage takes an incoming snapshot's bytes. Commit checks and syncs them, and throws them away where it fails; Abort throws them away.
 type Stage interface {
 	io.Writer
 	Commit() error
