@@ -100,7 +100,7 @@ func (s images) make() error {
 // clean removes what an interrupted save or stream has left. A staged image stays: the log may say that it is to be installed. Names that are found
 // are made durable: the process before this one may have ended between renaming an image and syncing the directory.
 func (s images) clean() error {
-	if err := s.fs.Remove(s.path(newImage)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := s.remove(newImage); err != nil {
 		return err
 	}
 	names, err := s.fs.List(s.dir)
@@ -109,7 +109,7 @@ func (s images) clean() error {
 	}
 	for _, n := range names {
 		if strings.HasPrefix(n, stagedPrefix) && strings.HasSuffix(n, partSuffix) {
-			if err := s.fs.Remove(s.path(n)); err != nil {
+			if err := s.remove(n); err != nil {
 				return err
 			}
 		}
@@ -117,20 +117,29 @@ func (s images) clean() error {
 	return s.fs.SyncDir(s.dir)
 }
 
-// discard removes staged images that the state has passed.
-func (s images) discard(applied raft.Index) error {
+// discard removes staged images that the state has passed: the core takes none of them any more. One that is still being received is its stage's.
+func (s images) discard(passed raft.Index) error {
 	names, err := s.fs.List(s.dir)
 	if err != nil {
 		return err
 	}
 	for _, n := range names {
 		var term, index uint64
-		if got, err := fmt.Sscanf(n, stagedPrefix+"%016x-%016x", &term, &index); err != nil || got != 2 || raft.Index(index) > applied {
+		got, err := fmt.Sscanf(n, stagedPrefix+"%016x-%016x", &term, &index)
+		if err != nil || got != 2 || raft.Index(index) > passed || strings.HasSuffix(n, partSuffix) {
 			continue
 		}
-		if err := s.fs.Remove(s.path(n)); err != nil {
+		if err := s.remove(n); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// remove removes a file, if it is there.
+func (s images) remove(name string) error {
+	if err := s.fs.Remove(s.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }
@@ -153,7 +162,7 @@ func (s images) replace(from, to string) error {
 
 // fresh makes an empty file, in place of one of that name.
 func (s images) fresh(name string) (vfs.File, error) {
-	if err := s.fs.Remove(s.path(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := s.remove(name); err != nil {
 		return nil, err
 	}
 	return s.fs.Create(s.path(name))

@@ -58,7 +58,9 @@ func openImages(app StateMachine, p Place, fs vfs.FS) (*memory, error) {
 			err = m.save()
 		}
 	} else if err = m.images.clean(); err == nil {
-		err = m.restore(currentImage)
+		if err = m.restore(currentImage); err == nil {
+			err = m.images.discard(m.Durable())
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -362,6 +364,8 @@ func (m *memory) save() error {
 		return err
 	}
 	m.durable.Store(uint64(meta.Index))
+	// One that the core has refused, since it had all that is in it, is of the size of the state. Install needs none that is durable otherwise.
+	_ = m.images.discard(meta.Index) // what is not removed now is with the next image
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -297,6 +298,86 @@ func TestASnapshotThatCannotBeSyncedLeavesNothing(t *testing.T) {
 	fs.SetHook(nil)
 	if err := move(source, m); err != nil {
 		t.Errorf("once there is room: %v", err)
+	}
+}
+
+// TestAStagedImageThatIsRefusedGoesOnceTheStateHasPassedIt: it is of the size of the state, and the next one may never come.
+func TestAStagedImageThatIsRefusedGoesOnceTheStateHasPassedIt(t *testing.T) {
+	source := vfs.NewMem(7)
+	image(t, source)
+	from, err := images{fs: source, dir: testDir + "/" + stateDir}.open(currentImage)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	last := from.Meta().Index
+	busy := errors.New("device or resource busy")
+	for _, ended := range []bool{false, true} { // the process, before it could remove anything
+		fs := vfs.NewMem(8)
+		m, _, err := openTally(t, fs, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stage, err := m.Stage(from.Meta())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := from.WriteTo(stage); err != nil {
+			t.Fatal(err)
+		}
+		if err := stage.Commit(); err != nil {
+			t.Fatal(err)
+		}
+		early := from.Meta()
+		early.Index = 1
+		arriving, err := m.Stage(early)
+		if err != nil {
+			t.Fatal(err)
+		}
+		left := func(at raft.Index, want ...string) {
+			t.Helper()
+			names, err := fs.List(testDir + "/" + stateDir)
+			slices.Sort(names)
+			if slices.Sort(want); err != nil || !slices.Equal(names, want) {
+				t.Errorf("at index %d, with one staged of index %d: %v, %v, want %v", at, last, names, err, want)
+			}
+		}
+		for at := raft.Index(1); at <= last; at++ {
+			if _, err := m.Apply([]raft.Entry{proposal(t, at, session.Header{}, wrap([]byte("name")))}); err != nil {
+				t.Fatal(err)
+			}
+			if at == last-1 {
+				if err := m.save(); err != nil {
+					t.Fatal(err)
+				}
+				left(at, currentImage, stagedImage(from.Meta()), stagedImage(early)+partSuffix)
+			}
+		}
+		if ended {
+			fs.SetHook(func(op vfs.Op) error {
+				if op.Kind == vfs.OpRemove && strings.Contains(op.Name, stagedPrefix) {
+					return busy
+				}
+				return nil
+			})
+		}
+		if err := m.save(); err != nil {
+			t.Fatal(err)
+		}
+		if !ended {
+			left(last, currentImage, stagedImage(early)+partSuffix)
+		}
+		fs.SetHook(nil)
+		if err := errors.Join(arriving.Abort(), m.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if m, _, err = openTally(t, fs, false); err != nil {
+			t.Fatal(err)
+		}
+		left(last, currentImage)
+		if err := errors.Join(m.Install(from.Meta()), m.Close()); err != nil { // the log may ask for it all the same
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -79,10 +79,13 @@ func (s *stage) Commit() error {
 	if err == nil {
 		err = s.check(name + partSuffix)
 	}
-	if err != nil { // a disk that is full is not to stay so
-		return errors.Join(err, s.images.fs.Remove(s.images.path(name+partSuffix)))
+	if err == nil {
+		err = s.images.replace(name+partSuffix, name)
 	}
-	return s.images.replace(name+partSuffix, name)
+	if err != nil { // a disk that is full is not to stay so
+		err = errors.Join(err, s.images.remove(name+partSuffix))
+	}
+	return err
 }
 
 func (s *stage) check(name string) error {
