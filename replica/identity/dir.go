@@ -57,7 +57,7 @@ func OpenUnfinished(path, name string) (_ *Dir, err error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, err
 	}
-	if err := makeDir(path); err != nil {
+	if err := makeDir(path, sealedfile.SyncDir); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
 	d := &Dir{path: path, step: func(string) error { return nil }}
@@ -109,7 +109,7 @@ func open(path, name string, step func(string) error) (_ *Dir, err error) {
 	if path, err = filepath.Abs(path); err != nil {
 		return nil, err
 	}
-	if err := makeDir(path); err != nil {
+	if err := makeDir(path, sealedfile.SyncDir); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
 	d := &Dir{path: path, step: step}
@@ -148,20 +148,6 @@ func open(path, name string, step func(string) error) (_ *Dir, err error) {
 			ErrForeign, path, d.id.Name, name, d.id.Name)
 	}
 	return d, d.recover(present)
-}
-
-// makeDir makes the directory and its entry durable.
-func makeDir(path string) error {
-	if info, err := os.Stat(path); err == nil {
-		if !info.IsDir() {
-			return fmt.Errorf("%s is not a directory", path)
-		}
-		return nil
-	}
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return err
-	}
-	return sealedfile.SyncDir(filepath.Dir(path))
 }
 
 func takeLock(path string) (*os.File, error) {

@@ -16,6 +16,7 @@
 //
 // # What a crash can leave
 //
+// The directory's own name, and those of the directories above it that a node makes, are synced before anything is put into it, and at each start (makeDir).
 // Every file is replaced as a whole (package sealedfile) and every rename is followed by a sync of its directories. Becoming a
 // member is: prepare member.new and sync it; write the identity with the member ID, which is the moment that counts; rename
 // member.new to member. So at a start
