@@ -40,6 +40,8 @@ type Options struct {
 type joiner struct {
 	Options
 	noted      note
+	claimed    note // what was claimed last
+	failures   int  // of claims
 	reported   string
 	reportedAt time.Time
 }
@@ -97,12 +99,24 @@ func (j *joiner) round(ctx context.Context, members *asker, self Newcomer) (prob
 		}
 		j.noted = n
 	}
-	_, err := members.services[d.from].Claim(ctx, &Claim{Newcomer: self, Cluster: d.claim.Cluster, Member: d.claim.Member, Name: j.Name})
+	at := d.from[j.failures%len(d.from)]
+	_, err := members.services[at].Claim(ctx, &Claim{Newcomer: self, Cluster: d.claim.Cluster, Member: d.claim.Member, Name: j.Name})
 	if err != nil {
-		return fmt.Sprintf("member %s of cluster %s could not be claimed: %v", d.claim.Member, d.claim.Cluster, err)
+		j.failures++ // whoever was asked may be cut off from the leader: another one is next
+		return both(d.problem, fmt.Sprintf("member %s of cluster %s could not be claimed at %s: %v", d.claim.Member, d.claim.Cluster, at, err))
 	}
-	j.Logger.Info("claimed the place that was made for this node", "cluster", d.claim.Cluster.String(), "member", d.claim.Member.String(), "votes", d.claim.Vote)
-	return ""
+	if n != j.claimed {
+		j.Logger.Info("claimed the place that was made for this node", "cluster", d.claim.Cluster.String(), "member", d.claim.Member.String(), "votes", d.claim.Vote)
+		j.claimed = n
+	}
+	return d.problem
+}
+
+func both(first, second string) string {
+	if first == "" {
+		return second
+	}
+	return first + "; " + second
 }
 
 // report says what is waited for, when that is news, and now and then.
@@ -221,20 +235,23 @@ func (a *asker) find(ctx context.Context, self Newcomer) []answer {
 	return out
 }
 
-// decision is what a round leads to: a place to claim, at the address that told of it, or what is waited for.
+// decision is what a round leads to: a place to claim, at one of the addresses that told of it, and what is waited for, also once it is claimed.
 type decision struct {
 	claim   *Place
-	from    string
+	from    []string
 	problem string
 }
 
-// decide takes one round's answers, in any order.
+// decide takes one round's answers, in any order. Any of them may be behind, and that the directory is a member's may be known from a claim that is not
+// committed, and never will be if the leader that has taken it is cut off. So as long as somebody knows of the invitation it is claimed, of those who do: once that is in
+// force it changes nothing. Only an invitation from before the place that the directory has is not taken for a later one.
 func decide(own string, answers []answer) decision {
 	slices.SortFunc(answers, func(a, b answer) int { return strings.Compare(a.from, b.from) })
+	var d decision
 	var problems []string
-	var taken, invited *answer
+	var taken, known *Place
 	var cluster raft.ClusterID
-	for i, a := range answers {
+	for _, a := range answers {
 		if a.err != nil {
 			problems = append(problems, fmt.Sprintf("%s: %v", a.from, a.err))
 			continue
@@ -245,21 +262,31 @@ func decide(own string, answers []answer) decision {
 		cluster = a.place.Cluster
 		switch a.place.Standing {
 		case Known:
-			return decision{problem: fmt.Sprintf("member %s to be told so by the others, which dial it at the address %s", a.place.Member, own)}
+			if known == nil || a.place.Member > known.Member {
+				known = a.place
+			}
 		case Invited:
-			if invited == nil || a.place.Member > invited.place.Member { // a later invitation than one that somebody has not seen to be taken back
-				invited = &answers[i]
+			switch {
+			case d.claim == nil || a.place.Member > d.claim.Member: // a later invitation than one that somebody has not seen to be taken back
+				d.claim, d.from = a.place, []string{a.from}
+			case a.place.Member == d.claim.Member:
+				d.from = append(d.from, a.from)
 			}
 		case Taken:
-			taken = &answers[i]
+			taken = a.place
 		}
 	}
+	if known != nil {
+		d.problem = fmt.Sprintf("member %s to be told so by the others, which dial it at the address %s", known.Member, own)
+	}
 	switch {
-	case invited != nil:
-		return decision{claim: invited.place, from: invited.from}
+	case d.claim != nil && (known == nil || d.claim.Member >= known.Member):
+		return d
+	case known != nil:
+		return decision{problem: d.problem}
 	case taken != nil:
 		return decision{problem: fmt.Sprintf("the member of its address %s, %s, has been started with another data directory, and an ID is given once: "+
-			"remove that member and add it anew, or start this node with that directory", own, taken.place.Member)}
+			"remove that member and add it anew, or start this node with that directory", own, taken.Member)}
 	case cluster != 0:
 		return decision{problem: fmt.Sprintf("somebody to add a member with the address %s (etcdctl member add NAME --peer-urls=URL), or this directory by its incarnation", own)}
 	}

@@ -3,6 +3,7 @@ package joining
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,24 +63,60 @@ func TestWhatARoundLeadsTo(t *testing.T) {
 		problem string
 	}{
 		{"one has heard of the invitation", []answer{silent, at("a", Unknown, 0), at("b", Invited, 3)}, 3, "b", ""},
+		{"all have", []answer{at("c", Invited, 3), at("a", Invited, 3), at("b", Invited, 3)}, 3, "a b c", ""},
 		{"one has not heard that the first was taken back", []answer{at("a", Invited, 3), at("b", Invited, 5), at("c", Invited, 3)}, 5, "b", ""},
 		{"one has not heard that another directory was removed", []answer{at("a", Taken, 2), at("b", Invited, 3)}, 3, "b", ""},
-		{"claimed before", []answer{at("a", Invited, 3), at("b", Known, 3)}, 0, "", "dial it"},
+		{"claimed before", []answer{at("a", Known, 3), at("b", Known, 3)}, 0, "", "dial it"},
+		{"claimed before, and some have not heard, or will never", []answer{at("a", Invited, 3), at("b", Known, 3), at("c", Invited, 3)}, 3, "a c", "dial it"},
+		{"claimed before, and one has not heard that an earlier invitation was taken back", []answer{at("a", Invited, 2), at("b", Known, 3)}, 0, "", "dial it"},
+		{"claimed before, removed, and invited anew", []answer{at("a", Known, 3), at("b", Invited, 5), at("c", Invited, 3)}, 5, "b", "dial it"},
 		{"taken", []answer{at("a", Taken, 3), silent}, 0, "", "another data directory"},
 		{"not invited", []answer{at("a", Unknown, 0), silent}, 0, "", "member add"},
 		{"nobody answers", []answer{silent}, 0, "", "refused"},
 		{"two clusters", []answer{at("a", Invited, 3), elsewhere}, 0, "", "two clusters"},
 	} {
 		d := decide("c:1", x.answers)
-		if x.claim == 0 {
-			if d.claim != nil || !strings.Contains(d.problem, x.problem) {
-				t.Errorf("%s: %+v", x.name, d)
-			}
-			continue
+		claim := raft.NodeID(0)
+		if d.claim != nil {
+			claim = d.claim.Member
 		}
-		if d.claim == nil || d.claim.Member != x.claim || d.from != x.from || d.problem != "" {
+		if claim != x.claim || strings.Join(d.from, " ") != x.from || (d.problem == "") != (x.problem == "") || !strings.Contains(d.problem, x.problem) {
 			t.Errorf("%s: %+v", x.name, d)
 		}
+	}
+}
+
+// TestAClaimIsMadeAnewWhereItIsNotKnown: "a" has led, has taken the claim, and is cut off together with "b" before anybody else had it.
+func TestAClaimIsMadeAnewWhereItIsNotKnown(t *testing.T) {
+	var claims []string
+	member := func(at string, s Standing, refusal error) *Service {
+		return &Service{
+			Find: func(context.Context, *Newcomer) (*Place, error) {
+				return &Place{Standing: s, Cluster: 7, Member: 3, Vote: s == Invited}, nil
+			},
+			Claim: func(context.Context, *Claim) (*Claimed, error) {
+				claims = append(claims, at)
+				return &Claimed{}, refusal
+			},
+		}
+	}
+	leaderless := errors.New("no leader is known")
+	members := &asker{services: map[string]*Service{"a": member("a", Known, leaderless), "b": member("b", Invited, leaderless), "c": member("c", Invited, nil)}}
+	var log strings.Builder
+	j := &joiner{Options: Options{Name: "d", PeerAddress: "d:1", Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(&log, nil))}}
+	for _, want := range []string{"no leader is known", "dial it", "dial it"} {
+		if problem := j.round(t.Context(), members, Newcomer{"d:1", 33}); !strings.Contains(problem, want) {
+			t.Errorf("%q, want %q", problem, want)
+		}
+	}
+	if got := strings.Join(claims, " "); got != "b c c" {
+		t.Errorf("it was claimed at %s", got)
+	}
+	if n, err := readNote(j.Dir); err != nil || n != (note{Cluster: 7, Member: 3, Incarnation: 33, Vote: true}) {
+		t.Errorf("%+v, %v", n, err)
+	}
+	if strings.Count(log.String(), "claimed the place") != 1 {
+		t.Error(log.String())
 	}
 }
 

@@ -42,7 +42,7 @@ const (
 	Known Standing = "known"
 )
 
-// Place is what a member knows of a newcomer, by its own state, which may be behind.
+// Place is what a member knows of a newcomer, by its own state, which may be behind, or ahead by a change that is not committed.
 type Place struct {
 	Standing Standing       `json:"standing"`
 	Cluster  raft.ClusterID `json:"cluster"`
