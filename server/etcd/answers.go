@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"time"
 
@@ -21,7 +22,8 @@ import (
 )
 
 // A call's handler returns long before its client has taken the answer: gRPC keeps the whole message until the client's windows let the last of it out. So what is counted for an
-// answer is given back when gRPC frees the message; and since it frees nothing of what a connection still owed at its end, it is given back at that end at the latest.
+// answer is given back when gRPC frees the message. It does not free what a connection still owed at its end, so that it is given back at that end at the latest; nor the answer to a call that is given up after
+// its headers were sent and before the message is queued, so that it is given back when the message has been collected as garbage.
 
 // keyValueBytes is about what a key and its value take beside themselves in a message.
 const keyValueBytes = 32
@@ -109,7 +111,9 @@ func (c codec) Marshal(v any) (mem.BufferSlice, error) {
 	if mem.IsBelowBufferPoolingThreshold(cap(content)) { // such are not freed, and need not be counted
 		a.taken()
 	}
-	return mem.BufferSlice{mem.NewBuffer(&content, leaving{whole, a.taken})}, nil
+	l := &leaving{whole, a.taken}
+	runtime.AddCleanup(l, func(taken func()) { taken() }, a.taken)
+	return mem.BufferSlice{mem.NewBuffer(&content, l)}, nil
 }
 
 // leaving is where gRPC gives back the memory of a message that it needs no more.
@@ -119,10 +123,10 @@ type leaving struct {
 }
 
 // Get is that of mem.BufferPool.
-func (leaving) Get(length int) *[]byte { return mem.DefaultBufferPool().Get(length) }
+func (*leaving) Get(length int) *[]byte { return mem.DefaultBufferPool().Get(length) }
 
 // Put is that of mem.BufferPool.
-func (l leaving) Put(*[]byte) {
+func (l *leaving) Put(*[]byte) {
 	l.message.Free()
 	l.taken()
 }

@@ -8,11 +8,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -127,7 +129,7 @@ func get(ctx context.Context, c *grpc.ClientConn, key string) error {
 	return err
 }
 
-// mustBeFree waits until no answer is counted any more: who gives one up knows that before the server does.
+// mustBeFree waits until no answer is counted any more: who gives one up knows that before the server does, and gRPC may leave it to the garbage collector.
 func mustBeFree(ctx context.Context, t *testing.T, b *answers.Bound, after string) {
 	t.Helper()
 	for {
@@ -140,8 +142,31 @@ func mustBeFree(ctx context.Context, t *testing.T, b *answers.Bound, after strin
 		case <-ctx.Done():
 			t.Fatalf("after %s there are answers that count", after)
 		case <-time.After(time.Millisecond):
+			runtime.GC()
 		}
 	}
+}
+
+// TestAnAnswerThatIsDroppedCountsNoMore as gRPC drops those to calls that are given up before the message is queued.
+func TestAnAnswerThatIsDroppedCountsNoMore(t *testing.T) {
+	b := answers.New(roomBytes, time.Hour)
+	drop := func() {
+		release, ok := b.Hold(roomBytes, nil)
+		if !ok {
+			t.Fatal("there is no room")
+		}
+		message, err := newCodec().Marshal(&counted{&pb.RangeResponse{Kvs: []*mvccpb.KeyValue{{Value: large}}}, release})
+		if err != nil || message.Len() < largeBytes {
+			t.Fatal(message.Len(), err)
+		}
+		if again, ok := b.Hold(roomBytes, nil); ok {
+			again()
+			t.Fatal("it counts no more while it is there")
+		}
+		runtime.KeepAlive(message)
+	}
+	drop()
+	mustBeFree(within(t), t, b, "it was dropped")
 }
 
 // TestAnswersThatAreNotTakenAreBounded for all clients together, until these take them, give their calls up, or have gone.
