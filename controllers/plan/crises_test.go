@@ -370,7 +370,8 @@ func (w *world) backAgain() *crisis {
 	}}
 }
 
-// ghost: a machine is said to be gone, and the pod on it, which was asked to go, runs all the same and is needed, since others are cut off.
+// ghost: a machine is said to be gone, and the pod on it, which was asked to go, runs all the same and is needed, since others are cut off. Sometimes the RaftCluster is applied
+// again at that moment, over its pods, so that nobody has on record which cluster they are of.
 func (w *world) ghost() *crisis {
 	i := 0
 	return &crisis{name: "ghost", voters: 3 + 2*w.crises.IntN(2), acts: []func() bool{
@@ -384,6 +385,12 @@ func (w *world) ghost() *crisis {
 				if all, _, up := w.g.voters(w.claims); up > quorum(all) {
 					w.g.cut[k] = true
 				}
+			}
+			if w.crises.IntN(2) == 0 && w.steady() {
+				w.reapply(w.desired)
+				w.op.sleep = 3 * electionTicks // that the others are cut off is known to all by then
+				w.stats["ghost-on-no-record"]++
+				w.say("the RaftCluster is deleted and applied again, its pods are left")
 			}
 			w.pods[i].lost, w.pods[i].endsAt = true, w.g.now+1
 			return true

@@ -93,10 +93,25 @@ func mayForce(o *Observation, v *View, p *Pod) bool {
 	switch {
 	case !mayEnd(o, v, p):
 		return false
+	case o.ClusterID == 0:
+		return mayForceUnrecorded(o, p)
 	case v == nil:
-		return o.ClusterID == 0 || o.Leaderless && !p.member(o.ClusterID)
+		return o.Leaderless && !p.member(o.ClusterID)
 	}
 	return !slices.ContainsFunc(v.of(p.Name), func(m admin.MemberStatus) bool { return v.Active(m) && !v.maySuspend(m) })
+}
+
+// mayForceUnrecorded is mayForce for a cluster that is on no record. One that lives, as its members say, is adopted first, so that its leader is asked; where none is known to,
+// a pod may be a member that others need, unless it says that it is empty, does not run, or has not answered for long.
+func mayForceUnrecorded(o *Observation, p *Pod) bool {
+	if c := o.claim(p.Ordinal); c != nil && c.OfEarlier {
+		return true
+	}
+	id, conflict := existing(o)
+	if conflict != nil || id != 0 && lives(o, id, newestMembership(o, id)) {
+		return false
+	}
+	return p.empty() || p.Node == nil && (p.Silent || !p.Running)
 }
 
 // doomedMember finds a member whose claim goes as soon as its pod ends.

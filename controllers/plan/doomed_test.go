@@ -37,6 +37,15 @@ func stuck(s *scene, i int) *scene {
 	return s
 }
 
+// stuckAlone is demo-1 on a machine that is lost, of three of which only demo-0 answers and nobody leads.
+func stuckAlone() *scene { return stuck(healthy(3).leaderless().silent(2), 1) }
+
+// long has the node of a pod that runs not answer for long.
+func long(s *scene, i int) *scene {
+	s.pod(i).Running, s.pod(i).Silent = true, true
+	return s
+}
+
 func TestClaimsThatSomebodyDeleted(t *testing.T) {
 	check(t, []row{
 		{"one of three is replaced while all are well", healthy(3).doomed(1), "evict demo-1"},
@@ -103,6 +112,18 @@ func TestClaimsThatSomebodyDeleted(t *testing.T) {
 		{"on no record: nor while the others are silent, and may hold data", stuck(healthy(3).doomed(1), 1).silent(0).silent(2).unrecorded(), "wait Bootstrapping"},
 		{"on no record: nor while no quorum of its cluster answers", stuck(healthy(3).leaderless().doomed(1), 1).silent(0).unrecorded(), "wait Bootstrapping"},
 		{"on no record: one that was to go with an earlier RaftCluster is forced out", stuck(healthy(3).earlier(1), 1).unrecorded(), "force demo-1"},
+		{"on no record: a machine that is said to be gone: its pod answers, and its vote is needed", healthy(3).unrecorded().silent(2).stuckAndRunning(1), "adopt " + testCluster.String()},
+		{"on no record: it leads", healthy(3).unrecorded().silent(2).stuckAndRunning(0), "adopt " + testCluster.String()},
+		{"on no record: it does not answer, but others follow a leader, who is asked first", long(stuck(healthy(3), 2), 2).unrecorded(), "adopt " + testCluster.String()},
+		{"on no record: nor does a quorum of the others answer: it may be what they elect one by", stuckAlone().unrecorded().do(func(o *Observation) { o.pod(1).Running = true }), "wait Bootstrapping"},
+		{"on no record: unless it has not for long", long(stuckAlone(), 1).unrecorded(), "force demo-1"},
+		{"on no record: or does not run", stuckAlone().unrecorded(), "force demo-1"},
+		{"on no record: it is still opening its directory", stuckAlone().unrecorded().do(func(o *Observation) { o.pod(1).Node = &admin.Status{State: admin.StateOpening} }), "wait Bootstrapping"},
+		{"on no record: it is empty", stuckAlone().unrecorded().do(func(o *Observation) { o.pod(1).Node = &admin.Status{State: admin.StateEmpty, Incarnation: 0xb1} }), "force demo-1"},
+		{"on no record: which of two clusters is kept is for a person to say, and either may need it", long(stuckAlone(), 1).unrecorded().do(func(o *Observation) {
+			o.pod(2).Node = &admin.Status{State: admin.StateMember, ClusterID: 0xbad, Incarnation: 0xb2}
+		}), "stalled ConflictingData"},
+		{"on no record: nobody says that there was a cluster", long(stuck(fresh(3), 1), 1), "force demo-1"},
 		{"on no record: what runs is adopted before any pod is ended", healthy(3).doomed(0, 1).unrecorded(), "adopt " + testCluster.String()},
 		{"on no record: the only copy, too", healthy(1).doomed(0).unrecorded(), "adopt " + testCluster.String()},
 		{"on no record: what goes with an earlier RaftCluster is not adopted", healthy(3).earlier(0, 1, 2).unrecorded(), "evict demo-0"},

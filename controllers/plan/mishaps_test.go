@@ -15,16 +15,7 @@ func (w *world) applyAnew() {
 	if w.op.turn != nil || w.recordID == 0 || !w.steady() {
 		return
 	}
-	w.stats["applied-anew"]++
-	w.recordID, w.bootstrap, w.recovery, w.rebuild = 0, nil, nil, nil
-	w.asleep, w.hibernate, w.membersKnown = 0, false, false
-	w.good, w.keptBack, w.keptFailed, w.failed = "", 0, 0, 0
-	w.op.old = nil
-	w.op.forget()
-	w.desired = 1 + w.rnd.IntN(7)
-	w.absent = true
-	w.specVersion++
-	w.setVersion++
+	w.reapply(1 + w.rnd.IntN(7))
 	orphans := w.chance(30)
 	for i := range mostPods {
 		if p := w.pods[i]; p != nil && !p.lost && !orphans {
@@ -32,6 +23,20 @@ func (w *world) applyAnew() {
 		}
 	}
 	w.say("the RaftCluster is deleted and applied again with %d replicas, its pods are left: %v", w.desired, orphans)
+}
+
+// reapply is what applyAnew does to all but the pods.
+func (w *world) reapply(desired int) {
+	w.stats["applied-anew"]++
+	w.recordID, w.bootstrap, w.recovery, w.rebuild = 0, nil, nil, nil
+	w.asleep, w.hibernate, w.membersKnown = 0, false, false
+	w.good, w.keptBack, w.keptFailed, w.failed = "", 0, 0, 0
+	w.op.old = nil
+	w.op.forget()
+	w.desired = desired
+	w.absent = true
+	w.specVersion++
+	w.setVersion++
 }
 
 // leap sets the operator's clock forward or back.

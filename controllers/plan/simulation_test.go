@@ -58,7 +58,7 @@ func TestSimulation(t *testing.T) {
 		}
 	}
 	for _, k := range []string{"recover", "abandon", "begin-empty", "damage", "claim-deleted-in-use", "gone-with-its-pod", "replace", "replace-volume", "put-back", "made-with-what-was-held", "refused",
-		"machine-and-volume", "crisis-tails", "relic", "crisis-late learner", "crisis-uneasy rest", "crisis-half asleep", "crisis-forsaken", "crisis-back again", "crisis-ghost", "crisis-guest", "outgrown"} {
+		"machine-and-volume", "crisis-tails", "relic", "crisis-late learner", "crisis-uneasy rest", "crisis-half asleep", "crisis-forsaken", "crisis-back again", "crisis-ghost", "ghost-on-no-record", "crisis-guest", "outgrown"} {
 		if total[k] < *simSeeds/40 {
 			t.Errorf("only %d times %q in %d seeds: the simulation tests too little of what is rare", total[k], k, *simSeeds)
 		}

@@ -28,6 +28,8 @@ var bugs = []mutants.Bug{
 		"if v == nil || p.Node.Term > v.Status.Term {", "if v == nil {"),
 	one("a pod is forced out while its vote is needed", "doomed.go",
 		"return v.Active(m) && !v.maySuspend(m) })", "return false })"),
+	one("a pod is forced out while it is not known who needs its vote", "doomed.go",
+		"return mayForceUnrecorded(o, p)", "return true"),
 	one("a pod that is said not to run is restarted at once", "leaderless.go",
 		"case !outdated(o, p) || p.Unheard || p.Node != nil ||", "case !outdated(o, p) ||"),
 	one("a volume is given up while other voters are ill", "volumes.go",
