@@ -26,6 +26,8 @@ type directory struct {
 	// born is when it was made. A damaged one lets no process start.
 	born    int
 	damaged bool
+	// bound says that there is a volume for it: its claim gets one when the pod first runs.
+	bound   bool
 	id      raft.NodeID
 	hard    raft.HardState
 	applied raft.SnapshotMeta
@@ -101,6 +103,7 @@ func (g *group) chance(percent int) bool { return g.rnd.IntN(100) < percent }
 
 func (g *group) start(ordinal int, d *directory) {
 	p := &process{ordinal: ordinal, dir: d}
+	d.bound = true
 	g.procs[ordinal] = p
 	if d.id != 0 {
 		g.boot(p)

@@ -422,7 +422,7 @@ func (w *world) look() *Observation {
 	}
 	for i := range mostPods {
 		if w.claims[i] != nil {
-			o.Claims = append(o.Claims, Claim{Ordinal: i, Name: resources.ClaimName("demo", i), Bound: true, Going: w.going[i]})
+			o.Claims = append(o.Claims, Claim{Ordinal: i, Name: resources.ClaimName("demo", i), Bound: w.claims[i].bound, Going: w.going[i]})
 		}
 		if p := w.pods[i]; p != nil {
 			silent := !p.running || p.hidden

@@ -239,6 +239,7 @@ func noMemberKnown(o *Observation) Decision {
 		case p.member(o.ClusterID):
 			begun = append(begun, p.Name)
 		case p.empty(), (p == nil || p.Node == nil) && o.volumeless(i):
+		case p != nil && p.Node != nil && p.Node.State == admin.StateMember: // of another cluster: one that is wanted would be told of as ForeignData
 		default:
 			silent = append(silent, notEmpty(o, i))
 		}

@@ -172,14 +172,29 @@ func planEmptyStart(o *Observation) (Decision, bool) {
 				return recordRecovery(o, p, true), true
 			}
 		}
-		return Decision{}, false
+		return awaitEmpty(o), true
 	}
 	p := podOf(o, r.Pod)
 	if !r.Empty || p == nil || p.Node == nil {
-		return Decision{}, false
+		return Decision{Stalled: because(ReasonRecoveryNodeLost,
+			"pod %s was chosen to begin cluster %s anew as %s, and has no data directory any more; take spec.recovery away, wait until status.recovery is gone, and set it again", r.Pod, r.From, r.ClusterID)}, true
 	}
 	return Decision{Step: RunRecovery{Recovery: *r, Member: newMember(o, p)},
 		Waiting: because(ReasonRecovering, "%s founds cluster %s, which is empty", r.Pod, r.ClusterID)}, true
+}
+
+// awaitEmpty is for a cluster that may begin empty, and of which no node says that it is. It is no stall, which would hold the pods' template back: another one may be what lets
+// them run.
+func awaitEmpty(o *Observation) Decision {
+	var missed []string
+	for i := range o.Desired {
+		if p := o.pod(i); p.member(o.ClusterID) {
+			missed = append(missed, "pod "+p.Name+" was added to the lost cluster and has received nothing of it: delete its claim, and then the pod")
+			continue
+		}
+		missed = append(missed, notEmpty(o, i))
+	}
+	return Decision{Waiting: because(ReasonRecovering, "cluster %s, of which nothing is left, begins empty as soon as a node says that it is empty: %s", o.ClusterID, strings.Join(missed, "; "))}
 }
 
 // hopeless tells that no member can ever be elected again. A candidate goes by the newest membership in its own log, and gets the votes of

@@ -105,6 +105,24 @@ func beyondAll() *scene {
 	return s
 }
 
+// empty is a cluster of which nothing is left: all nodes have other directories.
+func empty(n int) *scene {
+	return healthy(n).do(func(o *Observation) {
+		for i := range o.Pods {
+			o.Pods[i].Ready, o.Pods[i].Node = false, &admin.Status{Name: o.Pods[i].Name, State: admin.StateEmpty, Incarnation: newIncarnation(i)}
+		}
+	})
+}
+
+// bare is one of which no pod runs either, on claims that have no volumes yet.
+func bare(n int) *scene {
+	s := empty(n)
+	for i := range n {
+		unbound(down(s, i), i)
+	}
+	return s
+}
+
 func TestRecovery(t *testing.T) {
 	node := func(s *scene, i int, f func(*admin.Status)) *scene {
 		f(s.pod(i).Node)
@@ -120,13 +138,6 @@ func TestRecovery(t *testing.T) {
 		s.addEmptyPod(5)
 		s.o.Workload.Replicas = 6
 		return s
-	}
-	empty := func(n int) *scene {
-		return healthy(n).do(func(o *Observation) {
-			for i := range o.Pods {
-				o.Pods[i].Node = &admin.Status{Name: o.Pods[i].Name, State: admin.StateEmpty, Incarnation: newIncarnation(i)}
-			}
-		})
 	}
 	check(t, []row{
 		{"nobody allows it", orphans(), "stalled QuorumLost"},
@@ -188,12 +199,32 @@ func TestRecovery(t *testing.T) {
 		{"nothing is left, and nothing is enough", empty(3).allowed(testCluster, true), "record recovery demo-0 b0"},
 		{"recorded as empty", empty(3).allowed(testCluster, true).recovering(0, true), "recover demo-0 b0"},
 		{"recorded as empty, and the pod, which is not asked for any more, ends", silent(noClaim(noClaim(empty(3).allowed(testCluster, true).recovering(2, true).desired(1), 1), 2), 2).
-			do(func(o *Observation) { o.Workload.Replicas, o.pod(2).Terminating = 1, true }), "stalled NoMemberLeft"},
+			do(func(o *Observation) { o.Workload.Replicas, o.pod(2).Terminating = 1, true }), "stalled RecoveryNodeLost"},
+		{"recorded as empty, and its claim is gone", noClaim(down(empty(3).allowed(testCluster, true).recovering(0, true), 0), 0), "stalled RecoveryNodeLost"},
+		{"recorded with a survivor, of which nothing is left either", noClaim(empty(3).allowed(testCluster, true).recovering(0, false).without(0), 0), "stalled RecoveryNodeLost"},
+		{"recorded with a survivor, of which nothing is left either, and the consent taken away: it is forgotten", noClaim(empty(3).recovering(0, false).without(0), 0), "wait Recovering"},
+		{"no node runs yet that could begin", bare(3).allowed(testCluster, true), "wait Recovering"},
+		{"no node runs yet that could begin: it gets the new template", bare(1).allowed(testCluster, true).old(0), "delete demo-0"},
+		{"one has received nothing, and no other runs", bare(2).allowed(testCluster, true).do(func(o *Observation) {
+			o.pod(0).Node = &admin.Status{State: admin.StateMember, ClusterID: testCluster, Role: "learner", Incarnation: newIncarnation(0)}
+		}), "wait Recovering"},
+		{"all are empty but a pod that nobody asks for, which another cluster left", leftByOthers(empty(3)).allowed(testCluster, true), "record recovery demo-0 b0"},
+		{"all are empty but a pod that nobody asks for, which another cluster left, and nobody allows it", leftByOthers(empty(3)), "stalled NoMemberLeft"},
 		{"one does not say that it is empty", silent(empty(3), 2).allowed(testCluster, true), "wait NoLeader"},
 		{"one has no volume on which anything could be", unbound(down(empty(3), 2), 2).allowed(testCluster, true), "record recovery demo-0 b0"},
 		{"nor has any other", unbound(down(unbound(down(unbound(down(empty(3), 2), 2), 1), 1), 0), 0), "stalled NoMemberLeft"},
 		{"all are empty, and what a claim without a pod held is lost", claim(kept(empty(3), 4), 4, gone).allowed(testCluster, true), "record recovery demo-0 b0"},
 	})
+}
+
+// A template with which no pod runs must not outlive the consent: the next one is what lets a node run that the cluster begins on.
+func TestAClusterThatIsToBeginEmptyTakesAnotherTemplate(t *testing.T) {
+	d := Plan(&bare(1).allowed(testCluster, true).do(func(o *Observation) {
+		o.Workload.Revision, o.Workload.Stale, o.pod(0).Trouble = "", true, "ErrImagePull: no such image"
+	}).o)
+	if d.Hold || d.Waiting == nil || !strings.Contains(d.Waiting.Message, "ErrImagePull") {
+		t.Errorf("held back: %v, %v", d.Hold, d.Waiting)
+	}
 }
 
 func TestARecoveryThatIsNotFollowedSaysWhy(t *testing.T) {
@@ -223,6 +254,7 @@ func TestARecoveryThatCameToNothingIsForgotten(t *testing.T) {
 		"and the directory vanished":                       {orphans().recovering(1, false).wiped(1), true},
 		"and its pod is gone with its claim":               {noClaim(orphans().recovering(1, false).without(1), 1), true},
 		"and its new claim gets no volume":                 {unbound(down(orphans().recovering(1, false), 1), 1), true},
+		"it was to begin empty, and its claim is gone":     {noClaim(down(empty(3).recovering(0, true), 0), 0), true},
 		"and it only does not answer":                      {silent(orphans().recovering(1, false), 1), false},
 		"its claim has no volume, and it is allowed still": {unbound(down(orphans().allowed(testCluster, false).recovering(1, false), 1), 1), false},
 		"under way":                   {orphans().allowed(testCluster, false).recovering(1, false), false},

@@ -84,6 +84,8 @@ var bugs = []mutants.Bug{
 		"if c.Bound && c.Ordinal < raft.MaxVoters {", "if c.Bound && false {"),
 	one("a cluster begins empty while nodes are silent", "leaderless.go",
 		"\t\tdefault:\n\t\t\tsilent = append(silent, notEmpty(o, i))\n", ""),
+	one("a cluster that is to begin empty takes no other template", "recovery.go",
+		"return awaitEmpty(o), true", "return Decision{}, false"),
 	one("a second recovery is recorded over the first", "recovery.go",
 		"if r := o.Recovery; r != nil && r.From == o.ClusterID {\n\t\treturn runRecovery(o, best)\n\t}\n", ""),
 
