@@ -29,8 +29,13 @@ func planLeaderless(o *Observation) Decision {
 	}
 	known := newestMembership(o, o.ClusterID)
 	hopeless := known != nil && leads == "" && hopeless(o)
+	failed, isFailed := failedUpdate(o, nil)
 	if hopeless && (o.rebuildAllowed() || len(unheard(o, known)) == 0) {
-		return planLoss(o, known)
+		d := planLoss(o, known)
+		if isFailed && d.Step == nil && d.Stalled == nil {
+			return besides(failed, d) // what those that are waited for lack may be the last good template
+		}
+		return d
 	}
 	if hopeless {
 		if n := unasked(o, known); n > o.Workload.Replicas {
@@ -43,12 +48,11 @@ func planLeaderless(o *Observation) Decision {
 			return d
 		}
 	}
-	failed, isFailed := failedUpdate(o, nil)
 	if known == nil {
-		if isFailed {
-			return failed
-		}
 		d := noMemberKnown(o)
+		if isFailed && d.Step == nil {
+			return besides(failed, d)
+		}
 		if doomed != nil && d.Waiting != nil && d.Step == nil {
 			return neededClaim(o, doomed, d.Waiting)
 		}
@@ -65,10 +69,7 @@ func planLeaderless(o *Observation) Decision {
 		return neededClaim(o, doomed, w)
 	}
 	if isFailed {
-		if w != nil {
-			failed.Stalled.with("; besides, " + w.Message)
-		}
-		return failed
+		return besides(failed, Decision{Waiting: w})
 	}
 	if w != nil {
 		return Decision{Waiting: w, ForgetRecovery: hopeless && o.unrun()}
@@ -88,6 +89,19 @@ func planLeaderless(o *Observation) Decision {
 // neededClaim is for a pod that does not run well, is not restarted since its claim would go with it, and may be needed.
 func neededClaim(o *Observation, p *Pod, w *Reason) Decision {
 	return Decision{Stalled: claimDeleted(o, p.Ordinal, w.Message+"; if they do not come back and what that claim holds is not needed, delete pod "+p.Name)}
+}
+
+// besides adds to a failed update what else is waited for, or has to be decided.
+func besides(failed, d Decision) Decision {
+	why := d.Stalled
+	if why == nil {
+		why = d.Waiting
+	}
+	if why != nil {
+		failed.Stalled.with("; besides, " + why.Message)
+	}
+	failed.ForgetRecovery = d.ForgetRecovery
+	return failed
 }
 
 // followed is the leader that members hear and that does not answer the operator; empty if they hear none. It may run in a pod that is said not to.

@@ -227,6 +227,51 @@ func TestAClusterThatIsToBeginEmptyTakesAnotherTemplate(t *testing.T) {
 	}
 }
 
+// A recovery that cannot go on and a template that made no pod ready may be one trouble: both are told, the last good template is put back, and what needs no pod goes on.
+func TestARecoveryAndAFailedUpdate(t *testing.T) {
+	hanging := func() *scene {
+		return down(orphans(), 1).old(0).do(func(o *Observation) {
+			o.pod(1).Late, o.pod(1).Trouble, o.Good = true, "ErrImagePull: no such image", revisionOld
+		})
+	}
+	failed := func(s *scene) *scene {
+		return s.do(func(o *Observation) {
+			o.Workload.Revision, o.Workload.Stale, o.Workload.Failed = "", true, revisionNow
+			for i := range o.Pods {
+				o.Pods[i].Ready = false
+			}
+		})
+	}
+	bad := func(s *scene) *scene {
+		for i := range s.o.Pods {
+			s.pod(i).Late, s.o.Good = true, revisionOld
+		}
+		return s
+	}
+	check(t, []row{
+		{"one that may hold most hangs on the new template", hanging().allowed(testCluster, false), "put back r1"},
+		{"which was put back", failed(hanging().allowed(testCluster, false)), "stalled UpdateFailed"},
+		{"and nobody allows a recovery", hanging(), "put back r1"},
+		{"it answers: the recovery goes on", failed(orphans().old(0)).allowed(testCluster, false), "record recovery demo-1 a1"},
+		{"all are empty", failed(empty(3)).allowed(testCluster, true), "record recovery demo-0 b0"},
+		{"all are empty, and it is on record", failed(empty(3)).allowed(testCluster, true).recovering(0, true), "recover demo-0 b0"},
+		{"all are empty, and nobody allows anything", failed(empty(3)), "stalled UpdateFailed"},
+		{"no node runs that could begin", bad(bare(3)).allowed(testCluster, true), "put back r1"},
+	})
+	for _, c := range []struct {
+		s    *scene
+		says string
+	}{
+		{hanging().allowed(testCluster, false), "; besides, cluster c1 is to be rebuilt from the member with the longest log"},
+		{failed(empty(3)), "; besides, all nodes that have a volume answer"},
+		{failed(bare(3)).allowed(testCluster, true), "; besides, cluster c1, of which nothing is left, begins empty as soon as"},
+	} {
+		if d := Plan(&c.s.o); d.Stalled == nil || d.Stalled.Reason != ReasonUpdateFailed || !strings.Contains(d.Stalled.Message, c.says) {
+			t.Errorf("got %v, want that it says %q", d.Stalled, c.says)
+		}
+	}
+}
+
 func TestARecoveryThatIsNotFollowedSaysWhy(t *testing.T) {
 	s := healthy(5).leaderless().wiped(3).wiped(4).allowed(testCluster, false)
 	p := s.pod(2)
