@@ -79,12 +79,43 @@ func foreignData(o *Observation) *Reason {
 	for i := range o.Pods {
 		p := &o.Pods[i]
 		if p.Ordinal < o.Desired && p.Node != nil && p.Node.State == admin.StateMember && p.Node.ClusterID != o.ClusterID {
-			return because(ReasonForeignData,
-				"pod %s holds data of cluster %s, this one is %s; if that data is not needed, delete the claim %s and then the pod, else set replicas to %d or less",
-				p.Name, p.Node.ClusterID, o.ClusterID, resources.ClaimName(o.Cluster, p.Ordinal), max(p.Ordinal, 1))
+			claim := resources.ClaimName(o.Cluster, p.Ordinal)
+			if mayBeSuccessor(o, p) {
+				return because(ReasonForeignData,
+					"pod %s holds data of cluster %s, this one is %s, of which no member that answers can be elected: the pod may have founded the other one in its place, from all that it held, by a recovery that is on record no more, so keep the claim %s; to go on with the other cluster, put that on record (kubectl edit raftcluster %s --subresource=status): recovery: {from: %q, clusterID: %q, pod: %s, incarnation: %q}",
+					p.Name, p.Node.ClusterID, o.ClusterID, claim, o.Cluster, o.ClusterID, p.Node.ClusterID, p.Name, p.Node.Incarnation)
+			}
+			keep := fmt.Sprintf("set replicas to %d or less", p.Ordinal)
+			if p.Ordinal == 0 {
+				keep = "have its volume outlive the claim before that (persistentVolumeReclaimPolicy: Retain)"
+			}
+			return because(ReasonForeignData, "pod %s holds data of cluster %s, this one is %s; if that data is not needed, delete the claim %s and then the pod, else %s",
+				p.Name, p.Node.ClusterID, o.ClusterID, claim, keep)
 		}
 	}
 	return nil
+}
+
+// mayBeSuccessor tells that the pod's node may have been told to found the cluster that it is of in the place of the one on record: nothing is left of that, or nobody of those that
+// answer can be elected, the pod has the name of one of its members, and the node's ID was given after all of theirs, as that of a founder is.
+func mayBeSuccessor(o *Observation, p *Pod) bool {
+	known := newestMembership(o, o.ClusterID)
+	switch {
+	case followed(o) != "", leaderView(o) != nil:
+		return false
+	case known == nil:
+		return len(unheard(o, nil)) == 0
+	case !hopeless(o):
+		return false
+	}
+	member := false
+	for _, m := range known.Members {
+		member = member || m.Name == p.Name
+		if m.ID >= p.Node.MemberID {
+			return false
+		}
+	}
+	return member
 }
 
 // planLed is for a cluster that has a leader.

@@ -272,6 +272,41 @@ func TestARecoveryAndAFailedUpdate(t *testing.T) {
 	}
 }
 
+// What is said of another cluster's data must not cost it.
+func TestDataOfAnotherClusterIsToldOf(t *testing.T) {
+	other := func(s *scene, i int) *scene {
+		return s.do(func(o *Observation) { o.pod(i).Node.ClusterID = 0xbad })
+	}
+	record := `recovery: {from: "c1", clusterID: "feed", pod: demo-1, incarnation: "f0"}`
+	for name, c := range map[string]struct {
+		s         *scene
+		says, not string
+	}{
+		"one of a working cluster's":           {other(healthy(3), 2), "delete the claim data-demo-2 and then the pod, else set replicas to 2 or less", "status"},
+		"that of the first":                    {other(healthy(3), 0), "Retain", "replicas"},
+		"what may have taken its place":        {orphans().founded(1), record, "delete"},
+		"and nothing is left of that":          {healthy(3).leaderless().wiped(0).wiped(2).founded(1), record, "delete"},
+		"or one that does not answer":          {healthy(3).leaderless().wiped(0).silent(2).founded(1), "set replicas to 1", "status"},
+		"or a claim without a pod":             {kept(healthy(3).leaderless().wiped(0).wiped(2).founded(1), 3), "set replicas to 1", "status"},
+		"the consent stands":                   {orphans().founded(1).allowed(testCluster, false), record, "delete"},
+		"a quorum of the others may elect":     {healthy(5).leaderless().founded(1), "set replicas to 1", "status"},
+		"they follow a leader":                 {healthy(5).silent(0).founded(1), "set replicas to 1", "status"},
+		"its ID was given before theirs":       {orphans().founded(1).do(func(o *Observation) { o.pod(1).Node.MemberID = 5 }), "set replicas to 1", "status"},
+		"no member that is known had its name": {orphans().founded(1).view(withoutID(2)), "set replicas to 1", "status"},
+	} {
+		d := Plan(&c.s.o)
+		if d.Stalled == nil || d.Stalled.Reason != ReasonForeignData || !strings.Contains(d.Stalled.Message, c.says) || strings.Contains(d.Stalled.Message, c.not) {
+			t.Errorf("%s: got %v, want that it says %q, and not %q", name, d.Stalled, c.says, c.not)
+		}
+	}
+	s := orphans().founded(1).do(func(o *Observation) {
+		o.Recovery = &Recovery{From: testCluster, ClusterID: testNewCluster, Pod: "demo-1", Incarnation: o.pod(1).Node.Incarnation}
+	})
+	if d := Plan(&s.o); brief(d) != "adopt feed" {
+		t.Errorf("what the person was told to put on record came to %s", brief(d))
+	}
+}
+
 func TestARecoveryThatIsNotFollowedSaysWhy(t *testing.T) {
 	s := healthy(5).leaderless().wiped(3).wiped(4).allowed(testCluster, false)
 	p := s.pod(2)
