@@ -89,7 +89,8 @@ func (p *patient) decision(reason string) []string {
 	case plan.ReasonChildNotOwned:
 		return []string{"remove or rename the object that the message names"}
 	case plan.ReasonForeignData:
-		return []string{"if the data on that volume is not needed, delete the claim and then the pod that the message names"}
+		return []string{"do what the message says, which tells where the volume may hold what this cluster became: its data would be lost with the claim",
+			"else, and only if that data is not needed, delete the claim and then the pod that the message names"}
 	case plan.ReasonConflictingData:
 		return []string{"decide which of the clusters is kept, and delete the claims of the others and then their pods", "see what the operator found: " + describe}
 	case plan.ReasonBootstrapNodeLost:
