@@ -152,40 +152,6 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// TestAStoreIsFullBeforeItsDisk: nobody has told the node how large the disk is. It refuses values while there is still room on it, and goes on with everything
-// else.
-func TestAStoreIsFullBeforeItsDisk(t *testing.T) {
-	const diskBytes = 512 * mebibyte
-	const quotaBytes = diskBytes / 4
-	d := newDisk(t, diskBytes, 0)
-	if !d.mounted {
-		return // the disk is as large as it is
-	}
-	c := newCluster(t, 1, t.TempDir())
-	alone := c.nodes[0]
-	alone.dataDir = filepath.Join(d.dir, "data")
-	alone.flags = append(alone.flags, "--snapshot-count=100") // with few of the large values, so that the log leaves as much of a small disk as of one of a GiB
-	c.start(alone)
-	c.awaitReady()
-	f, cl := &filler{cluster: c, victim: alone, allowed: map[string][]string{}}, newClient(true)
-	defer cl.close()
-	written := 0
-	for f.write(cl, alone).status != http.StatusInsufficientStorage {
-		if written++; written > maxLarge || !alone.running() {
-			t.Fatalf("after %d values it has not refused one; running: %t", written, alone.running())
-		}
-	}
-	if written*largeBytes < quotaBytes/2 {
-		t.Errorf("full after %d values of %d KiB", written, largeBytes>>10)
-	}
-	if r := cl.do(context.Background(), alone, http.MethodDelete, "full/0", "", nil); r.outcome != answered {
-		t.Errorf("a deletion in a full store: %+v", r)
-	}
-	if !alone.running() {
-		t.Error("the node has ended")
-	}
-}
-
 // filler writes large values and knows what each key may hold.
 type filler struct {
 	cluster     *cluster
